@@ -1,0 +1,165 @@
+"""The nouns that travel between the parts: images, parameters, scores, evaluations.
+
+Frozen values without behaviour beyond conversion to and from JSON; nothing here reads a file or imports a tracer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Category = Literal["simple", "text", "gradient", "complex"]
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+"""In the order of the curriculum, easiest first."""
+
+ObjectiveName = Literal["smaller", "sharper", "target", "balanced"]
+OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+FailureKind = Literal["panic", "died", "timeout", "memory", "empty", "unrenderable", "invalid"]
+"""Why a trace gave no result.
+
+panic: VTracer panicked. died: the worker process ended. timeout: the deadline passed. memory: the worker's memory
+limit. empty: an SVG without a path where the image is not blank. unrenderable: the SVG could not be drawn.
+invalid: parameters out of range, refused before tracing.
+"""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracerParams:
+    """One complete setting: VTracer's parameters by their own names, then the preparation of its input.
+
+    The defaults are those of VTracer's command line (`path_precision` 2), with no preparation.
+    """
+
+    colormode: Literal["color", "binary"] = "color"
+    hierarchical: Literal["stacked", "cutout"] = "stacked"
+    mode: Literal["spline", "polygon", "none"] = "spline"
+    filter_speckle: int = 4  # 0-16, side of a square in pixels; smaller patches are dropped
+    color_precision: int = 6  # 1-8 significant bits per channel
+    layer_difference: int = 16  # 1-255 colour difference between gradient layers
+    corner_threshold: int = 60  # 0-180 degrees
+    length_threshold: float = 4.0  # 3.5-10 pixels, longest segment before subdivision stops
+    max_iterations: int = 10  # 1-20 rounds of subdivision
+    splice_threshold: int = 45  # 0-180 degrees
+    path_precision: int = 2  # 0-8 decimals
+    prescale: float = 1.0  # 1-3, Lanczos enlargement of the input
+    palette: int = 0  # 0 = as it is, else 2-256 colours the input is reduced to
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TracerParams:
+        """Raises TypeError when a name is unknown."""
+        return cls(**values)
+
+
+DEFAULT_PARAMS = TracerParams()
+PARAM_NAMES: tuple[str, ...] = tuple(f.name for f in fields(TracerParams))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logo:
+    """A decoded image, ready to be traced.
+
+    rgba: uint8 of shape (height, width, 4), straight alpha.
+    digest: SHA-256 over the size and the pixels, so two files with the same picture share it.
+    """
+
+    name: str
+    rgba: Pixels
+    category: Category
+    digest: str
+
+    @classmethod
+    def of(cls, name: str, rgba: Pixels, category: Category) -> Logo:
+        return cls(name, rgba, category, pixel_digest(rgba))
+
+    @property
+    def width(self) -> int:
+        return int(self.rgba.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.rgba.shape[0])
+
+
+def pixel_digest(rgba: Pixels) -> str:
+    """SHA-256, in hex, over the shape and the bytes of an image."""
+    hasher = hashlib.sha256(f"{rgba.shape[1]}x{rgba.shape[0]}x{rgba.shape[2]}:".encode())
+    hasher.update(np.ascontiguousarray(rgba).tobytes())
+    return hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What one SVG is worth against its image; docs/metrics.md defines each.
+
+    ssim, zoom_ssim: -1 to 1. skill: 0 is a blank canvas, 1 is identical. mse: 0 to 65025. psnr: decibels, at most 100.
+    zoom_ssim is None where the job said it was not needed (see `Gate`).
+    """
+
+    svg_bytes: int
+    gzip_bytes: int
+    paths: int
+    nodes: int
+    ssim: float
+    skill: float
+    mse: float
+    psnr: float
+    zoom_ssim: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Zoom SSIM is measured only for a candidate that could still win: svg_bytes <= max_bytes and ssim >= min_ssim."""
+
+    max_bytes: float = float("inf")
+    min_ssim: float = -1.0
+
+
+EVERYTHING = Gate()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One evaluation to be done. keep_svg: whether the SVG's text comes back with the scores."""
+
+    logo: Logo
+    params: TracerParams
+    gate: Gate = EVERYTHING
+    keep_svg: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An evaluation that gave a picture. seconds: wall clock in the worker, tracing and scoring together."""
+
+    digest: str
+    params: TracerParams
+    scores: Scores
+    seconds: float
+    svg: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An evaluation that gave none: counted, never a zero."""
+
+    digest: str
+    params: TracerParams
+    kind: FailureKind
+    detail: str
+    seconds: float
+
+
+Evaluation = Scored | Failed

@@ -1,0 +1,382 @@
+"""params.yaml as frozen, typed, checked values.
+
+Defaults live once, in params.yaml: no field here has one. `load_settings` reports every error at once, each with its
+key, its value and what is allowed, before anything is written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from pipeline.errors import SettingsError
+from pipeline.records import CATEGORIES, Category, ObjectiveName
+from pipeline.schema import Section, error_lines, read_yaml
+
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class DataSettings(Section):
+    root: Annotated[str, Field(min_length=1)]
+    sample_images: Annotated[int, Field(ge=20, le=2000)]
+    sample_seed: Seed
+    folders: dict[str, Category]
+    min_side_pixels: Annotated[int, Field(ge=8, le=1024)]
+    max_pixels: Annotated[int, Field(ge=1024, le=2**28)]
+    max_file_bytes: Annotated[int, Field(ge=1024, le=2**32)]
+    max_reject_ratio: Ratio
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$", description='a colour, "#rrggbb"')]
+
+
+class SplitSettings(Section):
+    train_ratio: Annotated[float, Field(gt=0, lt=1)]
+    val_ratio: Annotated[float, Field(gt=0, lt=1)]
+    test_ratio: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=64)]
+
+    @model_validator(mode="after")
+    def _add_up(self) -> SplitSettings:
+        total = self.train_ratio + self.val_ratio + self.test_ratio
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train_ratio + val_ratio + test_ratio is {total:g}; they must add up to 1")
+        return self
+
+
+class ComputeSettings(Section):
+    workers: Annotated[int, Field(ge=0, le=1024)]
+    timeout_seconds: Annotated[float, Field(ge=1, le=600)]
+    worker_memory_bytes: Annotated[int, Field(ge=500_000_000)]
+    memory_limit_bytes: Annotated[int, Field(ge=500_000_000)]
+
+
+class Weights(Section):
+    quality: Ratio
+    size: Ratio
+    work: Ratio
+
+    @model_validator(mode="after")
+    def _some(self) -> Weights:
+        if not self.quality and not self.size and not self.work:
+            raise ValueError("all weights are 0; at least one must be above 0")
+        return self
+
+
+class ObjectiveSettings(Section):
+    name: ObjectiveName
+    target: Ratio
+    tolerance: Annotated[float, Field(ge=0, le=0.1)]
+    weights: Weights
+
+
+def _one_value(value: Any) -> Any:
+    """Refused here, or pydantic would complain once for each type that a value may have."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise PydanticCustomError("kind", "no number and no word")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("kind", "not finite")
+    return value
+
+
+Value = Annotated[int | float | str, BeforeValidator(_one_value)]
+
+
+class Fixed(Section):
+    fixed: Value
+
+
+class Choices(Section):
+    choices: Annotated[tuple[Value, ...], Field(min_length=1, strict=False)]
+
+    @model_validator(mode="after")
+    def _different(self) -> Choices:
+        _refuse_repeated(self.choices, "choices")
+        return self
+
+
+class Range(Section):
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}; to hold a value use `fixed`")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g} must be above 0 on a log scale")
+        return self
+
+
+def _refuse_repeated(values: Iterable[Any], what: str) -> None:
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{what} hold {', '.join(map(repr, repeated))} more than once")
+
+
+def _kind_of_freedom(value: Any) -> str | None:
+    """The class that the keys ask for; None where they ask for none, or for two at once."""
+    if isinstance(value, Section):
+        return type(value).__name__
+    keys = set(value) if isinstance(value, dict) else set()
+    if keys in ({"fixed"}, {"choices"}):
+        return "Fixed" if keys == {"fixed"} else "Choices"
+    return "Range" if keys & {"low", "high"} and keys <= {"low", "high", "log"} else None
+
+
+Freedom = Annotated[
+    Annotated[Fixed, Tag("Fixed")] | Annotated[Choices, Tag("Choices")] | Annotated[Range, Tag("Range")],
+    Discriminator(
+        _kind_of_freedom,
+        custom_error_type="form",
+        custom_error_message="`fixed: value`, `choices: [...]`, or `low:` and `high:`",
+    ),
+]
+
+ALLOWED: dict[str, tuple[float, float] | tuple[str, ...]] = {
+    "mode": ("spline", "polygon", "none"),
+    "colormode": ("color", "binary"),
+    "hierarchical": ("stacked", "cutout"),
+    "filter_speckle": (0, 16),
+    "color_precision": (1, 8),
+    "layer_difference": (1, 255),
+    "corner_threshold": (0, 180),
+    "length_threshold": (3.5, 10.0),
+    "max_iterations": (1, 20),
+    "splice_threshold": (0, 180),
+    "path_precision": (0, 8),
+    "prescale": (1.0, 3.0),
+    "palette": (0, 256),
+}
+"""What VTracer 0.6.15 and the preparation accept: words, or the lowest and highest number."""
+
+CONTINUOUS = ("length_threshold", "prescale")
+"""The parameters that may be fractions; the others with numbers are whole."""
+
+
+def values_of(freedom: Freedom) -> Sequence[int | float | str]:
+    """The values that bound a freedom: the fixed one, all choices, or both ends."""
+    match freedom:
+        case Fixed():
+            return (freedom.fixed,)
+        case Choices():
+            return freedom.choices
+        case Range():
+            return (freedom.low, freedom.high)
+
+
+def is_allowed(name: str, value: int | float | str) -> bool:
+    """Whether one value of one tracing parameter is in VTracer's true range."""
+    allowed = ALLOWED[name]
+    if isinstance(allowed[0], str):
+        return value in allowed
+    if isinstance(value, str):
+        return False
+    if name not in CONTINUOUS and value != int(value):
+        return False
+    return float(allowed[0]) <= value <= float(allowed[1]) and not (name == "palette" and value == 1)
+
+
+def describe_allowed(name: str) -> str:
+    """The allowed values of a tracing parameter, in words."""
+    low, *middle, high = ALLOWED[name]
+    if isinstance(low, str):
+        return " | ".join(map(str, (low, *middle, high)))
+    numbers = f"0 or 2 to {high}" if name == "palette" else f"{low} to {high}"
+    return numbers if name in CONTINUOUS else f"{numbers}, whole numbers"
+
+
+class TracingSettings(Section):
+    allowed_words: ClassVar[Mapping[str, str]] = {name: describe_allowed(name) for name in ALLOWED}
+
+    mode: Freedom
+    colormode: Freedom
+    hierarchical: Freedom
+    filter_speckle: Freedom
+    color_precision: Freedom
+    layer_difference: Freedom
+    corner_threshold: Freedom
+    length_threshold: Freedom
+    max_iterations: Freedom
+    splice_threshold: Freedom
+    path_precision: Freedom
+    prescale: Freedom
+    palette: Freedom
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _in_range(cls, freedom: Freedom, info: ValidationInfo) -> Freedom:
+        name = str(info.field_name)
+        wrong = [value for value in values_of(freedom) if not is_allowed(name, value)]
+        if wrong:
+            shown = ", ".join(f"{v:g}" if isinstance(v, float) else repr(v) for v in wrong)
+            raise ValueError(f"{shown} is not allowed; allowed is {describe_allowed(name)}")
+        return freedom
+
+
+class PPOSettings(Section):
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    n_steps: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2)]
+    n_epochs: Positive
+    gamma: Annotated[float, Field(gt=0, le=1)]
+    gae_lambda: Ratio
+    clip_range: Annotated[float, Field(gt=0, le=1)]
+    ent_coef: Annotated[float, Field(ge=0, le=1)]
+    initial_std: Annotated[float, Field(gt=0, le=2)]
+    hidden_units: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
+
+
+class TrainSettings(Section):
+    seed: Seed
+    n_seeds: Annotated[int, Field(ge=1, le=100)]
+    total_timesteps: Positive
+    max_steps: Annotated[int, Field(ge=1, le=200)]
+    vary_budget: bool
+    n_envs: Annotated[int, Field(ge=1, le=1024)]
+    openings: Annotated[int, Field(ge=1, le=16)]
+    opening_images: Positive
+    opening_candidates: Annotated[int, Field(ge=2)]
+    other_opening_candidates: Annotated[int, Field(ge=0)]
+    eval_every_timesteps: Positive
+    checkpoint_every_timesteps: Positive
+    early_stopping_patience: Annotated[int, Field(ge=0)]
+    ppo: PPOSettings
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> TrainSettings:
+        rollout = self.n_envs * self.ppo.n_steps
+        if self.ppo.batch_size > rollout:
+            raise ValueError(
+                f"ppo.batch_size {self.ppo.batch_size} is more than one rollout, n_envs x ppo.n_steps = {rollout}"
+            )
+        return self
+
+
+class StageSettings(Section):
+    name: Annotated[str, Field(min_length=1)]
+    categories: Annotated[tuple[Category, ...], Field(min_length=1, strict=False)]
+    difficulty: Ratio
+    timesteps_ratio: Annotated[float, Field(gt=0, le=1)]
+    pass_rate: Ratio
+    goal: float
+    retries: Annotated[int, Field(ge=0, le=10)]
+
+    @model_validator(mode="after")
+    def _different(self) -> StageSettings:
+        _refuse_repeated(self.categories, "categories")
+        return self
+
+
+class CurriculumSettings(Section):
+    enabled: bool
+    stages: Annotated[tuple[StageSettings, ...], Field(min_length=1, strict=False)]
+    on_failure: Literal["continue", "stop"]
+
+    @model_validator(mode="after")
+    def _different(self) -> CurriculumSettings:
+        _refuse_repeated((stage.name for stage in self.stages), "the names of stages")
+        return self
+
+
+class ValidationSettings(Section):
+    images_per_category: Positive
+    sampling: Literal["round_robin", "random", "least_evaluated"]
+    stochastic_runs: Annotated[int, Field(ge=0, le=20)]
+    target_skill: dict[Category, Ratio]
+
+    @model_validator(mode="after")
+    def _all_categories(self) -> ValidationSettings:
+        missing = [c for c in CATEGORIES if c not in self.target_skill]
+        if missing:
+            raise ValueError(f"target_skill has no value for {', '.join(missing)}")
+        return self
+
+
+class EvaluateSettings(Section):
+    seed: Seed
+    traces: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
+    tpe_startup_trials: Positive
+    bootstrap_samples: Annotated[int, Field(ge=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+
+    @model_validator(mode="after")
+    def _ascending(self) -> EvaluateSettings:
+        if any(a >= b for a, b in pairwise(self.traces)):
+            raise ValueError(f"traces {list(self.traces)} must ascend, each number once")
+        return self
+
+
+class RegisterSettings(Section):
+    min_improvement: Annotated[float, Field(ge=0)]
+
+
+class Settings(Section):
+    """The whole of params.yaml."""
+
+    experiment: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+            description="1 to 64 letters, digits, - and _, the first a letter or digit",
+        ),
+    ]
+    data: DataSettings
+    split: SplitSettings
+    compute: ComputeSettings
+    objective: ObjectiveSettings
+    tracing: TracingSettings
+    train: TrainSettings
+    curriculum: CurriculumSettings
+    validation: ValidationSettings
+    evaluate: EvaluateSettings
+    register_: Annotated[RegisterSettings, Field(alias="register")]
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check params.yaml.
+
+    Raises SettingsError naming every unknown or repeated key and every value out of range.
+    """
+    try:
+        values, repeated = read_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); run from the project's folder") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not valid YAML: {error}") from error
+    return parse_settings(values, str(path), repeated)
+
+
+def parse_settings(values: Any, source: str, wrong: Sequence[str] = ()) -> Settings:
+    """Check settings already read from YAML or JSON.
+
+    source: names them in the message. wrong: errors found before, told with the others. Raises SettingsError.
+    """
+    lines = list(wrong)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        lines += error_lines(Settings, error.errors(include_url=False))
+    if lines:
+        count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
+        raise SettingsError(f"{source} has {count}:\n  " + "\n  ".join(lines))
+    return settings
