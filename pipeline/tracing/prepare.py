@@ -1,0 +1,78 @@
+"""The preparation of an image before it is traced: enlargement and a reduced palette.
+
+VTracer reads the alpha channel as a switch (0 is transparent, all else opaque) and takes each anti-aliased shade for a
+layer of its own, so a prepared image has hard edges and, with a palette, few colours. With `prescale` 1 and `palette`
+0 the image is returned untouched.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from pipeline.records import Pixels, TracerParams
+
+MOST_VOTES = 100_000
+"""Pixels that a palette is made from; of a larger image every second, third ... pixel."""
+
+
+def prepare(rgba: Pixels, params: TracerParams) -> Pixels:
+    """What VTracer is to be given for this setting: uint8 (round(height * prescale), round(width * prescale), 4)."""
+    if params.prescale == 1 and params.palette == 0:
+        return rgba
+    prepared = harden(enlarge(rgba, params.prescale), opaque_from(params.prescale))
+    return recolour(prepared, palette_of(rgba, params.palette)) if params.palette else prepared
+
+
+def enlarged_size(width: int, height: int, prescale: float) -> tuple[int, int]:
+    """Width and height in pixels after `prescale`, never below 1."""
+    return max(1, round(width * prescale)), max(1, round(height * prescale))
+
+
+def enlarge(rgba: Pixels, prescale: float) -> Pixels:
+    """Lanczos on premultiplied alpha, so that the colour below transparent pixels does not bleed into edges."""
+    if prescale == 1:
+        return rgba
+    size = enlarged_size(rgba.shape[1], rgba.shape[0], prescale)
+    # Pillow premultiplies "RGBA" itself before it resamples, and divides afterwards.
+    return np.asarray(Image.fromarray(rgba).resize(size, Image.Resampling.LANCZOS))
+
+
+def opaque_from(prescale: float) -> int:
+    """The lowest alpha that stays: what makes the traced shape as large as the drawn one.
+
+    VTracer draws every shape about a quarter of a traced pixel too large on all sides. A soft edge is one original
+    pixel wide, so a quarter of a traced pixel is 64 / prescale levels of alpha above the half. Against a plain 128:
+    SSIM error down by a sixth at no more bytes (36 real logos, best of 54 settings each).
+    """
+    return round(128 + 64 / prescale)
+
+
+def harden(rgba: Pixels, lowest: int) -> Pixels:
+    """Alpha 0 or 255, split at `lowest`; transparent pixels become white.
+
+    Visible pixels keep their own colour: mixed with the background, each shade of an edge would be a shape of its own
+    (twice the bytes at a higher error). White, because VTracer draws transparent pixels where it finds few of them.
+    """
+    whole = np.ascontiguousarray(rgba).view("<u4")
+    hard = np.where(whole >= lowest << 24, whole | 0xFF000000, 0x00FFFFFF).astype("<u4")
+    return hard.view(np.uint8)
+
+
+def palette_of(rgba: Pixels, colours: int) -> Image.Image:
+    """At most `colours` (2-256) colours for the visible pixels: median cut refined by k-means, as a Pillow palette.
+
+    Of the image before it is enlarged, which is a fraction of the work and knows nothing of the resampling's
+    overshoot. Transparent pixels have no vote: their number would otherwise decide which colours survive.
+    """
+    seen = rgba[rgba[..., 3] >= opaque_from(1)][:, :3]
+    if not len(seen):
+        seen = rgba[..., :3].reshape(-1, 3)
+    votes = seen[:: 1 + len(seen) // MOST_VOTES]
+    return Image.fromarray(votes[np.newaxis]).quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
+
+
+def recolour(rgba: Pixels, palette: Image.Image) -> Pixels:
+    """Each opaque pixel in the nearest colour of the palette, without dithering; the others as they were."""
+    nearest = Image.fromarray(rgba[..., :3]).quantize(palette=palette, dither=Image.Dither.NONE)
+    return np.where(rgba[..., 3:] > 0, np.asarray(nearest.convert("RGBA")), rgba)

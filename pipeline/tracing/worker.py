@@ -1,0 +1,83 @@
+"""One tracing process: `python -m pipeline.tracing.worker`. It may die at any time; pipeline.tracing.workers copes.
+
+Frames come on standard input and go out on standard output. It ends when its input ends, so it does not outlive the
+pool; an alarm ends it where VTracer hangs and nobody is left to kill it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from pipeline.pixels import rgb_of
+from pipeline.records import Gate, Pixels
+from pipeline.tracing.evaluate import Bench
+from pipeline.tracing.frames import Frame, Unpacker, answer_frame, pack, params_of
+
+_ALARM_GRACE_SECONDS = 5.0
+"""How much later than the pool's deadline the alarm goes off: the pool's own kill says more."""
+
+_PIECE = 1 << 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--memory-bytes", type=int, required=True)
+    parser.add_argument("--timeout-seconds", type=float, required=True)
+    parser.add_argument("--background", required=True)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool's process, which decides.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (arguments.memory_bytes, arguments.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    cv2.setNumThreads(1)
+    answers = os.dup(1)
+    os.dup2(2, 1)  # Whatever a library prints must not end up between the frames.
+    serve(answers, Bench(rgb_of(arguments.background)), arguments.timeout_seconds)
+
+
+def serve(answers: int, bench: Bench, timeout_seconds: float) -> None:
+    """Answer every job on standard input until it ends."""
+    images: dict[str, Pixels] = {}
+    _send(answers, pack({"ready": True}))
+    for header, body in _frames(0):
+        digest = header["digest"]
+        if header["do"] == "image":
+            images[digest] = np.frombuffer(body, np.uint8).reshape(header["height"], header["width"], 4)
+        elif header["do"] == "forget":
+            del images[digest]
+        else:
+            signal.setitimer(signal.ITIMER_REAL, timeout_seconds + _ALARM_GRACE_SECONDS)
+            evaluation = bench.evaluate(
+                digest, images[digest], params_of(header), Gate(*header["gate"]), header["keep_svg"]
+            )
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            _send(answers, answer_frame(evaluation))
+            _forget_messages()
+
+
+def _frames(descriptor: int) -> Iterator[Frame]:
+    unpacker = Unpacker()
+    while piece := os.read(descriptor, _PIECE):
+        yield from unpacker.feed(piece)
+
+
+def _send(descriptor: int, frame: bytes) -> None:
+    rest = memoryview(frame)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _forget_messages() -> None:
+    """Standard error is a file that the pool reads when this process dies: keep the last job's messages only."""
+    os.ftruncate(2, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Pictures to trace: two that are drawn here, and real logos where they are to be had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from pipeline.records import Logo
+from pipeline.settings import TracingSettings, load_settings
+from pipeline.tracing.workers import TracerPool
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def drawn(side: int, background: tuple[int, int, int, int]) -> Logo:
+    """A disc, a bar and a ring with anti-aliased edges."""
+    big = side * 4
+    image = Image.new("RGBA", (big, big), background)
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((big // 8, big // 8, big * 6 // 8, big * 6 // 8), fill=(200, 30, 40, 255))
+    pen.rectangle((big // 3, big // 2, big * 7 // 8, big * 7 // 8), fill=(20, 60, 180, 255))
+    pen.ellipse((big // 4, big // 4, big // 2, big // 2), outline=(250, 210, 0, 255), width=big // 24)
+    pixels = np.asarray(image.resize((side, side), Image.Resampling.BOX))
+    return Logo.of(f"drawn-{side}", pixels, "simple")
+
+
+@pytest.fixture(scope="session")
+def logo() -> Logo:
+    """96 x 96, on a transparent background."""
+    return drawn(96, (0, 0, 0, 0))
+
+
+@pytest.fixture(scope="session")
+def opaque_logo() -> Logo:
+    """64 x 64, on a pale opaque background."""
+    return drawn(64, (240, 245, 230, 255))
+
+
+@pytest.fixture(scope="session")
+def real_logos() -> list[Logo]:
+    """Eight real logos of at most 256 x 256, two of each category."""
+    folder = Path(os.environ.get("TRACEWRIGHT_LOGOS", ROOT.parent / "shared" / "logos"))
+    if not folder.is_dir():
+        pytest.skip("no folder of real logos: set TRACEWRIGHT_LOGOS")
+    names = ("simple_geometric", "text_based", "gradients", "complex")
+    paths = [path for name in names for path in sorted((folder / name).glob("*.png"))[:30]]
+    images = [(path, np.asarray(Image.open(path).convert("RGBA"))) for path in paths]
+    small = [Logo.of(path.stem, rgba, "simple") for path, rgba in images if max(rgba.shape) <= 256]
+    return small[:: max(1, len(small) // 8)][:8]
+
+
+@pytest.fixture(scope="session")
+def tracing_settings() -> TracingSettings:
+    return load_settings(ROOT / "params.yaml").tracing
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[TracerPool]:
+    with TracerPool(2, timeout_seconds=20, worker_memory_bytes=2_000_000_000) as running:
+        yield running

@@ -1,0 +1,46 @@
+"""Frames survive being cut anywhere, and evaluations survive the way."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.records import DEFAULT_PARAMS, Failed, Job, Logo, Scored, Scores
+from pipeline.tracing.frames import Unpacker, answer_frame, image_frame, job_frame, pack, parse_answer
+
+SCORES = Scores(
+    svg_bytes=10,
+    gzip_bytes=9,
+    paths=1,
+    nodes=4,
+    ssim=0.1 + 0.2,
+    skill=-1e-9,
+    mse=1 / 3,
+    psnr=100.0,
+    zoom_ssim=None,
+)
+
+
+@given(st.lists(st.tuples(st.text(max_size=8), st.binary(max_size=40)), max_size=6), st.integers(1, 9))
+def test_frames_come_out_as_they_went_in_however_the_stream_is_cut(messages: list[tuple[str, bytes]], cut: int) -> None:
+    stream = b"".join(pack({"text": text}, body) for text, body in messages)
+    unpacker = Unpacker()
+    pieces = [stream[i : i + cut] for i in range(0, len(stream), cut)]
+    assert [(h["text"], b) for piece in pieces for h, b in unpacker.feed(piece)] == messages
+
+
+def test_evaluations_come_back_equal(logo: Logo) -> None:
+    job = Job(logo, DEFAULT_PARAMS)
+    for evaluation in (
+        Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25, "<svg>é</svg>"),
+        Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25),
+        Failed(logo.digest, DEFAULT_PARAMS, "panic", "why", 0.5),
+    ):
+        (frame,) = Unpacker().feed(answer_frame(evaluation))
+        assert parse_answer(job, frame) == evaluation
+
+
+def test_a_job_with_an_open_gate_and_its_image_can_be_sent(logo: Logo) -> None:
+    image, job = Unpacker().feed(image_frame(Job(logo, DEFAULT_PARAMS)) + job_frame(Job(logo, DEFAULT_PARAMS)))
+    assert image[1] == logo.rgba.tobytes()
+    assert job[0]["gate"] == [float("inf"), -1.0]

@@ -1,0 +1,112 @@
+"""The pool gives what one process would give, in order, however it is driven."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.records import DEFAULT_PARAMS, EVERYTHING, Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.settings import load_settings
+from pipeline.tracing.evaluate import Bench
+from pipeline.tracing.workers import Evaluator, TracerPool, pool_from_settings
+
+SETTINGS = [
+    DEFAULT_PARAMS,
+    TracerParams(mode="polygon"),
+    TracerParams(palette=4),
+    TracerParams(prescale=1.5, filter_speckle=8),
+    TracerParams(mode="none"),
+    TracerParams(hierarchical="cutout", color_precision=8),
+]
+
+
+def without_time(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    return [replace(evaluation, seconds=0) for evaluation in evaluations]
+
+
+def in_this_process(jobs: Sequence[Job]) -> list[Evaluation]:
+    bench = Bench((255, 255, 255))
+    return without_time([bench.evaluate(j.logo.digest, j.logo.rgba, j.params, j.gate, j.keep_svg) for j in jobs])
+
+
+def jobs_of(*logos: Logo) -> list[Job]:
+    return [Job(logo, params, keep_svg=True) for params in SETTINGS for logo in logos]
+
+
+def test_the_pool_gives_what_one_process_gives_in_order(pool: TracerPool, logo: Logo, opaque_logo: Logo) -> None:
+    jobs = jobs_of(logo, opaque_logo)
+    before = pool.evaluations
+    assert without_time(pool.evaluate(jobs)) == in_this_process(jobs)
+    assert pool.evaluations - before == len(jobs)
+    assert pool.evaluate([]) == []
+
+
+def test_tickets_may_overlap_and_be_collected_in_any_order(pool: TracerPool, logo: Logo, opaque_logo: Logo) -> None:
+    first, second = jobs_of(logo), jobs_of(opaque_logo)
+    one, two = pool.submit(first), pool.submit(second)
+    assert without_time(pool.collect(two)) == in_this_process(second)
+    assert without_time(pool.collect(one)) == in_this_process(first)
+    assert pool.collect(one) == pool.collect(one)
+
+
+def test_workers_go_on_while_the_caller_is_busy(pool: TracerPool, opaque_logo: Logo) -> None:
+    jobs = [Job(opaque_logo, params) for params in SETTINGS]
+    pool.evaluate(jobs)
+    ticket = pool.submit(jobs)
+    time.sleep(0.5)
+    start = time.perf_counter()
+    pool.collect(ticket)
+    assert time.perf_counter() - start < 0.2
+
+
+def test_bad_parameters_are_refused_before_any_worker_sees_them(pool: TracerPool, logo: Logo) -> None:
+    bad = replace(DEFAULT_PARAMS, color_precision=9)
+    refused, done = pool.evaluate([Job(logo, bad), Job(logo, DEFAULT_PARAMS)])
+    assert isinstance(refused, Failed)
+    assert (refused.kind, refused.params) == ("invalid", bad)
+    assert "color_precision" in refused.detail
+    assert isinstance(done, Scored)
+    assert pool.failures["invalid"] >= 1
+
+
+def test_more_images_than_a_worker_keeps(logo: Logo) -> None:
+    logos = [Logo.of(str(i), np.roll(logo.rgba, i, axis=1), "simple") for i in range(5)]
+    jobs = [Job(some, params, keep_svg=True) for params in SETTINGS[:2] for some in logos] * 2
+    with TracerPool(1, 20, 2_000_000_000, image_bytes=logo.rgba.nbytes * 2) as small:
+        assert without_time(small.evaluate(jobs)) == in_this_process(jobs)
+
+
+def test_a_pool_can_be_closed_twice_and_then_refuses(logo: Logo) -> None:
+    pool = TracerPool(1, 20, 2_000_000_000)
+    ticket = pool.submit([Job(logo, DEFAULT_PARAMS)])
+    pool.close()
+    pool.close()
+    assert pool.pids == ()
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit([])
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.collect(ticket)
+
+
+def test_no_workers_asked_for_is_one_per_core() -> None:
+    compute = load_settings(Path(__file__).resolve().parents[2] / "params.yaml").compute
+    with pool_from_settings(compute.model_copy(update={"workers": 0}), "#102030") as pool:
+        assert pool.workers >= 1
+        assert len(pool.pids) == pool.workers
+
+
+def test_the_background_reaches_the_workers(logo: Logo) -> None:
+    jobs = [Job(logo, DEFAULT_PARAMS)]
+    expected = Bench((16, 32, 48)).evaluate(logo.digest, logo.rgba, DEFAULT_PARAMS, EVERYTHING, keep_svg=False)
+    with TracerPool(1, 20, 2_000_000_000, background="#102030") as pool:
+        assert without_time(pool.evaluate(jobs)) == without_time([expected])
+
+
+def test_a_pool_is_an_evaluator(pool: TracerPool) -> None:
+    evaluator: Evaluator = pool
+    assert evaluator.evaluate([]) == []
