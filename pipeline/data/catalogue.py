@@ -1,0 +1,168 @@
+"""The table of all usable images: where each is, which category it has, what was measured.
+
+Processes that read images import this module too, by way of the program that started them; so pyarrow, which they do
+not need, is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pipeline.data.categories import categorise, category_of_folder
+from pipeline.data.images import SUFFIXES, Limits, list_images, path_text
+from pipeline.data.links import brand_of
+from pipeline.data.probe import MEASURE_NAMES, Measures
+from pipeline.data.readings import Reading, read_all
+from pipeline.errors import DataError, ImageRejected
+from pipeline.files import whole
+from pipeline.records import Category
+from pipeline.settings import DataSettings
+
+TABLE = Path("data/catalogue.parquet")
+CACHE = Path(".tracewright/catalogue")
+
+Source = Literal["folder", "pixels"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueEntry:
+    """One usable image.
+
+    path: relative to data.root, as `images.path_text` writes it. digest: of the pixels. sha256: of the file.
+    mode: Pillow's name of the pixel format in the file. confidence: the probability of the category, None where the
+    folder decided. hash: perceptual (`data.hashes`). brand: what variants of one logo share (`links.brand_of`).
+    """
+
+    path: str
+    digest: str
+    sha256: str
+    file_bytes: int
+    width: int
+    height: int
+    mode: str
+    category: Category
+    category_source: Source
+    confidence: float | None
+    brand: str
+    hash: str
+    measures: Measures
+
+    @property
+    def quality(self) -> float:
+        return self.measures.quality
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Entries and rejects, each sorted by path."""
+
+    entries: list[CatalogueEntry]
+    rejected: list[ImageRejected]
+
+
+def build_catalogue(settings: DataSettings, project: Path, workers: int = 0) -> Catalogue:
+    """Find, check, measure and categorise every image below data.root.
+
+    project: the folder that data.root and the cache are relative to. workers: processes that read; 0 = one per core.
+    Raises DataError when the folder is missing or empty, or when more than data.max_reject_ratio of it is rejected.
+    """
+    root = project / settings.root
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; put logos there, or set data.root to the folder that has them")
+    found, rejected = list_images(root)
+    paths = [path_text(path) for path in found]
+    workers = workers or len(os.sched_getaffinity(0))
+    entries: list[CatalogueEntry] = []
+    for path, result in read_all(root, paths, Limits.of(settings), workers, project / CACHE).items():
+        if isinstance(result, Reading):
+            entries.append(_entry(path, result, settings))
+        else:
+            rejected.append(result)
+    catalogue = Catalogue(entries, sorted(rejected, key=lambda r: r.path))
+    _check_share(catalogue, root, settings.max_reject_ratio)
+    return catalogue
+
+
+def _entry(path: str, reading: Reading, settings: DataSettings) -> CatalogueEntry:
+    measures = Measures(*reading.measures)
+    category = category_of_folder(PurePosixPath(path), settings.folders)
+    source: Source = "folder"
+    confidence = None
+    if category is None:
+        source = "pixels"
+        category, confidence = categorise(measures)
+    return CatalogueEntry(
+        path=path,
+        digest=reading.digest,
+        sha256=reading.sha256,
+        file_bytes=reading.file_bytes,
+        width=reading.width,
+        height=reading.height,
+        mode=reading.mode,
+        category=category,
+        category_source=source,
+        confidence=confidence,
+        brand=brand_of(path),
+        hash=reading.hash,
+        measures=measures,
+    )
+
+
+def _check_share(catalogue: Catalogue, root: Path, allowed: float) -> None:
+    rejected = catalogue.rejected
+    total = len(catalogue.entries) + len(rejected)
+    if total == 0:
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise DataError(f"{root}: no images found ({kinds}); put logos there, or set data.root to another folder")
+    if catalogue.entries and len(rejected) <= allowed * total:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r.reason for r in rejected).most_common())
+    first = "\n  ".join(str(r) for r in rejected[:10])
+    more = f"\n  and {len(rejected) - 10} more" if len(rejected) > 10 else ""
+    raise DataError(
+        f"{root}: {len(rejected)} of {total} images were rejected ({reasons}), more than data.max_reject_ratio "
+        f"{allowed:g}; mend or remove them, or raise it:\n  {first}{more}"
+    )
+
+
+def write_catalogue(entries: Sequence[CatalogueEntry], path: Path) -> None:
+    """One row per image, a column per measure. Raises StorageError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"file_bytes": pa.int64(), "width": pa.int32(), "height": pa.int32(), "confidence": pa.float64()}
+    names = [name for name in CatalogueEntry.__dataclass_fields__ if name != "measures"]
+    columns = [(name, types.get(name, pa.string())) for name in names]
+    columns += [(name, pa.float64()) for name in MEASURE_NAMES]
+    rows = [_row(entry) for entry in entries]
+    with whole(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), temporary)
+
+
+def read_catalogue(path: Path) -> list[CatalogueEntry]:
+    """Raises DataError when it is missing, damaged or of another version."""
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+        return [_of_row(row) for row in rows]
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run `dvc repro catalogue` first") from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro catalogue`") from error
+
+
+def _row(entry: CatalogueEntry) -> dict[str, Any]:
+    row = asdict(entry)
+    measures: dict[str, Any] = row.pop("measures")
+    return row | measures
+
+
+def _of_row(row: dict[str, Any]) -> CatalogueEntry:
+    measures = Measures(*(row.pop(name) for name in MEASURE_NAMES))
+    return CatalogueEntry(**row, measures=measures)

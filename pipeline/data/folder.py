@@ -1,0 +1,51 @@
+"""Pointing params.yaml at another folder of logos, comments kept."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from pipeline.data.images import list_images
+from pipeline.errors import DataError
+from pipeline.files import write_text
+from pipeline.settings import DataSettings
+
+SAMPLES = "data/samples"
+
+
+def set_data_root(root: Path, folder: Path) -> str:
+    """Set data.root of root/params.yaml to `folder`; returns what was done, in a sentence.
+
+    Kept relative to the project where it lies inside, absolute elsewhere. Raises DataError when it is no folder.
+    """
+    from ruamel.yaml import YAML
+
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give a folder of logos")
+    resolved = folder.resolve()
+    value = str(resolved.relative_to(root.resolve())) if resolved.is_relative_to(root.resolve()) else str(resolved)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    path = root / "params.yaml"
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    if params["data"]["root"] == value:
+        return f"params.yaml: data.root is {value} already"
+    params["data"]["root"] = value
+    text = io.StringIO()
+    yaml.dump(params, text)
+    write_text(path, text.getvalue())
+    return f"params.yaml: data.root is now {value}"
+
+
+def check_data_root(root: Path, settings: DataSettings) -> None:
+    """Raises DataError when data.root is no folder or has no image by name; what the samples stage makes is exempt."""
+    if settings.root == SAMPLES:
+        return
+    folder = root / settings.root
+    remedy = "set data.root in params.yaml, or run `make repro DATA=folder`"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of logos; {remedy}")
+    found, _ = list_images(folder)
+    if not found:
+        raise DataError(f"{folder}: holds no image (png, jpg, jpeg, bmp, tiff, webp); add some, or {remedy}")

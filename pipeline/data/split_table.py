@@ -1,0 +1,56 @@
+"""data/splits.parquet: the assignment of images to splits, and what it was made with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.data.catalogue import CatalogueEntry
+from pipeline.data.links import Item
+from pipeline.data.splits import Assigned, assign
+from pipeline.files import whole
+from pipeline.records import SplitName
+from pipeline.settings import Settings
+
+TABLE = Path("data/splits.parquet")
+SUMMARY = Path("data/splits.json")
+
+_SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Assigned)])
+_MADE_WITH = b"tracewright"
+
+
+def split_catalogue(
+    entries: Sequence[CatalogueEntry], settings: Settings, previous: Sequence[Assigned]
+) -> list[Assigned]:
+    """Assign the images of a catalogue; those of `previous` stay where they are."""
+    items = [Item(e.path, e.digest, e.category, e.brand, e.hash) for e in entries]
+    split = settings.split
+    ratios: dict[SplitName, float] = {"train": split.train_ratio, "val": split.val_ratio, "test": split.test_ratio}
+    return assign(items, ratios, split.seed, split.near_duplicate_bits, previous)
+
+
+def write_splits(rows: Sequence[Assigned], settings: Settings, path: Path) -> None:
+    """Raises StorageError."""
+    schema = _SCHEMA.with_metadata({_MADE_WITH: json.dumps(_made_with(settings), sort_keys=True).encode()})
+    with whole(path) as temporary:
+        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), temporary)
+
+
+def read_previous(path: Path, settings: Settings) -> list[Assigned]:
+    """An earlier assignment to keep to: none where there is no file, or it was made with other settings or data."""
+    try:
+        table = pq.read_table(path)
+        same = json.loads((table.schema.metadata or {})[_MADE_WITH]) == _made_with(settings)
+        return [Assigned(**row) for row in table.to_pylist()] if same else []
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _made_with(settings: Settings) -> dict[str, Any]:
+    return {"root": settings.data.root, **settings.split.model_dump()}

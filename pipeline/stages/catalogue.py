@@ -1,0 +1,28 @@
+"""DVC stage: find, check, measure and categorise every image; data/catalogue.parquet and the quality report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.data.catalogue import TABLE, build_catalogue, write_catalogue
+from pipeline.data.quality_report import quality_markdown, quality_report
+from pipeline.files import write_json, write_text
+from pipeline.settings import load_settings
+from pipeline.stages._main import run
+
+
+def main() -> None:
+    root = Path.cwd()
+    settings = load_settings(root / "params.yaml")
+    catalogue = build_catalogue(settings.data, root, settings.compute.workers)
+    report = quality_report(catalogue, settings.data)
+    write_catalogue(catalogue.entries, root / TABLE)
+    write_json(root / "data/quality.json", report)
+    write_text(root / "data/quality.md", quality_markdown(report))
+    print(f"{report['images']} images, {len(report['rejected'])} rejected; data/quality.md says what they are like")
+    for sentence in report["recommendations"]:
+        print(f"- {sentence}")
+
+
+if __name__ == "__main__":
+    run(main)

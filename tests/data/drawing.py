@@ -1,0 +1,21 @@
+"""Pictures that differ."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+
+def draw(seed: int, side: int = 64) -> Image.Image:
+    """RGBA with anti-aliased shapes on nothing; another picture for every seed."""
+    rng = np.random.default_rng(seed)
+    big = side * 4
+    image = Image.new("RGBA", (big, big), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(image)
+    for _ in range(4):
+        x, y = (int(v) for v in rng.integers(0, big // 2, 2))
+        w, h = (int(v) for v in rng.integers(big // 8, big // 2, 2))
+        red, green, blue = (int(c) for c in rng.integers(0, 200, 3))
+        shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
+        shape((x, y, x + w, y + h), fill=(red, green, blue, 255))
+    return image.resize((side, side), Image.Resampling.BOX)

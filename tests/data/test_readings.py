@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data import readings
+from pipeline.data.images import Limits, list_images, path_text, read_image
+from pipeline.data.probe import measure
+from pipeline.data.readings import Reading, Result, read_all
+from pipeline.errors import ImageRejected
+from pipeline.records import pixel_digest
+from tests.data.drawing import draw
+
+
+class Folder:
+    """A folder of logos read through a cache; counts the files that are opened."""
+
+    def __init__(self, root: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.limits, self.cache = root, limits, root.parent / "cache"
+        self.opened: list[str] = []
+        read_one = readings.read_one
+
+        def counted(root: Path, path: str, limits: Limits) -> Reading:
+            self.opened.append(path)
+            return read_one(root, path, limits)
+
+        monkeypatch.setattr(readings, "read_one", counted)
+
+    def read(self, **changes: Any) -> dict[str, Result]:
+        self.opened.clear()
+        paths = [path_text(path) for path in list_images(self.root)[0]]
+        return read_all(self.root, paths, replace(self.limits, **changes), 1, self.cache)
+
+
+@pytest.fixture
+def folder(logos: Callable[..., Path], limits: Limits, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    root = logos("a.png", "in/b.png", "in/c.png")
+    (root / "broken.png").write_bytes(b"nothing")
+    return Folder(root, limits, monkeypatch)
+
+
+def outcomes(results: dict[str, Result]) -> dict[str, str]:
+    return {p: r.reason if isinstance(r, ImageRejected) else "read" for p, r in results.items()}
+
+
+def test_a_reading_is_what_the_parts_say(folder: Folder) -> None:
+    reading = folder.read()["in/b.png"]
+    assert isinstance(reading, Reading)
+    content = (folder.root / "in/b.png").read_bytes()
+    rgba = read_image(folder.root / "in/b.png", folder.limits)
+    assert reading.sha256 == hashlib.sha256(content).hexdigest()
+    assert reading.digest == pixel_digest(rgba)
+    assert (reading.file_bytes, reading.width, reading.height, reading.mode) == (len(content), 64, 64, "RGBA")
+    np.testing.assert_array_equal(np.array(reading.measures, dtype=np.float32), measure(rgba).as_array())
+    assert len(reading.hash) == 64
+
+
+def test_nothing_is_read_twice(folder: Folder) -> None:
+    first = folder.read()
+    assert outcomes(first) == {"a.png": "read", "broken.png": "undecodable", "in/b.png": "read", "in/c.png": "read"}
+    assert folder.opened == list(first)
+    second = folder.read()
+    assert folder.opened == []
+    assert list(second) == list(first)
+    assert str(second.pop("broken.png")) == str(first.pop("broken.png"))
+    assert second == first
+
+
+def test_what_changed_is_read_again(folder: Folder) -> None:
+    folder.read()
+    draw(77).save(folder.root / "a.png")
+    draw(78).save(folder.root / "new.png")
+    (folder.root / "in/b.png").unlink()
+    os.utime(folder.root / "in/c.png", ns=(1, 1))
+    assert "in/b.png" not in folder.read()
+    assert folder.opened == ["a.png", "in/c.png", "new.png"]
+
+
+def test_other_limits_other_code_and_another_folder_read_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.read()
+    assert outcomes(folder.read(min_side_pixels=65))["a.png"] == "too-small"
+    assert len(folder.opened) == 4
+    folder.read(min_side_pixels=65)
+    assert folder.opened == []
+    monkeypatch.setattr(readings, "_code_version", lambda: "other")
+    folder.read(min_side_pixels=65)
+    assert len(folder.opened) == 4
+    folder.root = folder.root / "in"
+    folder.read(min_side_pixels=65)
+    assert folder.opened == ["b.png", "c.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"limits": 1}', b"\xff\xfe"])
+def test_a_damaged_cache_only_costs_time(content: bytes, folder: Folder) -> None:
+    first = folder.read()
+    [file] = folder.cache.iterdir()
+    file.write_bytes(content)
+    assert outcomes(folder.read()) == outcomes(first)
+    assert len(folder.opened) == 4
+    folder.read()
+    assert folder.opened == []
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions change without a trace in the file's size and time."""
+
+    def forbidden(root: Path, path: str, limits: Limits) -> Reading:
+        raise ImageRejected(path, "unreadable", "permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(readings, "read_one", forbidden)
+        assert set(outcomes(folder.read()).values()) == {"unreadable"}
+    assert outcomes(folder.read())["a.png"] == "read"
+
+
+def test_a_link_to_nothing_is_tried_again(folder: Folder) -> None:
+    (folder.root / "gone.png").symlink_to("missing.png")
+    assert outcomes(folder.read())["gone.png"] == "unreadable"
+    draw(9).save(folder.root / "missing.png")
+    assert outcomes(folder.read())["gone.png"] == "read"
+
+
+def test_what_was_read_before_an_interruption_is_kept(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_one = readings.read_one
+
+    def interrupted(root: Path, path: str, limits: Limits) -> Reading:
+        if path == "in/c.png":
+            raise KeyboardInterrupt
+        return read_one(root, path, limits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(readings, "read_one", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            folder.read()
+    folder.read()
+    assert folder.opened == ["in/c.png"]
+
+
+def test_the_cache_is_plain_json(folder: Folder) -> None:
+    folder.read()
+    [file] = folder.cache.iterdir()
+    assert set(json.loads(file.read_text())) == {"limits", "code", "known"}
+
+
+def test_processes_read_the_same(logos: Callable[..., Path], limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings, "FEW", 2)
+    root = logos(*(f"{n}.png" for n in range(6)), os.fsdecode(b"caf\xe9.png"))
+    Image.new("RGB", (40, 40)).save(root / "blank.png")
+    paths = [path_text(path) for path in list_images(root)[0]]
+    many = read_all(root, paths, limits, 2, root.parent / "two")
+    one = read_all(root, paths, limits, 1, root.parent / "one")
+    assert outcomes(many) == outcomes(one)
+    assert outcomes(many)["blank.png"] == "blank"
+    assert [many[p] for p in paths if p != "blank.png"] == [one[p] for p in paths if p != "blank.png"]
+
+
+def test_a_file_that_ends_its_process_costs_itself_only(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool is a stand-in: a decoder that crashes on purpose is hard to come by."""
+
+    def pool(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[dict[str, Any]]:
+        for path in paths:
+            if path == "deadly.png":
+                raise BrokenProcessPool
+            yield {"reason": "blank", "detail": f"read by {workers}"}
+
+    monkeypatch.setattr(readings, "_pooled", pool)
+    paths = ["a.png", "deadly.png", "b.png", "c.png"]
+    found = list(readings._in_processes(Path(), paths, limits, 4))
+    assert [path for path, _ in found] == paths
+    assert outcomes(dict(found)) == {"a.png": "blank", "deadly.png": "crashed", "b.png": "blank", "c.png": "blank"}
