@@ -1,0 +1,99 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from pipeline.records import Failed
+from pipeline.rl.env import LogoEnv, PoolVecEnv
+from pipeline.rl.episode import Episode
+from pipeline.rl.sampling import BalancedSampler
+from tests.fakes import SMALLER, FakeEvaluator, space_of, task_of
+
+SPACE = space_of()
+TASKS = [task_of(seed) for seed in range(4)]
+OPENINGS = {task.logo.category: [SPACE.decode(np.full(SPACE.size, 0.4))] for task in TASKS}
+
+
+def env(evaluator: FakeEvaluator | None = None, max_steps: int = 5) -> LogoEnv:
+    return LogoEnv(TASKS, evaluator or FakeEvaluator(), SMALLER, SPACE, OPENINGS, max_steps)
+
+
+def pool_env(n_envs: int) -> PoolVecEnv:
+    sampler = BalancedSampler([t.logo.category for t in TASKS], "round_robin", 0)
+    return PoolVecEnv(
+        n_envs,
+        FakeEvaluator(),
+        SPACE,
+        lambda: TASKS[sampler.draw()],
+        lambda task: Episode(task, SMALLER, SPACE, OPENINGS[task.logo.category], 5),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*Box observation space.*infinity.*")
+@pytest.mark.filterwarnings("ignore:.*not having a reset.*")
+def test_it_passes_gymnasiums_own_check() -> None:
+    check_env(env(), skip_render_check=True)
+
+
+@pytest.mark.parametrize("max_steps", [1, 5, 50])
+def test_an_episode_ends_after_max_steps_and_returns_what_was_achieved(max_steps: int) -> None:
+    logos = env(max_steps=max_steps)
+    logos.reset(seed=1)
+    logos.action_space.seed(1)
+    total, steps, terminated = 0.0, 0, False
+    while not terminated:
+        _, reward, terminated, truncated, info = logos.step(logos.action_space.sample())
+        total, steps = total + reward, steps + 1
+        assert not truncated
+    assert steps == max_steps
+    assert total == pytest.approx(info["best_value"])
+    assert total > 0 or max_steps == 1
+
+
+def test_an_image_can_be_named() -> None:
+    logos = env()
+    for index, task in enumerate(TASKS):
+        assert logos.reset(options={"image": index})[1]["image"] == task.logo.name
+
+
+def test_a_failed_trace_costs_a_step_and_no_reward() -> None:
+    logos = env(FakeEvaluator(fails=lambda job: True))
+    logos.reset(seed=1)
+    _, reward, _, _, info = logos.step(np.zeros(SPACE.size, np.float32))
+    assert reward == 0
+    assert isinstance(info["evaluation"], Failed)
+
+
+def test_the_vectorised_environment_does_what_single_ones_do() -> None:
+    pool = pool_env(3)
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (5, 3, SPACE.size)).astype(np.float32)
+    seen: list[Any] = [pool.reset()]
+    rewards: list[Any] = []
+    drawn = [episode.task for episode in pool._episodes]
+    for step in actions:
+        pool.step_async(step)
+        observations, reward, dones, infos = pool.step_wait()
+        seen.append(np.stack([i.get("terminal_observation", o) for i, o in zip(infos, observations, strict=True)]))
+        rewards.append(reward)
+    assert dones.all()
+    for index, task in enumerate(drawn):
+        single = env()
+        observation, _ = single.reset(options={"image": TASKS.index(task)})
+        np.testing.assert_array_equal(observation, seen[0][index])
+        for number in range(5):
+            observation, gain, *_ = single.step(actions[number, index])
+            np.testing.assert_array_equal(observation, seen[number + 1][index])
+            assert gain == pytest.approx(rewards[number][index])
+        assert infos[index]["episode"]["r"] == pytest.approx(sum(r[index] for r in rewards))
+
+
+def test_finished_episodes_make_place_for_the_next_image() -> None:
+    pool = pool_env(1)
+    pool.reset()
+    names = []
+    for _ in range(4 * 5):
+        pool.step_async(np.zeros((1, SPACE.size), np.float32))
+        names.append(pool.step_wait()[3][0]["image"])
+    assert {name: names.count(name) for name in names} == {task.logo.name: 5 for task in TASKS}

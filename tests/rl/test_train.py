@@ -1,0 +1,136 @@
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.rl.agent import Agent
+from pipeline.rl.hooks import Hooks, Report
+from pipeline.rl.train import Result, train
+from pipeline.rl.validate import run_agent
+from pipeline.settings import Settings
+from tests.fakes import FakeEvaluator, settings_with, task_of
+
+TRAIN, VAL = [task_of(seed) for seed in range(12)], [task_of(seed) for seed in range(100, 108)]
+
+
+def tiny(**changes: Any) -> Settings:
+    small: dict[str, Any] = {
+        "train__total_timesteps": 512,
+        "train__n_envs": 4,
+        "train__max_steps": 4,
+        "train__opening_candidates": 8,
+        "train__other_opening_candidates": 2,
+        "train__eval_every_timesteps": 256,
+        "train__checkpoint_every_timesteps": 128,
+        "train__ppo__n_steps": 16,
+        "train__ppo__batch_size": 32,
+        "train__ppo__n_epochs": 2,
+        "train__ppo__hidden_units": [16, 16],
+        "validation__images_per_category": 2,
+        "validation__stochastic_runs": 1,
+        "evaluate__bootstrap_samples": 100,
+    }
+    return settings_with(**(small | changes))
+
+
+class Notes(Hooks):
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+
+    def on_openings(self, portfolios: Any) -> None:
+        self.calls.append(("openings", portfolios))
+
+    def on_progress(self, progress: Report) -> None:
+        self.calls.append(("progress", progress))
+
+    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
+        self.calls.append(("validation", report))
+
+    def on_checkpoint(self, timesteps: int, agent: Agent) -> None:
+        self.calls.append(("checkpoint", timesteps))
+
+    def on_stage(self, result: Report) -> None:
+        self.calls.append(("stage", result))
+
+    def of(self, name: str) -> list[Any]:
+        return [value for kind, value in self.calls if kind == name]
+
+
+@cache
+def trained() -> tuple[Result, Notes]:
+    notes = Notes()
+    return train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=1, followers=[notes]), notes
+
+
+def test_every_hook_is_called_in_its_time() -> None:
+    result, notes = trained()
+    assert notes.calls[0][0] == "openings"
+    assert [p["timesteps"] for p in notes.of("progress")] == list(range(64, 513, 64))
+    assert [v["timesteps"] for v in notes.of("validation")] == [0, 256, 512]
+    assert notes.of("checkpoint") == [128, 256, 384]
+    assert [s["name"] for s in notes.of("stage")] == ["simple", "text", "gradient", "complex"]
+    assert result.timesteps == 512
+    assert result.stopped is None
+
+
+def test_the_best_on_validation_is_what_comes_back() -> None:
+    result, notes = trained()
+    values = {v["timesteps"]: v["value"]["mean"] for v in notes.of("validation")}
+    assert result.best_value == max(values.values()) == values[result.best_timesteps]
+    assert sum(result.time_shares.values()) == pytest.approx(1.0)
+    assert result.peak_memory_bytes > 10**7
+
+
+def test_the_same_seed_gives_the_same_agent_and_another_another() -> None:
+    def acted(seed: int) -> np.ndarray:
+        agent = train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=seed).agent
+        return agent.act(np.ones(agent.normaliser.mean.shape, np.float32), None)
+
+    first = trained()[0].agent
+    here = first.act(np.ones(first.normaliser.mean.shape, np.float32), None)
+    np.testing.assert_array_equal(here, acted(1))
+    assert not np.array_equal(here, acted(2))
+
+
+def test_inference_sees_what_training_saw() -> None:
+    """The observation of a validated image is built by the same code, so replaying its actions repeats its values."""
+    agent = trained()[0].agent
+    first, again = (run_agent(agent, VAL, FakeEvaluator(), traces=4, seed=9) for _ in range(2))
+    assert [o.values for o in first] == [o.values for o in again]
+    one = run_agent(agent, VAL[3:4], FakeEvaluator(), traces=4, seed=9)
+    assert one[0].values == first[3].values
+
+
+def test_early_stopping_ends_a_training_that_does_not_improve() -> None:
+    impatient = tiny(train__early_stopping_patience=1, train__eval_every_timesteps=64)
+    result = train(impatient, TRAIN, VAL, FakeEvaluator(fails=lambda job: True), seed=1)
+    assert result.stopped == "no improvement in 1 validations"
+    assert result.timesteps < 512
+    assert result.failures == {"panic": result.timesteps}
+
+
+def test_the_memory_limit_ends_a_training() -> None:
+    limited = tiny(compute__memory_limit_bytes=500_000_000)
+    limited = limited.model_copy(
+        update={"compute": limited.compute.model_copy(update={"memory_limit_bytes": 1_000_000})}
+    )
+    result = train(limited, TRAIN, VAL, FakeEvaluator(), seed=1)
+    assert result.stopped is not None
+    assert result.stopped.startswith("memory limit")
+
+
+def test_a_failed_stage_is_tried_again_and_can_stop_the_training() -> None:
+    hard = [dict(s, goal=9.0) for s in tiny().curriculum.model_dump()["stages"]]
+    result = train(tiny(curriculum__stages=hard, curriculum__on_failure="stop"), TRAIN, VAL, FakeEvaluator(), seed=1)
+    assert [(s["name"], s["attempts"], s["passed"]) for s in result.stages] == [
+        ("simple", 1, False),
+        ("simple", 2, False),
+    ]
+    assert result.stopped == "stage simple was not passed"
+
+
+def test_one_category_alone_can_be_trained_on() -> None:
+    tasks = [task_of(seed, "complex") for seed in range(6)]
+    result = train(tiny(), tasks, tasks, FakeEvaluator(), seed=1)
+    assert list(result.validations[-1]["by_category"]) == ["complex"]
