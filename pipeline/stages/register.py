@@ -1,0 +1,29 @@
+"""DVC stage: the trained model becomes champion if it is better beyond chance; a refusal is a result too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.files import write_json
+from pipeline.settings import load_settings
+from pipeline.stages._main import run
+from pipeline.tracking.promotion import register
+
+
+def main() -> None:
+    root = Path.cwd()
+    settings = load_settings(root / "params.yaml")
+
+    def evaluate_agent(agent_dir: Path) -> Mapping[str, float]:
+        from pipeline.evaluation import agent_values  # only when the champion must be measured anew
+
+        return agent_values(root, settings, agent_dir)
+
+    result = register(root, settings, evaluate_agent)
+    write_json(root / "results/register.json", result)
+    print(f"{result['name']} version {result['version']}: {result['reason']}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,196 @@
+"""What a run was made from: commit, DVC inputs, versions, seeds, data sets. Works without git and without DVC."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.records import SPLITS
+from pipeline.settings import Settings
+
+SPLITS_TABLE = "data/splits.parquet"
+
+DISTRIBUTIONS = (
+    "tracewright",
+    "vtracer",
+    "numpy",
+    "skia-python",
+    "opencv-python-headless",
+    "pillow",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "mlflow",
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A set of images that a run was given, as MLflow shows it.
+
+    context: train, val or test. digest: any hex digest; MLflow keeps its first 36 characters. source: where the list
+    of images is, a path relative to the project.
+    """
+
+    name: str
+    context: str
+    digest: str
+    images: int
+    source: str
+
+    @property
+    def short_digest(self) -> str:
+        return self.digest[:36]
+
+
+def collect(root: Path, stage: str | None, seeds: Mapping[str, int] | None = None) -> dict[str, str]:
+    """Tags that say what a run was made from. What cannot be found out is left out, not made up.
+
+    stage: the DVC stage whose inputs are hashed; None for a run outside the pipeline.
+    """
+    tags = git_tags(root) | version_tags() | _dvc_environment()
+    tags["mlflow.source.type"] = "LOCAL"
+    if stage is not None:
+        tags["stage"] = stage
+        tags["mlflow.source.name"] = f"pipeline.stages.{stage}"
+        for path, digest in dvc_inputs(root, stage).items():
+            tags[f"dvc.dep.{re.sub(r'[^/.:_ A-Za-z0-9-]', '_', path)}"] = digest
+    return tags | {f"seed.{name}": str(seed) for name, seed in (seeds or {}).items()}
+
+
+def datasets_of(summary: Mapping[str, Any]) -> list[Dataset]:
+    """The data sets of a split's summary, {"train": {"images", "digest"}, "val": ..., "test": ...}."""
+    return [
+        Dataset(name=s, context=s, digest=summary[s]["digest"], images=summary[s]["images"], source=SPLITS_TABLE)
+        for s in SPLITS
+        if s in summary
+    ]
+
+
+def flatten(settings: Settings) -> dict[str, str]:
+    """params.yaml as dotted keys; lists as JSON."""
+    return dict(_flat(settings.model_dump(mode="json", by_alias=True), ""))
+
+
+def _flat(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, json.dumps(value) if isinstance(value, list | bool | None) else str(value)
+
+
+def version_tags() -> dict[str, str]:
+    """Python, platform, and the installed versions of what decides a result."""
+    tags = {"version.python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for name in DISTRIBUTIONS:
+        try:
+            tags[f"version.{name}"] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return tags
+
+
+def git_tags(root: Path) -> dict[str, str]:
+    """Commit, branch and whether anything differs from it; empty without git, a repository or a commit.
+
+    dvc.lock does not count as a difference: the pipeline itself rewrites it between its stages.
+    """
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    tags = {"mlflow.source.git.commit": commit}
+    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD")
+    if branch and branch != "HEAD":
+        tags["mlflow.source.git.branch"] = branch
+    changes = _git(root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock")
+    return tags if changes is None else tags | {"git.dirty": "true" if changes else "false"}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=root,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _dvc_environment() -> dict[str, str]:
+    """What `dvc exp run` tells its stages."""
+    names = {"DVC_STAGE": "dvc.stage", "DVC_EXP_NAME": "dvc.exp_name", "DVC_EXP_BASELINE_REV": "dvc.exp_baseline_rev"}
+    return {tag: os.environ[name] for name, tag in names.items() if os.environ.get(name)}
+
+
+def dvc_inputs(root: Path, stage: str) -> dict[str, str]:
+    """Dependencies of a stage in dvc.yaml -> their digest now, computed as DVC does; missing ones are left out.
+
+    dvc.lock is no source for this: DVC writes a stage's entry only after the stage has ended.
+    """
+    pipeline = _yaml(root / "dvc.yaml")
+    params = _yaml(root / "params.yaml")
+    definition = (pipeline.get("stages") or {}).get(stage.partition("@")[0]) or {}
+    dependencies = definition.get("deps") or definition.get("do", {}).get("deps") or []
+    paths = [_filled(next(iter(d)) if isinstance(d, dict) else str(d), params) for d in dependencies]
+    return {p: digest_of(root / p) for p in paths if "${" not in p and (root / p).exists()}
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        _log.warning("%s cannot be read (%s); the run records no DVC inputs", path, error)
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _filled(text: str, params: Mapping[str, Any]) -> str:
+    """`${a.b}` replaced from params.yaml; what is not there stays as it is."""
+
+    def value(match: re.Match[str]) -> str:
+        found: Any = params
+        for key in match[1].strip().split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+        return match[0] if found is None else str(found)
+
+    return re.sub(r"\$\{([^}]*)\}", value, text)
+
+
+def digest_of(path: Path) -> str:
+    """DVC's digest of a file (MD5) or a folder (MD5 of the sorted JSON list of its files, with `.dir`).
+
+    Byte code is skipped, as the project's .dvcignore has it.
+    """
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    files = sorted(
+        (p.relative_to(path).as_posix(), p)
+        for p in path.rglob("*")
+        if p.is_file() and "__pycache__" not in p.relative_to(path).parts and p.suffix != ".pyc"
+    )
+    listing = [{"md5": digest_of(p), "relpath": name} for name, p in files]
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -1,0 +1,299 @@
+"""Agents as MLflow models: logged without a pickle, downloaded with their digests checked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import DataError, StorageError, Unavailable
+from pipeline.tracking import store
+from pipeline.tracking.journal import Point
+from pipeline.tracking.lineage import Dataset
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, LoggedModel, RunInputs
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+
+AGENT_FILES = ("policy.safetensors", "agent.json")
+CHAMPION = "champion"
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
+
+_CONTEXT = "mlflow.data.context"
+_AGENT = "agent"  # the artifact's name in the logged model
+_EXTRA_REQUIREMENTS = ("gymnasium", "mlflow", "pandas", "stable-baselines3", "torch")
+
+
+def log_agent(
+    place: store.Store,
+    run_id: str,
+    agent_dir: Path,
+    *,
+    name: str,
+    step: int,
+    params: Mapping[str, str],
+    points: Sequence[Point],
+    dataset: Dataset | None,
+) -> str:
+    """Log a folder with policy.safetensors and agent.json as a model of a run; returns the model's id.
+
+    By the client alone, because `mlflow.pyfunc.log_model` reads every metric of the run back first. points: what the
+    model achieved, linked to it and to `dataset`. Raises DataError, MlflowException.
+    """
+    digests = file_digests(agent_dir)
+    client = place.client
+    model = client.create_logged_model(
+        place.experiment_id,
+        name=name,
+        source_run_id=run_id,
+        tags=digests,
+        params={key: str(value) for key, value in params.items()},
+        model_type=_AGENT,
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="tracewright-") as folder:
+            _save(Path(folder) / "model", agent_dir, model, run_id)
+            client.log_model_artifacts(model.model_id, f"{folder}/model")
+    except BaseException:  # a signal too: whatever cut it short goes on, but the model shows that it is not whole
+        client.finalize_logged_model(model.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(model.model_id, "READY")
+    _link(client, run_id, model.model_id, step, points, dataset)
+    return str(model.model_id)
+
+
+def dataset_input(dataset: Dataset) -> DatasetInput:
+    """A data set as MLflow's entity, without loading the data."""
+    from mlflow.entities import Dataset as Entity
+    from mlflow.entities import DatasetInput, InputTag
+
+    entity = Entity(
+        name=dataset.name,
+        digest=dataset.short_digest,
+        source_type="local",
+        source=json.dumps({"uri": dataset.source}),
+        profile=json.dumps({"images": dataset.images, "digest": dataset.digest}),
+    )
+    return DatasetInput(entity, [InputTag(_CONTEXT, dataset.context)])
+
+
+def datasets_of(inputs: RunInputs | None) -> list[Dataset]:
+    """A run's inputs, as `dataset_input` wrote them."""
+    found = []
+    for entry in inputs.dataset_inputs if inputs else []:
+        entity, tags = entry.dataset, {tag.key: tag.value for tag in entry.tags}
+        profile = json.loads(entity.profile or "{}")
+        found.append(
+            Dataset(
+                name=entity.name,
+                context=tags.get(_CONTEXT, ""),
+                digest=profile.get("digest", entity.digest),
+                images=profile.get("images", 0),
+                source=json.loads(entity.source).get("uri", ""),
+            )
+        )
+    return found
+
+
+def file_digests(agent_dir: Path) -> dict[str, str]:
+    """Tags `sha256.NAME` of an agent's files. Raises DataError when one is missing."""
+    try:
+        return {f"sha256.{f}": hashlib.sha256((agent_dir / f).read_bytes()).hexdigest() for f in AGENT_FILES}
+    except OSError as error:
+        raise DataError(f"{agent_dir}: is no agent ({error.strerror}: {error.filename}); run `make repro`") from error
+
+
+def download(source: str, root: Path) -> Path:
+    """The local folder of an agent, its files checked against the digests recorded when it was logged.
+
+    source: a folder, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/MODEL_ID`. Kept under
+    .tracewright/models. Raises Unavailable when there is no such model, DataError when its files are not those logged.
+    """
+    if not source.startswith("models:/"):
+        folder = Path(source)
+        file_digests(folder)
+        return folder
+    if not store.has_runs(root):
+        raise _nothing_registered(source)
+    client, uri = store.client(root), store.tracking_uri(root)
+    with store.answering(uri):
+        model = _find(client, source)
+        return fetch(client, uri, model, root)
+
+
+def fetch(client: MlflowClient, uri: str, model: LoggedModel, root: Path) -> Path:
+    """As `download`, for a model already looked up. Raises MlflowException too."""
+    import mlflow.artifacts
+
+    kept = store.home(root) / ".tracewright" / "models" / model.model_id
+    if not kept.is_dir():
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".") as folder:
+                location = f"{model.artifact_location.rstrip('/')}/artifacts/{_AGENT}"
+                mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=uri)
+                Path(folder, _AGENT).replace(kept)
+        except OSError as error:
+            raise StorageError(f"{kept}: model {model.model_id} cannot be kept there ({error})") from error
+    try:
+        _check(kept, model)
+    except DataError:
+        shutil.rmtree(kept)
+        raise
+    return kept
+
+
+def _check(folder: Path, model: LoggedModel) -> None:
+    for name, digest in file_digests(folder).items():
+        recorded = model.tags.get(name)
+        if recorded != digest:
+            raise DataError(
+                f"model {model.model_id}: {name} is {digest}, recorded was {recorded}; the file was changed or damaged "
+                "since it was logged; use another version, or train anew with `make repro`"
+            )
+
+
+def _find(client: MlflowClient, source: str) -> LoggedModel:
+    """The logged model that a `models:/` address means."""
+    from mlflow.exceptions import MlflowException
+
+    address = source.removeprefix("models:/")
+    name, at, alias = address.partition("@")
+    _, slash, version = address.partition("/")
+    model_id: str | None = address
+    try:
+        if at:
+            model_id = model_id_of(client.get_model_version_by_alias(name, alias))
+        elif slash:
+            model_id = model_id_of(client.get_model_version(address.partition("/")[0], version))
+        if not model_id:  # registered by other means than ours
+            raise DataError(f"{source}: is no agent of tracewright; give another version or --model PATH")
+        return client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"):
+            raise
+        raise _nothing_registered(source) from error
+
+
+def model_id_of(version: ModelVersion) -> str | None:
+    """The logged model that a version was registered from.
+
+    MLflow's SQL registry forgets `model_id`, but the version's source names it, as `models:/ID` or `.../models/ID/...`.
+    """
+    match = re.search(r"\bm-[0-9a-f]{32}\b", version.source or "")
+    return match[0] if match else None
+
+
+def _nothing_registered(source: str) -> Unavailable:
+    if source.endswith(f"@{CHAMPION}"):
+        name = source.removeprefix("models:/").removesuffix(f"@{CHAMPION}")
+        return Unavailable(
+            f"no model {name!r} is registered as champion; run `make repro` to train one, or give --model PATH"
+        )
+    return Unavailable(f"there is no model {source}; `make ui` shows those there are, or give --model PATH")
+
+
+def _link(
+    client: MlflowClient, run_id: str, model_id: str, step: int, points: Sequence[Point], dataset: Dataset | None
+) -> None:
+    """Tie a model to its run, and its metrics to it and to the data set they were measured on."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    metrics = [
+        Metric(
+            p.name,
+            p.value,
+            p.timestamp,
+            p.step,
+            model_id=model_id,
+            dataset_name=dataset.name if dataset else None,
+            dataset_digest=dataset.short_digest if dataset else None,
+            run_id=run_id,
+        )
+        for p in points
+    ]
+    if metrics:
+        client.log_batch(run_id, metrics=metrics)
+
+
+def _save(path: Path, agent_dir: Path, model: LoggedModel, run_id: str) -> None:
+    """Write MLflow's folder for a model: its MLmodel file, the code, the agent, the requirements."""
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory(prefix="tracewright-") as folder:
+        agent = Path(folder) / _AGENT  # only what belongs to it, under the name that the code knows
+        agent.mkdir()
+        for name in AGENT_FILES:
+            shutil.copyfile(agent_dir / name, agent / name)
+        mlflow.pyfunc.save_model(
+            path=str(path),
+            python_model=str(SERVED_MODEL),
+            artifacts={_AGENT: str(agent)},
+            signature=_signature(),
+            input_example=_example(),
+            pip_requirements=requirements(),  # given, or MLflow runs the model in a process to find them out
+            mlflow_model=Model(
+                artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id, model_uuid=model.model_id
+            ),
+        )
+
+
+def requirements() -> list[str]:
+    """What an agent needs where it is served, at the versions installed here.
+
+    tracewright itself is not among them: it is installed from its repository, and no index may answer for its name.
+    """
+    from packaging.requirements import Requirement
+
+    declared = [Requirement(text) for text in metadata.requires("tracewright") or []]
+    names = {r.name for r in declared if r.marker is None or r.marker.evaluate({"extra": ""})}
+    return [f"{n}=={metadata.version(n).partition('+')[0]}" for n in sorted(names | set(_EXTRA_REQUIREMENTS))]
+
+
+def _signature() -> ModelSignature:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    def schema(**types: DataType) -> Schema:
+        optional = ("objective", "traces", "zoom_ssim")
+        return Schema([ColSpec(kind, name, required=name not in optional) for name, kind in types.items()])
+
+    text, whole, real = DataType.string, DataType.long, DataType.double
+    return ModelSignature(
+        inputs=schema(image=text, objective=text, traces=whole),
+        outputs=schema(
+            svg=text,
+            status=text,
+            params=text,
+            traces=whole,
+            ssim=real,
+            zoom_ssim=real,
+            skill=real,
+            bytes=whole,
+            default_bytes=whole,
+            seconds=real,
+        ),
+    )
+
+
+def _example() -> dict[str, list[Any]]:
+    """One request: a red disc on white, 32 pixels wide."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (32, 32), "white")
+    ImageDraw.Draw(image).ellipse((6, 6, 25, 25), fill="#c8102e")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"image": [base64.b64encode(buffer.getvalue()).decode()], "objective": ["smaller"], "traces": [4]}

@@ -1,0 +1,221 @@
+"""What the `register` stage does: hold the newly trained model against the champion, and record what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import DataError, Mismatch, TracewrightError, Unavailable
+from pipeline.files import read_json
+from pipeline.settings import Settings
+from pipeline.tracking import gate, models, store
+from pipeline.tracking.registry import Registry
+from pipeline.tracking.run import Run
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+TRAIN = "results/train/train.json"
+EVALUATE = "results/evaluate/evaluate.json"
+IMAGES = "results/evaluate/images.parquet"
+
+Evaluate = Callable[[Path], Mapping[str, float]]
+"""An agent's folder -> image -> value, on the current test split at the largest number of traces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a model achieved on a test set. objective: as JSON with sorted keys. traces: per image."""
+
+    values: Mapping[str, float]
+    test_digest: str
+    objective: str
+    traces: int
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """Values measured under other conditions cannot be compared."""
+        return {"test_digest": self.test_digest, "objective": self.objective, "traces": str(self.traces)}
+
+    @property
+    def file(self) -> str:
+        """Named after the conditions, so that a later champion's test finds it or finds none."""
+        return hashlib.sha256(json.dumps(self.conditions, sort_keys=True).encode()).hexdigest()[:16] + ".json"
+
+
+def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[str, Any]:
+    """Decide on the model that results/train and results/evaluate describe; returns what results/register.json holds.
+
+    evaluate_agent: measures the champion where its values on this test set are not on record. The champion itself, met
+    again, keeps its decision. Raises DataError, Mismatch, Unavailable.
+    """
+    run_id, model_id, measured = read_candidate(root)
+    with Run.resume(root, run_id) as run:
+        registry = Registry(run.store.client, run.store.uri, settings.experiment)
+        with store.answering(registry.uri):
+            champion = registry.holder(models.CHAMPION)
+            if champion is not None and models.model_id_of(champion) == model_id:
+                _keep_values(registry, champion, measured)
+                return _recorded(champion)
+            rival = _values_of(registry, champion, measured, evaluate_agent, root) if champion is not None else None
+            verdict = gate.verdict(
+                measured.values,
+                rival,
+                min_improvement=settings.register_.min_improvement,
+                bootstrap_samples=settings.evaluate.bootstrap_samples,
+                confidence=settings.evaluate.confidence,
+                seed=settings.evaluate.seed,
+            )
+            version = registry.add(registry.client.get_logged_model(model_id))
+            result = _result(verdict, version, champion, measured)
+            _record(registry, version, measured, result)
+            _log(run, result)
+            if verdict.promote:
+                registry.promote(version)
+            else:
+                registry.challenge(version)
+            return result
+
+
+def read_candidate(root: Path) -> tuple[str, str, Measured]:
+    """(run id, model id, what it achieved on the test split). Raises DataError, or Mismatch between the two stages."""
+    trained = read_json(root / TRAIN, "dvc repro train")
+    evaluated = read_json(root / EVALUATE, "dvc repro evaluate")
+    if trained["run_id"] != evaluated["run_id"]:
+        raise Mismatch(
+            f"{root / EVALUATE} is of run {evaluated['run_id']}, {root / TRAIN} of {trained['run_id']}; "
+            "run `dvc repro evaluate`"
+        )
+    if not trained.get("model_id"):
+        raise DataError(f"{root / TRAIN}: names no logged model; run `dvc repro --force train`")
+    traces = max(evaluated["traces"])
+    return (
+        trained["run_id"],
+        trained["model_id"],
+        Measured(
+            values=read_values(root / IMAGES, traces),
+            test_digest=evaluated["test_digest"],
+            objective=json.dumps(evaluated["objective"], sort_keys=True),
+            traces=traces,
+        ),
+    )
+
+
+def read_values(path: Path, traces: int) -> dict[str, float]:
+    """Image -> the agent's value at `traces`; images without a value are left out. Raises DataError."""
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=["path", "method", "traces", "value"])
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); run `dvc repro --force evaluate`") from error
+    return {
+        row["path"]: float(row["value"])
+        for row in table.to_pylist()
+        if row["method"] == "agent" and row["traces"] == traces and row["value"] is not None
+        if math.isfinite(row["value"])
+    }
+
+
+def _values_of(
+    registry: Registry, champion: ModelVersion, measured: Measured, evaluate_agent: Evaluate, root: Path
+) -> Mapping[str, float]:
+    """The champion's values under the candidate's conditions: those on record, else measured now and recorded."""
+    known = _kept_values(registry, champion, measured)
+    if known is not None:
+        return known
+    try:
+        model = registry.client.get_logged_model(str(models.model_id_of(champion)))
+        values = dict(evaluate_agent(models.fetch(registry.client, registry.uri, model, root)))
+    except TracewrightError as error:
+        raise Unavailable(
+            f"champion version {champion.version} of {registry.name} cannot be measured: {error}. Repair it, or take "
+            f"the alias {models.CHAMPION} from it in `make ui`, so that the next model is the first"
+        ) from error
+    _keep_values(
+        registry,
+        champion,
+        Measured(
+            values=values,
+            test_digest=measured.test_digest,
+            objective=measured.objective,
+            traces=measured.traces,
+        ),
+    )
+    return values
+
+
+def _kept_values(registry: Registry, version: ModelVersion, measured: Measured) -> dict[str, float] | None:
+    """Per-image values that were recorded under these conditions, from the artifacts of the version's run."""
+    folder, run_id = f"register/{models.model_id_of(version)}", version.run_id
+    if run_id is None:  # registered by hand
+        return None
+    if not any(f.path == f"{folder}/{measured.file}" for f in registry.client.list_artifacts(run_id, folder)):
+        return None
+    with tempfile.TemporaryDirectory(prefix="tracewright-") as target:
+        path = Path(registry.client.download_artifacts(run_id, f"{folder}/{measured.file}", target))
+        content = json.loads(path.read_text(encoding="utf-8"))
+    return {image: float(value) for image, value in content["values"].items()}
+
+
+def _keep_values(registry: Registry, version: ModelVersion, measured: Measured) -> None:
+    if version.run_id is not None:
+        content = {**measured.conditions, "values": dict(measured.values)}
+        registry.client.log_dict(version.run_id, content, f"register/{models.model_id_of(version)}/{measured.file}")
+
+
+def _result(
+    verdict: gate.Verdict, version: ModelVersion, champion: ModelVersion | None, measured: Measured
+) -> dict[str, Any]:
+    decision = "refused" if not verdict.promote else "first" if champion is None else "promoted"
+    against = {"version": str(champion.version), "run_id": champion.run_id} if champion is not None else None
+    return {
+        "decision": decision,
+        "name": version.name,
+        "version": str(version.version),
+        "alias": "champion" if verdict.promote else "challenger",
+        "run_id": version.run_id,
+        "model_uri": f"models:/{version.name}/{version.version}",
+        "against": against,
+        "gain": verdict.gain.to_json() if verdict.gain is not None else None,
+        "wins": verdict.wins,
+        "losses": verdict.losses,
+        "images": verdict.images,
+        "left_out": verdict.left_out,
+        "test_digest": measured.test_digest,
+        "reason": verdict.reason,
+    }
+
+
+def _record(registry: Registry, version: ModelVersion, measured: Measured, result: dict[str, Any]) -> None:
+    """Put the numbers on the version, before any alias moves."""
+    _keep_values(registry, version, measured)
+    gain = {f"gain.{k}": f"{v:.6g}" for k, v in (result["gain"] or {}).items()}
+    shown = {key: str(result[key]) for key in ("decision", "reason", "wins", "losses", "images")}
+    registry.tag(version, measured.conditions | gain | shown | {"verdict": json.dumps(result)})
+
+
+def _recorded(version: ModelVersion) -> dict[str, Any]:
+    """The decision that made a version champion."""
+    try:
+        result: dict[str, Any] = json.loads(version.tags["verdict"])
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"version {version.version} of {version.name} is champion without a recorded decision; "
+            "take the alias from it in `make ui`, or train anew with `make repro`"
+        ) from error
+    return result | {"alias": models.CHAMPION}
+
+
+def _log(run: Run, result: dict[str, Any]) -> None:
+    """Show the decision on the run of the model."""
+    names = ("decision", "reason", "version", "alias")
+    run.set_tags({f"register.{name}": str(result[name]) for name in names})
+    metrics = {f"register/gain_{k}": v for k, v in (result["gain"] or {}).items()}
+    run.log_metrics(metrics | {f"register/{k}": result[k] for k in ("wins", "losses", "images")}, 0)

@@ -1,0 +1,155 @@
+"""The registered model: versions, the aliases champion, challenger and previous, and who holds them.
+
+champion: what `tracewright vectorize` uses. challenger: the newest that was refused. previous: the champion before, for
+`rollback`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import Unavailable
+from pipeline.tracking import models, store
+from pipeline.tracking.models import CHAMPION
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """One registered model in one MLflow. What its methods raise is MlflowException."""
+
+    client: MlflowClient
+    uri: str
+    name: str
+
+    def holder(self, alias: str) -> ModelVersion | None:
+        """The version that has an alias."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version_by_alias(self.name, alias)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def version_of(self, model_id: str) -> ModelVersion | None:
+        """The version under which a logged model is registered already."""
+        return next((v for v in self.versions() if models.model_id_of(v) == model_id), None)
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions, newest first."""
+        found: list[ModelVersion] = []
+        token: str | None = None
+        while token != "":
+            page = self.client.search_model_versions(f"name = '{self.name}'", page_token=token)
+            found += page
+            token = page.token or ""
+        return sorted(found, key=lambda v: int(v.version), reverse=True)
+
+    def add(self, model: LoggedModel) -> ModelVersion:
+        """Register a logged model, or find its version when it is registered already. Gives it no alias."""
+        from mlflow.exceptions import MlflowException
+
+        known = self.version_of(model.model_id)
+        if known is not None:
+            return known
+        try:
+            self.client.create_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = self.client.create_model_version(
+            self.name,
+            source=model.artifact_location,  # a models:/ address would be looked up in MLflow's global store
+            run_id=model.source_run_id,
+            tags={key: value for key, value in model.tags.items() if key.startswith("sha256.")},
+            model_id=model.model_id,
+        )
+        shown = [{"name": version.name, "version": version.version}]  # how MLflow's own registering links the two
+        self.client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": json.dumps(shown)})
+        return version
+
+    def tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_model_version_tag(self.name, version.version, key, value)
+
+    def promote(self, version: ModelVersion) -> None:
+        """Make a version champion. Whoever was becomes previous first, so that a kill in between loses nobody."""
+        champion = self.holder(CHAMPION)
+        if champion is not None and champion.version != version.version:
+            self._give(PREVIOUS, champion)
+        self._give(CHAMPION, version)
+        challenger = self.holder(CHALLENGER)
+        if challenger is not None and challenger.version == version.version:
+            self.client.delete_registered_model_alias(self.name, CHALLENGER)
+
+    def challenge(self, version: ModelVersion) -> None:
+        self._give(CHALLENGER, version)
+
+    def _give(self, alias: str, version: ModelVersion) -> None:
+        self.client.set_registered_model_alias(self.name, alias, version.version)
+
+
+def open_registry(root: Path, name: str) -> Registry:
+    """Raises Unavailable."""
+    return Registry(store.client(root), store.tracking_uri(root), name)
+
+
+def rollback(root: Path, name: str) -> str:
+    """Let champion and previous change places; returns a sentence. A second rollback undoes the first.
+
+    Raises Unavailable when there is no previous champion.
+    """
+    registry = _with_runs(root, name)
+    with store.answering(registry.uri):
+        champion, previous = registry.holder(CHAMPION), registry.holder(PREVIOUS)
+        if previous is None or (champion is not None and champion.version == previous.version):
+            raise Unavailable(f"{name} has no champion before this one; `tracewright models list` shows its versions")
+        registry.promote(previous)
+        if champion is None:
+            registry.client.delete_registered_model_alias(name, PREVIOUS)
+    return f"{name} version {previous.version} is champion again" + (
+        f"; version {champion.version} is kept as previous" if champion is not None else ""
+    )
+
+
+def describe(root: Path, name: str) -> str:
+    """A line per version, newest first: aliases, when, what the gate said. Raises Unavailable when there is none."""
+    registry = _with_runs(root, name)
+    with store.answering(registry.uri):
+        versions = registry.versions()
+        aliases: dict[str, list[str]] = {}
+        for alias in (CHAMPION, CHALLENGER, PREVIOUS):
+            if (held := registry.holder(alias)) is not None:
+                aliases.setdefault(str(held.version), []).append(alias)
+    if not versions:
+        raise _nothing(name)
+    return "\n".join(_line(v, aliases.get(str(v.version), [])) for v in versions)
+
+
+def _line(version: ModelVersion, aliases: list[str]) -> str:
+    made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{version.version:>4}  {', '.join(aliases) or '-':<12}  {made}  {version.tags.get('reason', '')}".rstrip()
+
+
+def _with_runs(root: Path, name: str) -> Registry:
+    if not store.has_runs(root):
+        raise _nothing(name)
+    return open_registry(root, name)
+
+
+def _nothing(name: str) -> Unavailable:
+    return Unavailable(f"no version of {name} is registered; run `make repro` to train one")

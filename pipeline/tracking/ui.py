@@ -1,0 +1,58 @@
+"""`make ui`: MLflow's pages on what is kept in mlruns/, on this machine only."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from pipeline.errors import TracewrightError, Unavailable
+from pipeline.settings import load_settings
+from pipeline.tracking import store
+
+PORT = "5000"
+
+
+def command(root: Path) -> list[str]:
+    """MLflow's own command for the embedded store; MLFLOW_PORT names another port.
+
+    Raises Unavailable when MLFLOW_TRACKING_URI names a server, which has pages of its own, or when the port is taken.
+    """
+    uri = store.tracking_uri(root)
+    if uri.startswith(("http://", "https://")):
+        raise Unavailable(f"runs are kept by the MLflow server at {store.public(uri)}; open that address")
+    port = os.environ.get("MLFLOW_PORT", PORT)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(port)))
+        except (OSError, ValueError, OverflowError) as error:
+            raise Unavailable(
+                f"port {port} cannot be used ({error}); name another: MLFLOW_PORT=5001 make ui"
+            ) from error
+    store.client(root)  # makes the database whole, where MLflow's own making of it may be cut short
+    listen = ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *listen]
+
+
+def address(root: Path, port: str) -> str:
+    """The page with the models of this project and their metrics; MLflow would open its pages for chat programs."""
+    experiment = store.connect(root, load_settings(root / "params.yaml").experiment).experiment_id
+    return f"http://127.0.0.1:{port}/#/experiments/{experiment}/models?workflowType=machine_learning"
+
+
+def main() -> int:
+    try:
+        line = command(Path.cwd())
+        print(f"compare models at {address(Path.cwd(), line[line.index('--port') + 1])}", flush=True)
+    except TracewrightError as error:
+        print(f"ui: {error}", file=sys.stderr)
+        return error.exit_code
+    # Seven processes for jobs that nobody here starts are not wanted.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    os.execv(line[0], line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

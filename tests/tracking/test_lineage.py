@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import Settings
+from pipeline.tracking import lineage
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-b", "trunk")
+    for name in ("params.yaml", "dvc.lock"):
+        (tmp_path / name).write_text("a: 1\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    return tmp_path
+
+
+def test_a_clean_checkout(checkout: Path) -> None:
+    tags = lineage.git_tags(checkout)
+    assert len(tags["mlflow.source.git.commit"]) == 40
+    assert tags["mlflow.source.git.branch"] == "trunk"
+    assert tags["git.dirty"] == "false"
+
+
+@pytest.mark.parametrize(("file", "dirty"), [("params.yaml", "true"), ("new.py", "true"), ("dvc.lock", "false")])
+def test_differences_are_told_except_what_the_pipeline_itself_writes(checkout: Path, file: str, dirty: str) -> None:
+    (checkout / file).write_text("a: 2\n")
+    assert lineage.git_tags(checkout)["git.dirty"] == dirty
+
+
+def test_without_a_repository_nothing_is_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert lineage.git_tags(tmp_path) == {}
+    git(tmp_path, "init")
+    assert lineage.git_tags(tmp_path) == {}  # no commit yet
+
+
+def test_without_git_nothing_is_made_up(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert lineage.git_tags(checkout) == {}
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    (tmp_path / "folder/b/__pycache__").mkdir(parents=True)
+    (tmp_path / "folder/a.txt").write_text("one\n")
+    (tmp_path / "folder/b/c.txt").write_text("two\n")
+    (tmp_path / "folder/b/__pycache__/c.pyc").write_text("noise")
+    return tmp_path
+
+
+def test_digests_are_those_that_dvc_writes_into_its_lock(inputs: Path) -> None:
+    # From `dvc add` of DVC 3.67 on the same files.
+    assert lineage.digest_of(inputs / "folder/a.txt") == "5bbf5a52328e7439ae6e719dfe712200"
+    assert lineage.digest_of(inputs / "folder") == "4d766c5a6be8460aee3b3f4d33376864.dir"
+
+
+def test_the_inputs_of_a_stage_are_hashed_with_params_filled_in(inputs: Path) -> None:
+    (inputs / "params.yaml").write_text("data: {root: folder}\n")
+    (inputs / "dvc.yaml").write_text(
+        """
+        stages:
+          train:
+            cmd: python -m pipeline.stages.train
+            deps:
+              - ${data.root}
+              - folder/a.txt: {optional: true}
+              - ${nowhere.at.all}
+              - folder/missing.txt
+          seeds:
+            foreach: [1, 2]
+            do: {cmd: x, deps: [folder/a.txt]}
+        """
+    )
+    found = lineage.dvc_inputs(inputs, "train")
+    assert found == {p: lineage.digest_of(inputs / p) for p in ("folder", "folder/a.txt")}
+    (inputs / "folder/a.txt").write_text("changed\n")
+    assert lineage.dvc_inputs(inputs, "train") != found
+    assert list(lineage.dvc_inputs(inputs, "seeds@1")) == ["folder/a.txt"]
+    assert lineage.dvc_inputs(inputs, "other") == {}
+
+
+@pytest.mark.parametrize("text", [None, "stages: {", "[]", "stages:\n", "stages: {train: null}"])
+def test_an_unreadable_pipeline_costs_the_digests_only(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "dvc.yaml").write_text(text)
+    assert lineage.dvc_inputs(tmp_path, "train") == {}
+
+
+def test_collected_tags_name_stage_seeds_versions_and_experiment(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "bold-fox")
+    (inputs / "dvc.yaml").write_text("stages: {train: {cmd: x, deps: [folder/a.txt]}}")
+    tags = lineage.collect(inputs, "train", {"train": 3})
+    assert tags["seed.train"] == "3"
+    assert tags["dvc.exp_name"] == "bold-fox"
+    assert tags["dvc.dep.folder/a.txt"] == "5bbf5a52328e7439ae6e719dfe712200"
+    assert tags["version.vtracer"] == "0.6.15"
+    assert tags["stage"] == "train"
+
+
+def test_settings_become_dotted_parameters(settings: Settings) -> None:
+    params = lineage.flatten(settings)
+    assert params["train.ppo.learning_rate"] == str(settings.train.ppo.learning_rate)
+    assert params["register.min_improvement"] == "0.0"
+    assert params["curriculum.enabled"] == "true"
+    assert json.loads(params["train.ppo.hidden_units"]) == [128, 128]
+    assert all(isinstance(value, str) for value in params.values())
+
+
+def test_a_splits_summary_gives_its_data_sets() -> None:
+    summary = {"train": {"images": 7, "digest": "a" * 64}, "test": {"images": 2, "digest": "b" * 64}, "by_category": {}}
+    train, test = lineage.datasets_of(summary)
+    assert (train.context, train.images, len(train.short_digest)) == ("train", 7, 36)
+    assert test.digest == "b" * 64

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from pipeline.data.probe import MEASURE_NAMES
+from pipeline.rl.agent import Agent, build_policy
+from pipeline.rl.features import Normaliser, observation_size
+from pipeline.settings import load_settings
+from pipeline.tracking import models
+from pipeline.tracking.run import Run
+from tests.fakes import SMALLER, space_of
+from tests.tracking.conftest import PARAMS
+
+SPACE = space_of()
+SIZE = observation_size(len(MEASURE_NAMES), SPACE.size)
+
+
+@pytest.fixture(scope="module")
+def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An untrained agent, logged and loaded as a server does it."""
+    folder = tmp_path_factory.mktemp("agent")
+    Agent(
+        policy=build_policy(SPACE, [8], 0.4),
+        normaliser=Normaliser(np.zeros(SIZE), np.ones(SIZE)),
+        space=SPACE,
+        objective=SMALLER,
+        trained_for="smaller",
+        portfolios={"smaller": {"simple": [SPACE.decode(np.full(SPACE.size, 0.5))]}},
+        n_openings=1,
+        max_steps=2,
+        background="#ffffff",
+        timeout_seconds=10.0,
+        worker_memory_bytes=2 * 10**9,
+    ).save(folder)
+    settings = load_settings(PARAMS).model_copy(update={"experiment": "served"})
+    with Run.start(root, settings, stage="train") as run:
+        model_id = run.log_model(folder, "agent", 1, {}, {}, None)
+    location = run.store.client.get_logged_model(model_id).artifact_location
+    loaded = mlflow.pyfunc.load_model(location)
+    yield loaded
+    pool = loaded.unwrap_python_model()._pool
+    if pool is not None:
+        pool.close()
+
+
+def test_the_recorded_example_is_answered(served: Any) -> None:
+    answer = served.predict(pd.DataFrame(models._example()))
+    [row] = answer.to_dict(orient="records")
+    assert row["svg"].startswith(("<?xml", "<svg"))
+    assert row["bytes"] == len(row["svg"].encode()) <= row["default_bytes"]
+    assert row["traces"] <= 4
+    assert json.loads(row["params"])["mode"] == "spline"
+    assert {c.name for c in served.metadata.signature.outputs.inputs} == set(row)
+
+
+def test_objective_and_traces_may_be_left_out(served: Any) -> None:
+    answer = served.predict(pd.DataFrame({"image": models._example()["image"]}))
+    assert answer["status"][0] in ("improved", "default")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"image": "!"}, "row 0: "),
+        ({"image": base64.b64encode(b"no picture").decode()}, "row 0: "),
+        ({"image": models._example()["image"][0], "objective": "prettiest"}, "row 0: objective 'prettiest' is not one"),
+        ({"image": models._example()["image"][0], "traces": 0}, "row 0: traces is 0"),
+    ],
+)
+def test_a_row_that_cannot_be_done_is_the_callers_mistake(served: Any, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(MlflowException, match=message) as caught:
+        served.predict(pd.DataFrame([row]))
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"  # 400
