@@ -1,0 +1,250 @@
+"""The report as one document: Markdown for people, one JSON value for machines. Pure text; report.py writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.reports import tables, words
+from pipeline.reports.findings import headline
+from pipeline.reports.results import OURS, Finding, ImageResult, Results
+from pipeline.reports.tables import to_markdown
+
+SCHEMA_VERSION = 1
+SHOWN_IMAGES = 6  # on a sheet
+SETTINGS = {"objective", "tracing", "train", "curriculum", "evaluate"}
+
+HEADLINE, CATEGORIES, TRAINING, GAINS, IMPROVED, WORST = (
+    "headline.png", "categories.png", "training.png", "gains.png", "improved.png", "worst.png",
+)  # fmt: skip
+PICTURES = (HEADLINE, CATEGORIES, TRAINING, GAINS, IMPROVED, WORST)
+
+MARKERS = {"good": "✅ Good", "info": "ℹ️ Note", "attention": "⚠️ Attention"}
+
+
+def improved_and_worst(images: Sequence[ImageResult]) -> tuple[list[ImageResult], list[ImageResult]]:
+    """The most improved, best first, and the least, worst first; no image is in both.
+
+    Among images that kept the default, those with the most bytes come first: there was most to gain.
+    """
+    ordered = sorted(images, key=lambda i: (-i.value, -(i.default_bytes or 0), i.path))
+    best = [i for i in ordered[:SHOWN_IMAGES] if i.improved][: -(-len(ordered) // 2)]
+    rest = sorted(ordered[len(best) :], key=lambda i: (i.value, -(i.default_bytes or 0), i.path))
+    return best, rest[:SHOWN_IMAGES]
+
+
+def as_markdown(results: Results, findings: Sequence[Finding], made: Collection[str]) -> str:
+    """The whole report. made: the pictures that were drawn; others are not linked."""
+    sections = (
+        _opening(results, made),
+        _findings(findings),
+        _comparison(results, made),
+        _categories(results, made),
+        _training(results, made),
+        _images(results, made),
+        _registry(results),
+        _settings(results),
+        _data(results),
+        _times(results),
+        _reproduce(results),
+    )
+    return "\n".join(block for section in sections for block in section)
+
+
+def _picture(name: str, shows: str, made: Collection[str]) -> Iterator[str]:
+    if name in made:
+        yield f"![{words.in_markdown(shows)}]({name})\n"
+
+
+def _opening(results: Results, made: Collection[str]) -> Iterator[str]:
+    training = results.training
+    yield f"# {words.in_markdown(results.comparison.label(OURS))}: report of a run\n"
+    yield f"**{words.in_markdown(headline(results))}**\n"
+    started = f", started {words.in_markdown(training.started)}" if training.started else ""
+    yield f"Run `{_code(training.run_id)}`{started}.\n"
+    yield from _picture(HEADLINE, "Ratio to VTracer's default by number of traces, ours and its rivals", made)
+
+
+def _code(text: str) -> str:
+    """Text for a code span: no backtick may end it, no line break may split it."""
+    return words.visible(text).replace("`", "'")
+
+
+def _findings(findings: Sequence[Finding]) -> Iterator[str]:
+    yield "## Findings\n"
+    yield "\n".join(f"- **{MARKERS[f.level]}:** {words.in_markdown(f.text)}" for f in findings) + "\n"
+
+
+def _comparison(results: Results, made: Collection[str]) -> Iterator[str]:
+    comparison = results.comparison
+    yield "## Against its rivals\n"
+    yield (
+        f"{_sentence(words.RATIO_WORDS[comparison.objective.name])}, geometric mean over "
+        f"{words.counted(comparison.images, 'test image')} with its {words.percent(comparison.confidence)} interval; "
+        "lower is better, 1 is VTracer's default. Every method keeps the default where it finds nothing better.\n"
+    )
+    yield to_markdown(tables.methods(comparison))
+    duels = tables.duels(comparison)
+    if duels.rows:
+        yield f"Image by image, at {words.counted(comparison.headline_traces, 'trace')}:\n"
+        yield to_markdown(duels)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _categories(results: Results, made: Collection[str]) -> Iterator[str]:
+    if not results.comparison.categories:
+        return
+    yield f"## Per category, at {words.counted(results.comparison.headline_traces, 'trace')}\n"
+    yield from _picture(CATEGORIES, "Ratio to VTracer's default per category", made)
+    yield to_markdown(tables.categories(results.comparison, results.images))
+
+
+def _training(results: Results, made: Collection[str]) -> Iterator[str]:
+    training = results.training
+    if not training.stages and not training.validations:
+        return
+    yield "## Training\n"
+    yield from _picture(TRAINING, "Return and validation value over timesteps", made)
+    if training.stages:
+        yield "### Curriculum\n"
+        yield to_markdown(tables.curriculum(training))
+    if training.validations:
+        yield "### Validation on held-out images\n"
+        yield to_markdown(tables.validations(training))
+        yield "In bold the model that was kept. Value in natural log units, 0 is VTracer's default.\n"
+        yield from _steadiness(results)
+
+
+def _steadiness(results: Results) -> Iterator[str]:
+    last = results.training.validations[-1]
+    said = [
+        f"{name} {words.number(value, 3)}"
+        for name, value in (("stability", last.stability), ("consistency", last.consistency))
+        if value is not None
+    ]
+    if said:
+        yield f"At the last validation: {words.listed(said)} (spreads of the value; docs/metrics.md defines them).\n"
+    if last.by_category:
+        yield "Its categories:\n"
+        yield to_markdown(tables.validated_categories(last))
+
+
+def _images(results: Results, made: Collection[str]) -> Iterator[str]:
+    if not results.images:
+        return
+    at = words.counted(max(results.comparison.traces), "trace")
+    best, worst = improved_and_worst(results.images)
+    yield f"## Image by image, at {at}\n"
+    yield from _picture(GAINS, "Change against VTracer's default, image by image", made)
+    for title, name, chosen in (("Most improved", IMPROVED, best), ("Least improved", WORST, worst)):
+        if chosen:
+            yield f"### {title}\n"
+            yield to_markdown(tables.images(chosen))
+            yield from _picture(name, f"{title}: original, default, ours, difference", made)
+
+
+def _registry(results: Results) -> Iterator[str]:
+    decision = results.decision
+    if decision is None:
+        return
+    yield "## Registry\n"
+    version = f" version {decision.version}" if decision.version is not None else ""
+    against = f" against version {decision.against.version}" if decision.against else ""
+    said = f"{decision.name}{version}: {decision.decision}{against}"
+    said += f", now {decision.alias}" if decision.alias else ""
+    reason = f": {decision.grounds}" if decision.grounds else ""
+    yield words.in_markdown(f"{said}{reason}.") + "\n"
+    if decision.gain:
+        gain = words.change(decision.gain.mean, results.comparison.objective.name)
+        limits = words.gain_range(decision.gain, results.comparison.objective.name)
+        images = f", {words.counted(decision.images, 'test image')}" if decision.images is not None else ""
+        yield f"Difference: {gain} ({words.percent(results.comparison.confidence)} interval {limits}{images}).\n"
+
+
+def _settings(results: Results) -> Iterator[str]:
+    yield "## Settings\n"
+    yield to_markdown(tables.settings(results))
+    yield "What may be set:\n"
+    yield to_markdown(tables.freedom(results))
+
+
+def _data(results: Results) -> Iterator[str]:
+    training, quality = results.training, results.quality
+    if not training.dataset.by_category and quality is None:
+        return
+    yield "## Data\n"
+    if training.dataset.by_category:
+        yield to_markdown(tables.data(training))
+    if quality and quality.quality_mean is not None:
+        yield f"Mean quality {quality.quality_mean:.2f} of 1; data/quality.md has the details.\n"
+    if quality and quality.rejects:
+        yield f"{words.counted(sum(quality.rejects.values()), 'file')} rejected:\n"
+        yield to_markdown(tables.counts(quality.rejects, "Reason"))
+    failures = {**training.failures}
+    for kind, number in results.comparison.failures.items():
+        failures[kind] = failures.get(kind, 0) + number
+    if any(failures.values()):
+        yield "Traces that failed, in training and evaluation:\n"
+        yield to_markdown(tables.counts(failures, "Kind"))
+
+
+def _times(results: Results) -> Iterator[str]:
+    training = results.training
+    yield "## How long it took\n"
+    yield to_markdown(tables.times(results))
+    said = []
+    if training.steps_per_second is not None:
+        said.append(f"{words.number(training.steps_per_second, 1)} timesteps per second")
+    if training.peak_memory_bytes is not None:
+        said.append(f"at most {words.storage(training.peak_memory_bytes)} of memory")
+    if said:
+        yield f"{_sentence(words.listed(said))}.\n"
+
+
+def _reproduce(results: Results) -> Iterator[str]:
+    training, commit = results.training, results.training.git_commit or results.commit
+    commit_of = "Commit" if training.git_commit else "Commit when this was written"
+    changed = ", with changes that were not committed" if training.git_commit and training.git_dirty else ""
+    yield "## How to reproduce\n"
+    steps = [f"git checkout {_code(commit)}"] if commit else []
+    steps += ["dvc checkout  # data and models, where a cache or a remote has them", "dvc repro"]
+    yield "```sh\n" + "\n".join(steps) + "\n```\n"
+    rows = {"Run": training.run_id, "Experiment": training.experiment, "Model": training.model_id}
+    rows[commit_of] = commit and commit + changed
+    if training.best and training.best.timesteps is not None:
+        value = f", validation value {words.number(training.best.value, 3)}" if training.best.value is not None else ""
+        rows["Checkpoint kept"] = f"at {training.best.timesteps:,} timesteps{value}"
+    rows["Tracking server"] = words.without_secrets(training.tracking_uri) if training.tracking_uri else None
+    for name, split in (("Train", training.dataset.train), ("Validation", training.dataset.val)):
+        rows[f"{name} images"] = split.digest if split else None
+    rows["Test images"] = results.comparison.test_digest
+    yield to_markdown(tables.pairs({k: v for k, v in rows.items() if v}))
+
+
+def as_json(results: Results, findings: Sequence[Finding], made: Collection[str]) -> dict[str, Any]:
+    """Everything the Markdown says, as values. What was not measured is null."""
+    comparison, training = results.comparison, results.training
+    best, worst = improved_and_worst(results.images)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "headline": headline(results),
+        "run_id": training.run_id,
+        "git_commit": training.git_commit or results.commit,
+        "findings": [f.to_json() for f in findings],
+        "training": {
+            **training.model_dump(mode="json"),
+            "tracking_uri": words.without_secrets(training.tracking_uri) if training.tracking_uri else None,
+        },
+        "comparison": {**comparison.model_dump(mode="json"), "headline_traces": comparison.headline_traces},
+        "images": [asdict(i) for i in sorted(results.images, key=lambda i: (-i.value, i.path))],
+        "most_improved": [i.path for i in best],
+        "least_improved": [i.path for i in worst],
+        "registry": results.decision.model_dump(mode="json") if results.decision else None,
+        "quality": results.quality.model_dump(mode="json") if results.quality else None,
+        "settings": results.settings.model_dump(mode="json", include=SETTINGS),
+        "pictures": [name for name in PICTURES if name in made],
+    }

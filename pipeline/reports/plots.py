@@ -1,0 +1,299 @@
+"""The pictures of figures: PNGs 1600 pixels wide that stay readable at half that.
+
+Drawn on Figure objects without pyplot, whose global state would leak between pictures. Colours are chosen to differ
+in lightness as well as in hue (after Okabe and Ito 2008); ours is the only strong one among methods.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from pipeline.intervals import Interval
+from pipeline.records import CATEGORIES
+from pipeline.reports import words
+from pipeline.reports.results import (
+    FIXED,
+    OURS,
+    PORTFOLIO,
+    RANDOM,
+    TPE,
+    UNTRAINED,
+    Comparison,
+    ImageResult,
+    Method,
+)
+
+DPI = 200
+WIDTH = 8.0  # inches
+
+INK, MUTED, FAINT, PAPER = "#1f2430", "#6b7280", "#e3e6eb", "#ffffff"
+STRONG = "#0b57a4"
+METHOD_COLOURS = {
+    OURS: STRONG, UNTRAINED: "#7fb0dd", TPE: "#4b5563", RANDOM: "#9aa1ac", PORTFOLIO: "#b08a4f", FIXED: "#8a6a35",
+}  # fmt: skip
+METHOD_MARKS = {OURS: "o", UNTRAINED: "o", TPE: "s", RANDOM: "^", PORTFOLIO: "D", FIXED: "D"}
+CATEGORY_COLOURS = {"simple": "#56b4e9", "text": "#e69f00", "gradient": "#009e73", "complex": "#b5609a"}
+DASHES = (0, (4, 3))
+CLOSE = 0.03  # of the ratio: presets nearer than this share a label
+
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 9.5, "axes.titlesize": 11.5, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.titlepad": 12, "axes.labelsize": 9.5, "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED, "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.axisbelow": True, "text.color": INK, "text.parse_math": False, "xtick.color": MUTED, "ytick.color": MUTED,
+    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "xtick.labelsize": 9, "ytick.labelsize": 9,
+    "legend.fontsize": 9, "legend.frameon": False, "grid.color": FAINT, "grid.linewidth": 0.8,
+}  # fmt: skip
+
+
+def png(draw: Callable[[Figure], None], height: float) -> bytes:
+    """A figure of 8 x `height` inches as a PNG; the same data gives the same bytes."""
+    with mpl.rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks
+        figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor=PAPER)
+        FigureCanvasAgg(figure)
+        draw(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class EndLabel:
+    """A name at the right end of a curve. point: the traces of its last point; None for a mark across the picture."""
+
+    ratio: float
+    text: str
+    colour: str
+    point: int | None
+    strong: bool = False
+
+
+def headline(comparison: Comparison) -> bytes:
+    """Ratio to the default over traces: curves for what searches, dashed marks for what more traces do not change."""
+    return png(lambda figure: _headline(figure, comparison), 4.9)
+
+
+def _headline(figure: Figure, comparison: Comparison) -> None:
+    axes: Axes = figure.subplots()
+    most = max(comparison.traces)
+    curves = sorted((m for m in comparison.methods if not m.is_flat), key=lambda m: m.kind == "ours")
+    labels: list[EndLabel] = []
+    for marked in _marked_together([m for m in comparison.methods if m.is_flat and m.at(most)], most):
+        ratios = [r.mean for m in marked if (r := m.at(most))]
+        colour = _method_colour(marked[0])
+        for ratio in ratios:
+            axes.axhline(ratio, color=colour, linewidth=1.1, linestyle=DASHES, zorder=2)
+        labels.append(EndLabel(float(np.mean(ratios)), _joint_label(marked), colour, None))
+    for index, method in enumerate(curves):
+        _curve(axes, method, 1 + 0.018 * (index - len(curves) // 2))
+        if last := method.at(most):
+            labels.append(EndLabel(last.mean, _label(method), _method_colour(method), most, method.kind == "ours"))
+    _trace_axis(axes, comparison.traces)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.2f}"))
+    axes.grid(axis="y")
+    axes.set_ylabel(_start(words.RATIO_WORDS[comparison.objective.name]))
+    sure = f"{words.percent(comparison.confidence)} interval over {words.counted(comparison.images, 'test image')}"
+    is_bytes = comparison.objective.name == "smaller"
+    _head(axes, "How small the SVGs get" if is_bytes else "How far the objective gets",
+          f"lower is better · band and bars: {sure}")  # fmt: skip
+    _end_labels(axes, labels)
+
+
+def _marked_together(flats: Sequence[Method], traces: int) -> list[list[Method]]:
+    """Methods without a curve, VTracer's presets in one group while they lie close together."""
+    presets = [m for m in flats if m.name.startswith("preset_")]
+    means = [r.mean for m in presets if (r := m.at(traces))]
+    if len(means) < 2 or max(means) - min(means) > CLOSE:
+        return [[m] for m in flats]
+    return [*([m] for m in flats if m not in presets), presets]
+
+
+def _joint_label(methods: Sequence[Method]) -> str:
+    if len(methods) == 1:
+        return _label(methods[0])
+    return f"{len(methods)} VTracer presets"
+
+
+def _curve(axes: Axes, method: Method, dodge: float) -> None:
+    """Points moved sideways by `dodge`, a factor, so that the bars of two methods do not hide each other."""
+    points = [(p.traces, p.ratio) for p in method.curve if p.ratio]
+    x = np.array([t for t, _ in points], dtype=float)
+    mean, low, high = (np.array([getattr(r, name) for _, r in points]) for name in ("mean", "low", "high"))
+    colour, ours = _method_colour(method), method.kind == "ours"
+    line, size = (2.8, 7) if ours else (1.5, 5)
+    if ours:
+        axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0, zorder=3)
+    else:
+        axes.errorbar(x * dodge, mean, [mean - low, high - mean], fmt="none", ecolor=colour, elinewidth=1, alpha=0.65)
+    axes.plot(
+        x if ours else x * dodge, mean, color=colour, linewidth=line, zorder=5 if ours else 4,
+        marker=METHOD_MARKS.get(method.name, "o"), markersize=size, markeredgecolor=PAPER, markeredgewidth=0.8,
+    )  # fmt: skip
+
+
+def _trace_axis(axes: Axes, traces: Sequence[int]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(traces), [str(t) for t in traces])
+    axes.xaxis.set_minor_locator(NullLocator())
+    span = max(traces) / min(traces)
+    axes.set_xlim(min(traces) / max(span, 2) ** 0.05, max(traces) * max(span, 2) ** 0.05)
+    axes.set_xlabel("Traces per image")
+
+
+def _end_labels(axes: Axes, labels: Sequence[EndLabel]) -> None:
+    """Names and values at the right end instead of a legend, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    ordered = sorted(labels, key=lambda label: label.ratio)
+    places = spread([label.ratio for label in ordered], (high - low) * 0.047)
+    beside = axes.get_yaxis_transform()
+    for label, place in zip(ordered, places, strict=True):
+        axes.annotate(
+            f"{label.ratio:.2f}  {label.text}",
+            (1.0, label.ratio) if label.point is None else (label.point, label.ratio),
+            (1.04, place),
+            xycoords=beside if label.point is None else "data",
+            textcoords=beside,
+            va="center",
+            color=label.colour if label.strong else INK,
+            fontweight="bold" if label.strong else "normal",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": label.colour,
+                "linewidth": 1.6 if label.strong else 0.8,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 0 if label.point is None else 5,
+            },
+        )
+
+
+def spread(wanted: Sequence[float], step: float) -> list[float]:
+    """Rising positions moved as little as can be until neighbours are `step` apart (pool adjacent violators)."""
+    groups: list[tuple[float, int]] = []  # centre, members
+    for place in wanted:
+        groups.append((place, 1))
+        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < step * (groups[-1][1] + groups[-2][1]) / 2:
+            (upper, n), (lower, m) = groups.pop(), groups.pop()
+            groups.append(((upper * n + lower * m) / (n + m), n + m))
+    return [centre + step * (k - (n - 1) / 2) for centre, n in groups for k in range(n)]
+
+
+def categories(comparison: Comparison) -> bytes:
+    """Ours beside the best fixed setting and TPE in each category, at the headline's number of traces."""
+    return png(lambda figure: _categories(figure, comparison), 3.9)
+
+
+def _categories(figure: Figure, comparison: Comparison) -> None:
+    axes: Axes = figure.subplots()
+    traces = comparison.headline_traces
+    methods = [m for name in (OURS, FIXED, TPE) if (m := comparison.method(name))]
+    width = 0.8 / max(1, len(methods))
+    for k, method in enumerate(methods):
+        for x, category in enumerate(comparison.categories):
+            ratio = method.in_category(category, traces)
+            if ratio:
+                _bar(axes, x + (k - (len(methods) - 1) / 2) * width, width * 0.9, ratio, method)
+    axes.axhline(1.0, color=MUTED, linewidth=1.1, linestyle=DASHES, zorder=3)
+    axes.text(
+        len(comparison.categories) - 0.5, 1.012, "VTracer default", ha="right", va="bottom", fontsize=9, color=MUTED
+    )
+    axes.set_xticks(range(len(comparison.categories)), [f"{c} logos" for c in comparison.categories])
+    axes.set_xlim(-0.5, len(comparison.categories) - 0.5)
+    axes.set_ylim(0, max(1.1, axes.get_ylim()[1]))
+    axes.tick_params(axis="x", length=0)
+    axes.grid(axis="y")
+    axes.set_ylabel(_start(words.RATIO_WORDS[comparison.objective.name]))
+    sure = f"{words.percent(comparison.confidence)} interval"
+    _head(axes, f"Per category, at {words.counted(traces, 'trace')}", f"lower is better · lines: {sure}")
+    handles = [Patch(color=_bar_colour(m), label=_label(m)) for m in methods]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1, handleheight=1)
+
+
+def _bar(axes: Axes, x: float, width: float, ratio: Interval, method: Method) -> None:
+    ours = method.kind == "ours"
+    axes.bar(x, ratio.mean, width, color=_bar_colour(method), zorder=2)
+    axes.vlines(x, ratio.low, ratio.high, color=INK, linewidth=1.2, zorder=3)
+    axes.text(
+        x, 0.02, f"{ratio.mean:.2f}", ha="center", va="bottom", fontsize=9, color=PAPER if ours else INK, zorder=4,
+        fontweight="bold" if ours else "normal",
+    )  # fmt: skip
+
+
+def gains(images: Sequence[ImageResult], traces: int, is_bytes: bool) -> bytes:
+    """Each test image's ratio to the default, from the most to the least improved, coloured by category."""
+    return png(lambda figure: _gains(figure, images, traces, is_bytes), 3.8)
+
+
+def _gains(figure: Figure, images: Sequence[ImageResult], traces: int, is_bytes: bool) -> None:
+    axes: Axes = figure.subplots()
+    ordered = sorted(images, key=lambda i: (i.ratio, i.path))
+    changes = np.array([i.ratio - 1 for i in ordered])
+    colours = [CATEGORY_COLOURS.get(i.category, MUTED) for i in ordered]
+    axes.bar(np.arange(len(ordered)), changes, 1.0 if len(ordered) > 120 else 0.86, color=colours, zorder=2)
+    axes.axhline(0, color=MUTED, linewidth=0.8, zorder=3)
+    kept = sum(not i.improved for i in ordered)
+    if kept:
+        places = np.arange(len(ordered))[-kept:]
+        axes.plot(places, np.zeros(kept), linestyle="none", marker="|", color=INK, markersize=7, zorder=4)
+        axes.annotate(
+            f"{kept} kept the default", (len(ordered) - 0.5, 0), (0, 7), textcoords="offset points", ha="right",
+            fontsize=9, color=INK,
+        )  # fmt: skip
+    if is_bytes and len(ordered) > 1:
+        median = float(np.median(changes))
+        axes.axhline(median, color=INK, linewidth=1, linestyle=DASHES, zorder=4)
+        axes.annotate(f"median {median * 100:+.0f} %".replace("-", "−"), (len(ordered) - 0.5, median), (0, -4),
+                      textcoords="offset points", ha="right", va="top", fontsize=9)  # fmt: skip
+    axes.set_xlim(-0.7, len(ordered) - 0.3)
+    axes.margins(y=0.1)
+    axes.xaxis.set_major_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y * 100:+.0f} %".replace("-", "−") if y else "0 %"))
+    axes.grid(axis="y")
+    axes.set_ylabel("Change in bytes" if is_bytes else "Change in the objective's ratio")
+    _head(axes, f"Each image against VTracer's default, at {words.counted(traces, 'trace')}",
+          f"{words.counted(len(ordered), 'test image')}, most improved first")  # fmt: skip
+    present = [c for c in CATEGORIES if any(i.category == c for i in ordered)]
+    handles = [Patch(color=CATEGORY_COLOURS[c], label=f"{c} logos") for c in present]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1, handleheight=1)
+
+
+def _method_colour(method: Method) -> str:
+    return STRONG if method.kind == "ours" else METHOD_COLOURS.get(method.name, MUTED)
+
+
+def _bar_colour(method: Method) -> str:
+    """Large areas of the rivals' colours would outshout ours: half of them is paper."""
+    if method.kind == "ours":
+        return STRONG
+    red, green, blue = to_rgb(_method_colour(method))
+    return to_hex(((1 + red) / 2, (1 + green) / 2, (1 + blue) / 2))
+
+
+def _label(method: Method) -> str:
+    return words.shortened(words.visible(method.label), 26)
+
+
+def _start(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _head(axes: Axes, title: str, subtitle: str) -> None:
+    axes.set_title(title, pad=25)
+    axes.annotate(
+        subtitle, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=MUTED
+    )

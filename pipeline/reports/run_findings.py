@@ -1,0 +1,179 @@
+"""Findings about the run itself: validation, curriculum, speed, failures, data and the registry's decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.reports import words
+from pipeline.reports.results import Finding, Level, Results, StageResult
+
+FEW_TEST_IMAGES = 30  # below this a bootstrap over images is itself unsure
+IMBALANCE = 3.0  # largest category / smallest
+MANY_FAILURES = 0.01  # of the traces made
+
+TIME_WORDS = {
+    "tracing": "tracing",
+    "ppo": "updating the policy",
+    "tracking": "tracking",
+    "validation": "validation",
+    "openings": "the search for openings",
+}
+HIGH_SHARES = {"tracing": 0.5, "ppo": 0.4, "tracking": 0.1, "validation": 0.3, "openings": 0.4}
+"""From which share of the training's time a part is worth changing."""
+
+ADVICE = {
+    "tracing": "more cores (compute.workers) or a smaller tracing.prescale would speed it up most",
+    "ppo": "a larger train.ppo.batch_size or fewer train.ppo.n_epochs would speed it up most",
+    "tracking": "the tracking server is slow; a local one would speed it up",
+    "validation": "a larger train.eval_every_timesteps or fewer validation.images_per_category would speed it up most",
+    "openings": "fewer train.opening_images or train.opening_candidates would speed it up most",
+}
+
+
+def trend(results: Results) -> Iterator[Finding]:
+    validations = results.training.validations
+    trend = validations[-1].trend if validations else None
+    if trend is None:
+        return
+    points = f"over {words.counted(len(validations), 'validation')}"
+    best = results.training.best
+    at = f"; the best was at {best.timesteps:,} timesteps" if best and best.timesteps is not None else ""
+    level: Level = "attention" if trend.direction == "declining" else "info"
+    text = {
+        "improving": f"Validation was still improving at the end, {points}: more train.total_timesteps may gain more",
+        "steady": f"Validation shows no trend that can be told from chance {points}{_if_last(results)}",
+        "declining": f"Validation was declining at the end, {points}: the model kept is the best one, not the last",
+        "unknown": f"There are too few validations ({len(validations)}) to tell a trend",
+    }[trend.direction]
+    yield Finding(level, f"{text}{at}.", trend.model_dump(mode="json"))
+
+
+def _if_last(results: Results) -> str:
+    best = results.training.best
+    is_last = best is not None and best.timesteps == results.training.validations[-1].timesteps
+    return ", but the last was the best: more train.total_timesteps may gain more" if is_last else ""
+
+
+def curriculum(results: Results) -> Iterator[Finding]:
+    stages = results.training.final_stages
+    if not stages:
+        return
+    failed = [s for s in stages if s.passed is False]
+    for stage in failed:
+        yield Finding("attention", _failed_stage(stage), stage.model_dump(mode="json"))
+    if all(s.passed for s in stages):
+        passed = "The one stage" if len(stages) == 1 else f"All {len(stages)} stages"
+        verb = "was" if len(stages) == 1 else "were"
+        yield Finding("good", f"{passed} of the curriculum {verb} passed.", {"stages": [s.name for s in stages]})
+
+
+def _failed_stage(stage: StageResult) -> str:
+    text = f"Stage {stage.name} of the curriculum was not passed"
+    if stage.success_rate is not None and stage.pass_rate is not None:
+        text += (
+            f": {words.percent(stage.success_rate)} of its episodes reached the goal, "
+            f"{words.percent(stage.pass_rate)} were asked for"
+        )
+    return text + (f" ({words.counted(stage.attempts, 'attempt')})." if stage.attempts else ".")
+
+
+def seeds(results: Results) -> Iterator[Finding]:
+    training = results.training
+    if training.seed_spread is None or len(training.seeds) < 2:
+        return
+    spread = training.seed_spread
+    text = (
+        f"Over {len(training.seeds)} seeds the best validation value is {words.number(spread.mean, 3)} "
+        f"± {words.number(spread.std, 3)} (standard deviation): differences below that are luck of the seed."
+    )
+    yield Finding("info", text, spread.model_dump(mode="json"))
+
+
+def stopped(results: Results) -> Iterator[Finding]:
+    training = results.training
+    if not training.stopped:
+        return
+    planned, made = results.settings.train.total_timesteps, training.total_timesteps
+    after = f" after {made:,} of {planned:,} timesteps" if made is not None else ""
+    level: Level = "info" if training.stopped == "early stopping" else "attention"
+    yield Finding(level, f"Training ended before its time{after}: {training.stopped}.", {"stopped": training.stopped})
+
+
+def failures(results: Results) -> Iterator[Finding]:
+    training = results.training
+    yield from _failures_of("training", training.failures, training.total_timesteps)
+    yield from _failures_of("evaluation", results.comparison.failures, None)
+    if not any(training.failures.values()) and not any(results.comparison.failures.values()):
+        yield Finding("good", "No trace failed, in training or in evaluation.", {})
+
+
+def _failures_of(where: str, failures: dict[str, int], traces: int | None) -> Iterator[Finding]:
+    total = sum(failures.values())
+    if not total:
+        return
+    share = total / traces if traces else None
+    of = f" ({words.percent(share)} of {traces:,} timesteps)" if share is not None else ""
+    text = (
+        f"In {where} {words.counted(total, 'trace')} failed{of}: {words.failures_in_words(failures)}. "
+        "Each cost only itself."
+    )
+    level: Level = "attention" if share and share > MANY_FAILURES else "info"
+    yield Finding(level, text, {"failures": failures, "share": share})
+
+
+def speed(results: Results) -> Iterator[Finding]:
+    training = results.training
+    pace = training.steps_per_second
+    if pace is None:
+        return
+    text = f"Training made {words.number(pace, 0 if pace >= 10 else 1)} timesteps per second"
+    shares = sorted(training.time_shares.items(), key=lambda item: -item[1])
+    if shares:
+        said = [f"{words.percent(s)} of the time went into {TIME_WORDS.get(n, n)}" for n, s in shares[:1]]
+        said += [f"{words.percent(s)} into {TIME_WORDS.get(n, n)}" for n, s in shares[1:3] if s >= 0.05]
+        text += f"; {words.listed(said)}"
+        name, share = shares[0]
+        text += f": {ADVICE[name]}" if share >= HIGH_SHARES.get(name, 1.1) else ""
+    evidence = {"steps_per_second": pace, "time_shares": training.time_shares}
+    yield Finding("info", f"{text}.", evidence)
+
+
+def data(results: Results) -> Iterator[Finding]:
+    """What the catalogue recommends; without it, what the counts alone say."""
+    totals = {c: sum(n.values()) for c, n in results.training.dataset.by_category.items()}
+    if results.quality:
+        for sentence in results.quality.recommendations:
+            yield Finding("attention", f"Data: {sentence}", {"rejected": results.quality.rejects})
+    elif imbalance := _imbalance(totals):
+        yield Finding("attention", imbalance, {"images": totals})
+    if results.comparison.images < FEW_TEST_IMAGES:
+        text = (
+            f"Only {words.counted(results.comparison.images, 'test image')}: the intervals are wide and themselves "
+            "unsure. More logos would settle what is undecided here."
+        )
+        yield Finding("attention", text, {"images": results.comparison.images})
+
+
+def _imbalance(totals: dict[str, int]) -> str | None:
+    present = {c: n for c, n in totals.items() if n}
+    if not present or max(present.values()) <= IMBALANCE * min(present.values()):
+        return None
+    most, least = max(present, key=lambda c: present[c]), min(present, key=lambda c: present[c])
+    return (
+        f"Data: out of balance, {present[most]:,} {most} logos and {present[least]:,} {least} ones; add {least} ones."
+    )
+
+
+def decision(results: Results) -> Iterator[Finding]:
+    decision = results.decision
+    if decision is None:
+        return
+    version = f"{decision.name} version {decision.version}" if decision.version is not None else decision.name
+    said: dict[str, tuple[Level, str]] = {
+        "promoted": ("good", f"The registry's gate promoted {version} to champion"),
+        "first": ("info", f"{version} is the first model in the registry and became champion"),
+        "refused": ("attention", f"The registry's gate refused {version}; the champion stays"),
+    }
+    level, text = said[decision.decision]
+    reason = f": {decision.grounds}." if decision.grounds else "."
+    yield Finding(level, text + reason, decision.model_dump(mode="json"))

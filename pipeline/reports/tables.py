@@ -1,0 +1,260 @@
+"""The report's tables: what the stages wrote, as rows of text. A dash stands where nothing was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.records import SPLITS
+from pipeline.reports import words
+from pipeline.reports.results import OURS, Comparison, ImageResult, Results, Training, Validation
+from pipeline.reports.rival_findings import verdict
+from pipeline.settings import Choices, Fixed, Freedom, Range
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """columns: headings. rows: one text per column. strong: rows to be set in bold. numeric: columns set right."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    strong: frozenset[int] = frozenset()
+    left: frozenset[int] = frozenset({0})
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub table. Text is escaped, so that file names cannot break out of their cell."""
+    lines = ["| " + " | ".join(words.in_markdown(c) for c in table.columns) + " |"]
+    lines.append("|" + "|".join(" --- " if i in table.left else " ---: " for i in range(len(table.columns))) + "|")
+    for index, row in enumerate(table.rows):
+        cells = [words.in_markdown(cell) for cell in row]
+        lines.append("| " + " | ".join(f"**{c}**" if index in table.strong and c else c for c in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def methods(comparison: Comparison) -> Table:
+    """Methods by traces, the ratio with its interval; the best first."""
+    most = max(comparison.traces)
+    ordered = sorted(comparison.methods, key=lambda m: r.mean if (r := m.at(most)) else float("inf"))
+    rows = [(m.label, *(words.interval(m.at(t)) for t in comparison.traces)) for m in ordered]
+    strong = frozenset(i for i, m in enumerate(ordered) if m.kind == "ours")
+    return Table(("Method", *(words.counted(t, "trace") for t in comparison.traces)), tuple(rows), strong)
+
+
+def duels(comparison: Comparison) -> Table:
+    """Ours against each rival, image by image, at the headline's number of traces."""
+    name = comparison.objective.name
+    said = {True: "better", False: "worse", None: "not decided"}
+    rows = [
+        (
+            comparison.label(d.against),
+            words.change(d.gain.mean, name),
+            words.gain_range(d.gain, name),
+            " / ".join(words.count(n) for n in (d.wins, d.ties, d.losses)),
+            said[verdict(d)],
+        )
+        for d in comparison.duels
+        if d.traces == comparison.headline_traces
+    ]
+    sure = f"{words.percent(comparison.confidence)} interval"
+    columns = (f"{comparison.label(OURS)} against", "Difference", sure, "Wins / ties / losses", "Verdict")
+    return Table(columns, tuple(rows), left=frozenset({0, 4}))
+
+
+def categories(comparison: Comparison, images: Sequence[ImageResult]) -> Table:
+    """Methods by category at the headline's number of traces."""
+    traces = comparison.headline_traces
+    counts = {c: sum(i.category == c for i in images) for c in comparison.categories}
+    heads = [f"{c} ({counts[c]})" if images else c for c in comparison.categories]
+    ordered = [m for m in comparison.methods if m.by_category]
+    rows = [(m.label, *(words.interval(m.in_category(c, traces)) for c in comparison.categories)) for m in ordered]
+    strong = frozenset(i for i, m in enumerate(ordered) if m.kind == "ours")
+    return Table(("Method", *heads), tuple(rows), strong)
+
+
+def curriculum(training: Training) -> Table:
+    said = {True: "yes", False: "no", None: words.DASH}
+    rows = [
+        (
+            s.name,
+            ", ".join(s.categories),
+            words.number(s.difficulty, 1),
+            words.number(s.goal),
+            words.count(s.timesteps),
+            words.count(s.attempts),
+            words.number(s.mean_return),
+            words.share(s.success_rate),
+            words.share(s.pass_rate),
+            said[s.passed],
+            words.duration(s.seconds),
+        )
+        for s in training.stages
+    ]
+    columns = (
+        "Stage", "Categories", "Difficulty", "Goal", "Timesteps", "Attempts", "Mean return", "Reached the goal",
+        "Asked for", "Passed", "Time",
+    )  # fmt: skip
+    return Table(columns, tuple(rows), left=frozenset({0, 1}))
+
+
+def validations(training: Training) -> Table:
+    """One row per validation on held-out images; the model kept in bold."""
+    rows = [_validation(v) for v in training.validations]
+    best = training.best.timesteps if training.best else None
+    strong = frozenset(i for i, v in enumerate(training.validations) if v.timesteps == best)
+    columns = (
+        "Timesteps", "Value", "Bytes ratio", "SSIM", "Zoom SSIM", "Skill", "MSE", "PSNR", "Target reached",
+        "Time per image", "Failures",
+    )  # fmt: skip
+    return Table(columns, tuple(rows), strong, frozenset())
+
+
+def _validation(v: Validation) -> tuple[str, ...]:
+    return (
+        words.count(v.timesteps),
+        words.interval(v.value),
+        words.interval(v.bytes_ratio),
+        words.number(v.ssim.mean if v.ssim else None, 4),
+        words.number(v.zoom_ssim.mean if v.zoom_ssim else None, 4),
+        words.number(v.skill.mean if v.skill else None, 3),
+        words.number(v.mse.mean if v.mse else None, 1),
+        f"{words.number(v.psnr.mean, 1)} dB" if v.psnr else words.DASH,
+        words.share(v.target_reached_ratio),
+        words.duration(v.seconds_per_image),
+        words.count(v.failures),
+    )
+
+
+def validated_categories(last: Validation) -> Table:
+    """One validation, category by category."""
+    rows = [
+        (
+            name,
+            words.count(c.images),
+            words.interval(c.value),
+            words.interval(c.bytes_ratio),
+            words.interval(c.skill, 3),
+            words.share(c.target_reached_ratio),
+        )
+        for name, c in last.by_category.items()
+    ]
+    return Table(("Category", "Images", "Value", "Bytes ratio", "Skill", "Target reached"), tuple(rows))
+
+
+def settings(results: Results) -> Table:
+    """What a reader needs to judge the result; all of it is in params.yaml."""
+    s, training = results.settings, results.training
+    made = f"{words.count(training.total_timesteps)} made, {s.train.total_timesteps:,} planned"
+    rows = [
+        ("Objective", _objective(results)),
+        ("Timesteps", made),
+        ("Traces per episode", str(s.train.max_steps)),
+        ("Openings per category", str(s.train.openings)),
+        ("Environments", str(s.train.n_envs)),
+        ("Seed", words.count(training.seed) if training.seed is not None else str(s.train.seed)),
+        ("Seeds trained", str(max(1, len(training.seeds)))),
+        ("Curriculum", "on" if results.settings.curriculum.enabled else "off"),
+        ("Evaluation", f"{listed_numbers(results.comparison.traces)} traces, seed {s.evaluate.seed}"),
+    ]
+    return Table(("Setting", "Value"), tuple(rows), left=frozenset({0, 1}))
+
+
+def _objective(results: Results) -> str:
+    objective = results.settings.objective
+    match results.comparison.objective.name:
+        case "smaller":
+            return f"smaller: fewest bytes, SSIM and zoom SSIM at most {objective.tolerance:g} below the default's"
+        case "sharper":
+            return f"sharper: least SSIM error, no more bytes, zoom SSIM at most {objective.tolerance:g} below"
+        case "target":
+            return f"target: fewest bytes at a skill of {objective.target:g} or more"
+        case "balanced":
+            w = objective.weights
+            return f"balanced: quality {w.quality:g}, size {w.size:g}, work {w.work:g}"
+
+
+def listed_numbers(values: Iterable[int]) -> str:
+    return words.listed([str(v) for v in values])
+
+
+def freedom(results: Results) -> Table:
+    """What the agent may set, and how far."""
+    names = type(results.settings.tracing).model_fields
+    rows = [(name, *_freedom(getattr(results.settings.tracing, name))) for name in names]
+    return Table(("Parameter", "Freedom", "Values"), tuple(rows), left=frozenset({0, 1, 2}))
+
+
+def _freedom(value: Freedom) -> tuple[str, str]:
+    match value:
+        case Fixed():
+            return "fixed", str(value.fixed)
+        case Choices():
+            return "one of", ", ".join(map(str, value.choices))
+        case Range():
+            return "range", f"{value.low:g} to {value.high:g}{', log scale' if value.log else ''}"
+
+
+def data(training: Training) -> Table:
+    """Images per category and split."""
+    by_category = training.dataset.by_category
+    rows = [(c, *(str(n.get(s, 0)) for s in SPLITS), str(sum(n.values()))) for c, n in by_category.items()]
+    totals = [sum(n.get(s, 0) for n in by_category.values()) for s in SPLITS]
+    rows.append(("all", *(f"{t:,}" for t in totals), f"{sum(totals):,}"))
+    return Table(("Category", "Train", "Validation", "Test", "All"), tuple(rows), frozenset({len(rows) - 1}))
+
+
+def counts(counted: Mapping[str, int], what: str) -> Table:
+    """Counts by reason or kind, the most frequent first."""
+    ranked = sorted(((k, n) for k, n in counted.items() if n), key=lambda item: (-item[1], item[0]))
+    return Table((what, "Count"), tuple((k, f"{n:,}") for k, n in ranked))
+
+
+def pairs(values: Mapping[str, str]) -> Table:
+    return Table(("What", "Value"), tuple(values.items()), left=frozenset({0, 1}))
+
+
+def images(chosen: Sequence[ImageResult]) -> Table:
+    """Single images: bytes and looks against the default's."""
+    rows = [
+        (
+            words.shortened(words.visible(i.path)),
+            str(i.category),
+            words.count(i.default_bytes),
+            words.count(i.bytes),
+            change_in_bytes(i),
+            _looks(i.ssim, i.default_ssim),
+            _looks(i.zoom_ssim, i.default_zoom_ssim),
+        )
+        for i in chosen
+    ]
+    columns = ("Image", "Category", "Default's bytes", "Bytes", "Change", "SSIM", "Zoom SSIM")
+    return Table(columns, tuple(rows), left=frozenset({0, 1}))
+
+
+def change_in_bytes(image: ImageResult) -> str:
+    """ "−41 %"; "kept the default" where nothing better was found."""
+    if not image.improved:
+        return "kept the default"
+    if image.bytes is None or not image.default_bytes:
+        return words.DASH
+    change = image.bytes / image.default_bytes - 1
+    return f"{'−' if change < 0 else '+'}{words.percent(change)}"
+
+
+def _looks(ours: float | None, default: float | None) -> str:
+    if ours is None:
+        return words.DASH
+    if default is None:
+        return f"{ours:.4f}"
+    return f"{ours:.4f} ({words.signed(ours - default, 4) if abs(ours - default) >= 0.00005 else 'same'})"
+
+
+def times(results: Results) -> Table:
+    """How long things took, and the memory they took at most."""
+    training = results.training
+    rows = [("Training", words.duration(training.seconds), "")]
+    for name, part in sorted(training.time_shares.items(), key=lambda item: -item[1]):
+        seconds = part * training.seconds if training.seconds is not None else None
+        rows.append((f"– of it {name}", words.duration(seconds), words.percent(part)))
+    rows.append(("Evaluation", words.duration(results.comparison.seconds), ""))
+    return Table(("Part", "Time", "Share"), tuple(rows))

@@ -1,0 +1,25 @@
+"""DVC stage: what was run and what came of it, for people; results in reports/."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from pipeline.data.images import Limits, read_image
+from pipeline.reports.report import write_report
+from pipeline.settings import load_settings
+from pipeline.stages._main import run
+from pipeline.tracing.raster import render
+from pipeline.tracking.lineage import git_tags
+
+
+def main() -> None:
+    root = Path.cwd()
+    settings = load_settings(root / "params.yaml")
+    read = partial(read_image, limits=Limits.of(settings.data))
+    report = write_report(root, settings, read, render, git_tags(root).get("mlflow.source.git.commit"))
+    print(f"the report is {report.relative_to(root)}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.intervals import Interval
+from pipeline.reports import rival_findings, run_findings
+from pipeline.reports.findings import find, headline
+from pipeline.reports.results import Decision, Duel, Finding, Quality, Results, SeedResult, SeedSpread, TrendResult
+
+
+def with_training(results: Results, **changes: Any) -> Results:
+    return replace(results, training=results.training.model_copy(update=changes))
+
+
+def with_comparison(results: Results, **changes: Any) -> Results:
+    return replace(results, comparison=results.comparison.model_copy(update=changes))
+
+
+def with_duels(results: Results, *duels: Duel) -> Results:
+    return with_comparison(results, duels=duels)
+
+
+def duel(against: str, low: float, high: float, traces: int = 8, better: bool | None = None) -> Duel:
+    return Duel(against=against, traces=traces, gain=Interval((low + high) / 2, low, high), better=better)
+
+
+def one(findings: Any) -> Finding:
+    found = list(findings)
+    assert len(found) == 1, found
+    assert isinstance(found[0], Finding)
+    return found[0]
+
+
+def test_the_headline_has_both_gains_with_their_limits(results: Results) -> None:
+    sentence = headline(with_duels(results, duel("default", 0.4, 0.7), duel("fixed", 0.05, 0.2)))
+    assert sentence == (
+        "With 8 traces per logo, tracewright needs 42 % fewer bytes than VTracer's default (95 % interval 33–50 %) and "
+        "12 % fewer bytes than the best fixed setting per category (4.9–18 %), on 40 test logos that nobody trained on."
+    )
+
+
+def test_the_headline_says_so_when_ours_loses(results: Results) -> None:
+    assert "8.3 % more bytes than VTracer's default" in headline(with_duels(results, duel("default", -0.12, -0.04)))
+
+
+def test_without_duels_the_headline_claims_nothing(results: Results) -> None:
+    assert headline(with_duels(results)) == "tracewright was evaluated on 40 test logos."
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "level", "said"),
+    [
+        (0.05, 0.2, "good", "At 8 traces tracewright needs 12 % fewer bytes than random search"),
+        (-0.2, -0.05, "attention", "Random search is ahead at 8 traces: tracewright needs 13 % more bytes"),
+        (-0.05, 0.07, "info", "At 8 traces tracewright and random search cannot be told apart"),
+    ],
+)
+def test_a_rival_is_beaten_ahead_or_undecided(results: Results, low: float, high: float, level: str, said: str) -> None:
+    finding = one(rival_findings.rivals(with_duels(results, duel("random", low, high))))
+    assert (finding.level, finding.evidence["against"]) == (level, "random")
+    assert finding.text.startswith(said)
+
+
+def test_presets_are_mentioned_only_where_they_are_not_beaten(results: Results) -> None:
+    beaten, ahead = duel("preset_bw", 0.1, 0.2), duel("preset_photo", -0.3, -0.1)
+    finding = one(rival_findings.rivals(with_duels(results, beaten, ahead)))
+    assert "VTracer's preset photo is ahead" in finding.text
+
+
+def test_losses_at_other_budgets_are_not_hidden(results: Results) -> None:
+    duels = (duel("tpe", 0.1, 0.2), duel("tpe", -0.2, -0.1, traces=16), duel("random", -0.1, 0.1, traces=16))
+    finding = one(rival_findings.losses_elsewhere(with_duels(results, *duels)))
+    assert finding.text.startswith("TPE is ahead at 16 traces")
+    assert finding.level == "attention"
+
+
+def test_a_rival_ahead_on_one_category_is_named(results: Results) -> None:
+    texts = [f.text for f in rival_findings.losses_in_categories(results)]
+    assert any(
+        t.startswith("TPE is ahead at 16 traces on text logos: tracewright needs 10 % more bytes") for t in texts
+    )
+    assert not any("random" in t for t in texts)
+
+
+def test_a_lead_within_chance_is_told_as_one(results: Results) -> None:
+    paths = [i.path for i in results.images if i.category == "simple"]
+    values = {
+        ("agent", 8): dict.fromkeys(paths, 0.5),
+        ("tpe", 4): {p: 0.5 + 0.1 * (-1) ** k + 0.01 for k, p in enumerate(paths)},
+    }
+    finding = one(rival_findings.losses_in_categories(with_comparison(replace(results, values=values), traces=(4, 8))))
+    assert finding.level == "info"
+    assert finding.text == "Slightly ahead of tracewright, but within chance: TPE on simple logos at 8 traces."
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "level", "said"),
+    [
+        (0.02, 0.06, "good", "Training pays: 3.9 % fewer bytes"),
+        (-0.01, 0.02, "attention", "Training added nothing that can be told from chance"),
+        (-0.06, -0.02, "attention", "Training hurts: 4.1 % more bytes"),
+    ],
+)
+def test_the_ablation_says_what_training_added(
+    results: Results, low: float, high: float, level: str, said: str
+) -> None:
+    finding = one(rival_findings.ablation(with_duels(results, duel("untrained", low, high))))
+    assert finding.level == level
+    assert finding.text.startswith(said)
+
+
+def test_files_that_look_worse_than_allowed_are_found(results: Results) -> None:
+    assert one(rival_findings.looks(results)).level == "good"
+    spoilt = replace(results.images[0], ssim=0.96, default_ssim=0.97)
+    finding = one(rival_findings.looks(replace(results, images=(spoilt, *results.images[1:]))))
+    assert finding.level == "attention"
+    assert finding.evidence["SSIM"]["worst"] == pytest.approx(-0.01)
+
+
+def test_looks_that_were_not_measured_are_not_judged(results: Results) -> None:
+    blind = tuple(replace(i, ssim=None, zoom_ssim=None) for i in results.images)
+    assert list(rival_findings.looks(replace(results, images=blind))) == []
+
+
+def test_the_weakest_category_calls_for_attention_only_beyond_chance(results: Results) -> None:
+    finding = one(rival_findings.weakest_category(results))
+    assert finding.text.startswith("The weakest category is complex")
+    assert finding.level == "info"
+
+
+def test_images_that_keep_the_default_are_counted(results: Results) -> None:
+    kept = [i.path for i in results.images if i.value == 0]
+    finding = one(rival_findings.unimproved(results))
+    assert finding.evidence["unimproved"] == len(kept) > 0
+    half = tuple(replace(i, value=0.0) if k % 2 else i for k, i in enumerate(results.images))
+    assert one(rival_findings.unimproved(replace(results, images=half))).level == "attention"
+    none = tuple(replace(i, value=0.1) for i in results.images)
+    assert one(rival_findings.unimproved(replace(results, images=none))).level == "good"
+
+
+@pytest.mark.parametrize(
+    ("direction", "level", "said"),
+    [
+        ("improving", "info", "still improving"),
+        ("steady", "info", "no trend"),
+        ("declining", "attention", "the model kept is the best one"),
+        ("unknown", "info", "too few validations"),
+    ],
+)
+def test_the_trend_is_said_with_what_follows(results: Results, direction: Any, level: str, said: str) -> None:
+    last = results.training.validations[-1].model_copy(update={"trend": TrendResult(direction=direction)})
+    finding = one(run_findings.trend(with_training(results, validations=(last,))))
+    assert (finding.level, said in finding.text) == (level, True)
+
+
+def test_failed_stages_are_named_and_all_passed_is_good(results: Results) -> None:
+    finding = one(run_findings.curriculum(results))
+    assert finding.text == (
+        "Stage gradient of the curriculum was not passed: 64 % of its episodes reached the goal, 70 % were asked for "
+        "(2 attempts)."
+    )
+    passed = tuple(s.model_copy(update={"passed": True}) for s in results.training.stages)
+    assert one(run_findings.curriculum(with_training(results, stages=passed))).text.startswith("All 4 stages")
+    assert list(run_findings.curriculum(with_training(results, stages=()))) == []
+
+
+def test_failures_are_told_by_kind_and_weighed_by_their_share(results: Results) -> None:
+    training, evaluation = run_findings.failures(results)
+    assert training.text.startswith("In training 25 traces failed (0.1 % of 20,480 timesteps): 14 empty SVGs, 9 panics")
+    assert training.level == "info"
+    assert "3 panics of VTracer and 1 timeout" in evaluation.text
+    many = with_training(results, failures={"panic": 900})
+    assert next(iter(run_findings.failures(many))).level == "attention"
+    none = with_comparison(with_training(results, failures={"panic": 0}), failures={})
+    assert one(run_findings.failures(none)).text == "No trace failed, in training or in evaluation."
+
+
+def test_speed_comes_with_what_to_change(results: Results) -> None:
+    assert "more cores (compute.workers)" in one(run_findings.speed(results)).text
+    spread = with_training(results, time_shares={"tracing": 0.4, "ppo": 0.35, "openings": 0.25})
+    assert one(run_findings.speed(spread)).text == (
+        "Training made 41 timesteps per second; 40 % of the time went into tracing, 35 % into updating the policy and "
+        "25 % into the search for openings."
+    )
+    assert list(run_findings.speed(with_training(results, steps_per_second=None))) == []
+
+
+def test_the_catalogues_recommendations_are_passed_on(results: Results) -> None:
+    quality = Quality(recommendations=("add gradient ones",))
+    assert one(run_findings.data(replace(results, quality=quality))).text == "Data: add gradient ones"
+
+
+def test_without_the_catalogue_imbalance_is_seen_in_the_counts(results: Results) -> None:
+    dataset = results.training.dataset.model_copy(
+        update={"by_category": {"simple": {"train": 70, "test": 8}, "text": {"train": 20, "test": 4}, "complex": {}}}
+    )
+    skewed = replace(with_training(results, dataset=dataset), quality=None)
+    assert "78 simple logos and 24 text ones" in one(run_findings.data(skewed)).text
+    assert list(run_findings.data(replace(results, quality=None))) == []
+
+
+def test_few_test_images_make_the_intervals_unsure(results: Results) -> None:
+    few = with_comparison(replace(results, quality=None), images=12)
+    assert one(run_findings.data(few)).text.startswith("Only 12 test images")
+
+
+@pytest.mark.parametrize(("decision", "level"), [("promoted", "good"), ("first", "info"), ("refused", "attention")])
+def test_the_gates_decision_is_told_with_its_reason(results: Results, decision: Any, level: str) -> None:
+    made = Decision(decision=decision, name="tracewright", version="4", reason="because of the numbers.")
+    finding = one(run_findings.decision(replace(results, decision=made)))
+    assert finding.level == level
+    assert "tracewright version 4" in finding.text
+    assert finding.text.endswith(": because of the numbers.")
+    assert list(run_findings.decision(replace(results, decision=None))) == []
+
+
+def test_an_early_end_is_told(results: Results) -> None:
+    assert list(run_findings.stopped(results)) == []
+    early = one(run_findings.stopped(with_training(results, stopped="early stopping", total_timesteps=9000)))
+    assert early.level == "info"
+    assert "after 9,000 of" in early.text
+    assert one(run_findings.stopped(with_training(results, stopped="memory limit"))).level == "attention"
+
+
+def test_the_spread_over_seeds_is_told_when_there_are_several(results: Results) -> None:
+    assert list(run_findings.seeds(results)) == []
+    seeds = (SeedResult(seed=1, best_value=0.5), SeedResult(seed=2, best_value=0.54))
+    several = with_training(results, seeds=seeds, seed_spread=SeedSpread(mean=0.52, std=0.028))
+    assert "0.520 ± 0.028" in one(run_findings.seeds(several)).text
+
+
+def test_all_findings_together_are_sentences_with_evidence(results: Results) -> None:
+    found = find(results)
+    assert len(found) > 12
+    for finding in found:
+        assert finding.text.endswith(".")
+        assert not finding.text[0].islower()
+        assert "None" not in finding.text
+        assert "nan" not in finding.text
+        assert finding.to_json().keys() == {"level", "text", "evidence"}
+
+
+@pytest.mark.parametrize("name", ["sharper", "target", "balanced"])
+def test_other_objectives_do_not_speak_of_bytes(results: Results, name: Any) -> None:
+    other = with_comparison(results, objective=results.comparison.objective.model_copy(update={"name": name}))
+    assert "bytes" not in headline(other)
+    assert not any("bytes" in f.text for f in rival_findings.rivals(other))

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pipeline.reports import plots, training_plot
+from pipeline.reports.results import CurvePoint, Progress, Results, StageResult
+from pipeline.reports.training_plot import stage_spans
+
+
+def opened(png: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(png))
+    assert image.format == "PNG"
+    return image
+
+
+def has_colour(png: bytes, colour: str) -> bool:
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return bool((np.asarray(opened(png).convert("RGB")) == rgb).all(axis=2).any())
+
+
+def texts(figure: Figure) -> list[str]:
+    found = [t.get_text() for axes in figure.axes for t in axes.texts]
+    for axes in figure.axes:
+        found += [axes.get_title(), axes.get_ylabel(), axes.get_xlabel()]
+    return found + [t.get_text() for legend in figure.legends for t in legend.get_texts()]
+
+
+def test_the_headline_shows_ours_and_names_every_method(results: Results) -> None:
+    png = plots.headline(results.comparison)
+    assert opened(png).width == 1600
+    assert has_colour(png, plots.STRONG)
+    figure = Figure()
+    plots._headline(figure, results.comparison)
+    labels = " ".join(texts(figure))
+    for name in ("0.54  tracewright", "random search", "Optuna TPE", "untrained policy", "1.00  VTracer's default",
+                 "3 VTracer presets", "best fixed per category", "portfolio per category"):  # fmt: skip
+        assert name in labels
+
+
+def test_presets_that_differ_are_named_one_by_one(results: Results) -> None:
+    comparison = results.comparison
+    methods = [
+        m.model_copy(update={"curve": (CurvePoint(traces=1, ratio=replace(m.curve[0].ratio, mean=0.6)),)})
+        if m.name == "preset_photo" and m.curve[0].ratio
+        else m
+        for m in comparison.methods
+    ]
+    figure = Figure()
+    plots._headline(figure, comparison.model_copy(update={"methods": tuple(methods)}))
+    assert {"0.60  preset photo", "0.97  preset bw"} <= set(texts(figure))
+
+
+def test_the_same_results_give_the_same_bytes(results: Results) -> None:
+    assert plots.categories(results.comparison) == plots.categories(results.comparison)
+
+
+def test_categories_show_ours_the_fixed_setting_and_tpe(results: Results) -> None:
+    figure = Figure()
+    plots._categories(figure, results.comparison)
+    assert len(figure.axes[0].patches) == 12
+    assert {"tracewright", "best fixed per category", "Optuna TPE", "0.47"} <= set(texts(figure))
+
+
+def test_a_method_without_a_category_has_no_bar(results: Results) -> None:
+    comparison = results.comparison
+    bare = [m.model_copy(update={"by_category": {}}) if m.name == "tpe" else m for m in comparison.methods]
+    figure = Figure()
+    plots._categories(figure, comparison.model_copy(update={"methods": tuple(bare)}))
+    assert len(figure.axes[0].patches) == 8
+
+
+def test_training_marks_the_model_kept_and_the_stages_that_failed(results: Results) -> None:
+    figure = Figure()
+    training_plot._training(figure, results.training, results.progress, 0.95, True)
+    found = texts(figure)
+    assert {"best, kept", "gradient ✗", "text", "Training, stage by stage (✗ not passed)"} <= set(found)
+
+
+@pytest.mark.parametrize("is_bytes", [True, False])
+def test_training_is_drawn_whatever_is_there(results: Results, is_bytes: bool) -> None:
+    bare = results.training.model_copy(update={"stages": (), "validations": (), "best": None})
+    assert opened(training_plot.training(bare, results.progress, 0.95, is_bytes)).width == 1600
+    assert opened(training_plot.training(results.training, (), 0.95, is_bytes)).width == 1600
+
+
+def test_stages_span_what_the_progress_says_and_retries_are_one(results: Results) -> None:
+    progress = [Progress(timesteps=t, stage=s) for t, s in ((10, "a"), (20, "a"), (30, "b"), (40, None), (50, "b"))]
+    assert stage_spans(results.training, progress) == [("a", 0.0, 20.0), ("b", 20.0, 50.0)]
+
+
+def test_without_progress_the_stages_lengths_are_used(results: Results) -> None:
+    stages = (StageResult(name="a", timesteps=100), StageResult(name="b"), StageResult(name="c", timesteps=50))
+    training = results.training.model_copy(update={"stages": stages})
+    assert stage_spans(training, ()) == [("a", 0.0, 100.0), ("b", 100.0, 100.0), ("c", 100.0, 150.0)]
+
+
+def test_gains_say_how_many_kept_the_default(results: Results) -> None:
+    figure = Figure()
+    plots._gains(figure, results.images, 16, True)
+    kept = sum(i.value == 0 for i in results.images)
+    assert f"{kept} kept the default" in texts(figure)
+    assert len(figure.axes[0].patches) == len(results.images)
+    assert figure.axes[0].get_ylabel() == "Change in bytes"
+
+
+def test_one_image_alone_can_be_drawn(results: Results) -> None:
+    assert opened(plots.gains(results.images[:1], 16, False)).width == 1600
+
+
+def test_names_that_the_font_lacks_or_that_look_like_formulas_are_drawn(results: Results) -> None:
+    stages = (StageResult(name="漢字 $^{$\n\u202e", timesteps=100, passed=False),)
+    training = results.training.model_copy(update={"stages": stages})
+    assert opened(training_plot.training(training, (), 0.95, True)).width == 1600
+
+
+@given(st.lists(st.floats(0, 1), max_size=12).map(sorted), st.floats(0.01, 0.2))
+def test_labels_are_spread_in_their_order(wanted: list[float], step: float) -> None:
+    places = plots.spread(wanted, step)
+    assert len(places) == len(wanted)
+    assert all(b - a >= step - 1e-9 for a, b in pairwise(places))
+    if all(b - a >= step for a, b in pairwise(wanted)):
+        assert places == pytest.approx(wanted)
