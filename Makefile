@@ -1,0 +1,76 @@
+# `make repro` sets up and runs the whole pipeline; `make test` checks it. Neither needs root, Docker or any service.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DATA ?=
+TORCH := 2.13.0
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+export PYTHONUTF8 := 1
+
+.PHONY: help setup repro test check bench bench-evaluate ui clean lock audit
+
+help:
+	@echo "make repro            set up, then catalogue, split, train, evaluate, register and report"
+	@echo "make repro DATA=DIR   the same on a folder of logos of your own"
+	@echo "make test             linters, types, import floors and tests"
+	@echo "make check            linters, types and import floors alone"
+	@echo "make bench            the benchmarks, as JSON"
+	@echo "make ui               the MLflow UI on http://127.0.0.1:5000"
+	@echo "make clean            remove what was made, except the data, the runs and the environment"
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements.lock
+	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null || { echo "make: Python 3.11 is needed; install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 69; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV) from requirements.lock (a few minutes the first time)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: $(READY)
+	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
+ifneq ($(DATA),)
+	@$(BIN)/tracewright use-data "$(DATA)"
+endif
+	@$(BIN)/tracewright check
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro report
+	@echo "read reports/report.md; compare runs with \`make ui\`; vectorise with $(BIN)/tracewright vectorize FOLDER -o OUT"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.bench_catalogue
+	$(BIN)/python -m benchmarks.bench_categories
+	$(BIN)/python -m benchmarks.bench_evaluate
+	$(BIN)/python -m benchmarks.bench_train
+
+bench-evaluate: $(READY)
+	$(BIN)/python -m benchmarks.bench_evaluate
+
+ui: $(READY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipeline.tracking.ui
+
+audit: $(READY)
+	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --upgrade "setuptools>=77"
+	.venv-lock/bin/python -m pip install --quiet ".[pipeline,monitoring,dashboard,dev]" "torch==$(TORCH)"
+	echo "# Every version, pinned. Made by \`make lock\` from pyproject.toml; do not edit." > requirements.lock
+	.venv-lock/bin/python -m pip freeze --all --exclude tracewright --exclude pip | sed 's/+cpu$$//' >> requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info results reports models
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,164 @@
+"""The evaluation as a whole: the agent beside every rival on the test split. What the `evaluate` stage calls."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pipeline.data.dataset import load_split, split_summary
+from pipeline.errors import DataError
+from pipeline.files import read_json, whole, write_json, write_text
+from pipeline.intervals import Bootstrap
+from pipeline.records import Logo
+from pipeline.rl.agent import Agent, load_agent
+from pipeline.rl.train import objective_from
+from pipeline.rl.validate import run_agent
+from pipeline.run import AGENT, write_csv
+from pipeline.search.compare import Results, curve, curves_by_category, duel, image_rows, methods, run_method
+from pipeline.search.run import Outcome, svg_text
+from pipeline.search.tasks import make_tasks
+from pipeline.settings import Settings
+from pipeline.tracing.workers import Evaluator, pool_from_settings
+from pipeline.tracking.run import Run
+
+RESULTS = Path("results/evaluate")
+SVG_METHODS = {"agent": "svg", "default": "default"}
+
+
+def evaluate_agent(root: Path, settings: Settings) -> dict[str, Any]:
+    """Run every method on the test split and write results/evaluate; returns evaluate.json.
+
+    Raises DataError, Mismatch, Unavailable or StorageError.
+    """
+    started = time.perf_counter()
+    agent = load_agent(root / AGENT)
+    trained = read_json(root / "results/train/train.json", "dvc repro train")
+    logos = load_split(root, settings.data, ("test",))["test"]
+    bootstrap = Bootstrap(settings.evaluate.bootstrap_samples, settings.evaluate.confidence, settings.evaluate.seed)
+    with pool_from_settings(settings.compute, settings.data.background) as pool:
+        results, kinds = _run_all(settings, agent, logos, pool)
+    report = _report(root, settings, agent, results, kinds, bootstrap)
+    report |= {"run_id": trained["run_id"], "seconds": time.perf_counter() - started}
+    metrics = _metrics(report)
+    with Run.resume(root, trained["run_id"]) as run:
+        run.log_metrics({f"test/{name}": value for name, value in metrics.items()}, trained["total_timesteps"])
+    _write(root / RESULTS, settings, results, report, metrics)
+    return report
+
+
+def agent_values(root: Path, settings: Settings, folder: Path) -> dict[str, float]:
+    """What another agent achieves on the test split at the most traces compared: path to value.
+
+    For the promotion gate, when a champion was measured on other images or for another objective: both are then held
+    against the objective of the settings. Raises what `evaluate_agent` raises.
+    """
+    logos = load_split(root, settings.data, ("test",))["test"]
+    agent = replace(load_agent(folder), objective=objective_from(settings.objective))
+    traces = max(settings.evaluate.traces)
+    with pool_from_settings(settings.compute, settings.data.background) as pool:
+        tasks = _tasks(logos, pool, agent)
+        outcomes = run_agent(agent, tasks, pool, traces=traces, seed=settings.evaluate.seed)
+    return {o.task.logo.name: o.value_at(traces) for o in outcomes}
+
+
+def _tasks(logos: Sequence[Logo], pool: Evaluator, agent: Agent) -> list[Any]:
+    tasks, failures = make_tasks(logos, pool, agent.background, keep_svg=True)
+    for logo, failed in failures:
+        tqdm.write(f"{logo.name}: left out of the test: {failed.kind}: {failed.detail}")
+    if not tasks:
+        raise DataError("VTracer failed on every test image; see the messages above")
+    return tasks
+
+
+def _run_all(
+    settings: Settings, agent: Agent, logos: Sequence[Logo], pool: Evaluator
+) -> tuple[dict[str, list[Outcome]], dict[str, tuple[str, str]]]:
+    """Outcomes by method, and each method's label and kind."""
+    tasks = _tasks(logos, pool, agent)
+    compared = methods(agent, settings.evaluate, settings.train.ppo.initial_std, settings.train.ppo.hidden_units)
+    results: dict[str, list[Outcome]] = {}
+    with tqdm(total=len(compared), unit="method", desc="evaluate", disable=None) as bar:
+        for method in compared:
+            bar.set_postfix_str(method.label)
+            results[method.name] = run_method(method, agent, tasks, pool, settings.evaluate.traces)
+            bar.update()
+    return results, {m.name: (m.label, m.kind) for m in compared}
+
+
+def _report(
+    root: Path,
+    settings: Settings,
+    agent: Agent,
+    results: Results,
+    kinds: dict[str, tuple[str, str]],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    traces = settings.evaluate.traces
+    failures = Counter(f.kind for outcomes in results.values() for o in outcomes for f in o.failures)
+    return {
+        "objective": asdict(agent.objective),
+        "images": len(results["agent"]),
+        "test_digest": split_summary(root)["test"]["digest"],
+        "traces": list(traces),
+        "confidence": settings.evaluate.confidence,
+        "failures": dict(failures),
+        "methods": [
+            {
+                "name": name,
+                "label": kinds[name][0],
+                "kind": kinds[name][1],
+                "curve": curve(outcomes, traces, bootstrap),
+                "by_category": curves_by_category(outcomes, traces, bootstrap),
+            }
+            for name, outcomes in results.items()
+        ],
+        "duels": [
+            {"against": name} | duel(results["agent"], outcomes, count, bootstrap)
+            for name, outcomes in results.items()
+            if name != "agent"
+            for count in traces
+        ],
+    }
+
+
+def _metrics(report: dict[str, Any]) -> dict[str, float]:
+    """Flat figures for `dvc metrics` and MLflow: every method's ratio at every number of traces, and the duels."""
+    metrics: dict[str, float] = {"images": report["images"]}
+    for method in report["methods"]:
+        for point in method["curve"]:
+            metrics[f"{method['name']}_ratio_at_{point['traces']}"] = point["ratio"]["mean"]
+    for fight in report["duels"]:
+        metrics[f"gain_over_{fight['against']}_at_{fight['traces']}"] = fight["gain"]["mean"]
+        metrics[f"gain_over_{fight['against']}_at_{fight['traces']}_low"] = fight["gain"]["low"]
+    return metrics
+
+
+def _write(
+    folder: Path, settings: Settings, results: Results, report: dict[str, Any], metrics: dict[str, float]
+) -> None:
+    import pandas as pd
+
+    rows = [row for name, o in results.items() for row in image_rows(name, o, settings.evaluate.traces)]
+    with whole(folder / "images.parquet") as temporary:
+        pd.DataFrame(rows).to_parquet(temporary, index=False)
+    for method, name in SVG_METHODS.items():
+        for outcome in results[method]:
+            chosen = outcome.chosen_at(max(settings.evaluate.traces))
+            # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
+            write_text(folder / name / f"{outcome.task.logo.digest}.svg", svg_text(chosen))
+    curves = [
+        {"method": m["name"], "traces": point["traces"], **point["ratio"]}
+        for m in report["methods"]
+        for point in m["curve"]
+    ]
+    for row in curves:
+        row["ratio"] = row.pop("mean")
+    write_csv(folder / "curves.csv", curves)
+    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "evaluate.json", report)

@@ -1,0 +1,22 @@
+"""DVC stage: train the agent on the training split; results in models/agent and results/train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.run import train_all_seeds
+from pipeline.settings import load_settings
+from pipeline.stages._main import run
+
+
+def main() -> None:
+    root = Path.cwd()
+    report = train_all_seeds(root, load_settings(root / "params.yaml"))
+    print(
+        f"trained {report['total_timesteps']} steps in {report['seconds']:.0f} s "
+        f"({report['steps_per_second']:.0f} steps/s); MLflow run {report['run_id']}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

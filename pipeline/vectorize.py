@@ -1,0 +1,231 @@
+"""From image files to SVG files with a trained agent: what `tracewright vectorize` does, as Python calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.data.categories import categorise
+from pipeline.data.images import Limits, decode_image, list_images, path_text, read_image
+from pipeline.data.probe import measure
+from pipeline.errors import DataError, ImageRejected, StorageError
+from pipeline.files import write_text
+from pipeline.pixels import rgb_of
+from pipeline.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
+from pipeline.rl.agent import Agent
+from pipeline.rl.reward import Objective
+from pipeline.rl.validate import run_agent
+from pipeline.search.run import Outcome, svg_text
+from pipeline.search.tasks import make_tasks
+from pipeline.tracing.workers import Evaluator
+
+RESULTS = "results.jsonl"
+MIN_SIDE_PIXELS = 8  # smaller images have no room for the scores' windows
+MAX_PIXELS = 2**24
+MAX_FILE_BYTES = 100_000_000
+MAX_NAME_BYTES = 255  # of one file name, on every usual file system
+
+Status = Literal["improved", "default", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An image to be done. path: relative to the input it came from, as text. svg: relative to the output folder."""
+
+    file: Path
+    path: str
+    svg: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One line of results.jsonl.
+
+    status: improved; default, where nothing better was found and the default's SVG is given; failed, with `error`.
+    svg: the file, relative to the output folder. traces: spent beyond the default's own. seconds: its share of the
+    wall clock. What was not measured is null.
+    """
+
+    path: str
+    status: Status
+    svg: str | None = None
+    params: dict[str, Any] | None = None
+    traces: int = 0
+    ssim: float | None = None
+    zoom_ssim: float | None = None
+    skill: float | None = None
+    bytes: int | None = None
+    default_bytes: int | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+    def to_line(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], list[Result]]:
+    """All images of files and folders, and what was turned away.
+
+    Each SVG is named after its image; where two images would share one, the later keeps its own suffix too, or gets
+    a number. Raises DataError when an input does not exist or nothing is left.
+    """
+    missing = [str(p) for p in inputs if not p.exists()]
+    if missing:
+        raise DataError(f"{', '.join(missing)}: no such file or folder; give image files or folders of them")
+    sources: list[Source] = []
+    rejected: list[Result] = []
+    taken: set[Path] = set()
+    for given in inputs:
+        found, turned_away = list_images(given) if given.is_dir() else ([Path(given.name)], [])
+        rejected += [Result(path=r.path, status="failed", error=f"{r.reason}: {r.detail}") for r in turned_away]
+        root = given if given.is_dir() else given.parent
+        for relative in found:
+            svg = _free_name(relative, taken)
+            taken.add(svg)
+            sources.append(Source(root / relative, path_text(relative), svg))
+    if not sources and not rejected:
+        raise DataError(f"{', '.join(map(str, inputs))}: no images found (png, jpg, jpeg, bmp, tiff, webp)")
+    return sources, rejected
+
+
+def _free_name(relative: Path, taken: set[Path]) -> Path:
+    plain = relative.with_suffix(".svg")
+    full = relative.with_name(relative.name + ".svg")
+    numbered = (relative.with_name(f"{relative.stem}-{n}.svg") for n in range(2, len(taken) + 3))
+    last_resort = relative.with_name(hashlib.sha256(path_text(relative).encode()).hexdigest() + f"-{len(taken)}.svg")
+    names = [plain, full, *numbered, last_resort]
+    return next(n for n in names if n not in taken and len(os.fsencode(n.name)) <= MAX_NAME_BYTES)
+
+
+def vectorize_files(
+    sources: Sequence[Source],
+    output: Path,
+    agent: Agent,
+    evaluator: Evaluator,
+    *,
+    traces: int,
+    seed: int = 0,
+    batch: int = 16,
+) -> Iterator[Result]:
+    """Vectorise image after image, `batch` at a time; each SVG is written before its result is yielded.
+
+    An image that cannot be read or traced is a failed result. Raises StorageError when the output cannot be written.
+    """
+    limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
+    for start in range(0, len(sources), batch):
+        started = time.perf_counter()
+        members = sources[start : start + batch]
+        logos: dict[str, Logo] = {}
+        results: dict[str, Result] = {}
+        for number, source in enumerate(members):
+            try:
+                logos[str(number)] = make_logo(str(number), read_image(source.file, limits, source.path), agent)
+            except ImageRejected as error:
+                results[str(number)] = Result(
+                    path=source.path, status="failed", error=f"{error.reason}: {error.detail}"
+                )
+        tasks, failures = make_tasks(list(logos.values()), evaluator, agent.background, keep_svg=True)
+        for logo, failed in failures:
+            results[logo.name] = Result(
+                path=members[int(logo.name)].path, status="failed", error=f"{failed.kind}: {failed.detail}"
+            )
+        for outcome in run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True):
+            source = members[int(outcome.task.logo.name)]
+            results[outcome.task.logo.name] = _written(outcome, source, output)
+        seconds = (time.perf_counter() - started) / len(members)
+        for number in range(len(members)):
+            yield replace(results[str(number)], seconds=round(seconds, 4))
+
+
+def make_logo(name: str, rgba: Pixels, agent: Agent) -> Logo:
+    """An image with the category that its pixels tell."""
+    category, _ = categorise(measure(rgba, rgb_of(agent.background)))
+    return Logo.of(name, rgba, category)
+
+
+def _written(outcome: Outcome, source: Source, output: Path) -> Result:
+    best = outcome.best_at(len(outcome.bests))
+    chosen = best or outcome.task.default
+    write_text(output / source.svg, svg_text(chosen))
+    return Result(
+        path=source.path,
+        status="improved" if best else "default",
+        svg=path_text(source.svg),
+        params=shown_params(chosen.params),
+        traces=len(outcome.values),
+        ssim=chosen.scores.ssim,
+        zoom_ssim=chosen.scores.zoom_ssim,
+        skill=chosen.scores.skill,
+        bytes=chosen.scores.svg_bytes,
+        default_bytes=outcome.task.scores.svg_bytes,
+    )
+
+
+def shown_params(params: TracerParams) -> dict[str, Any]:
+    """VTracer's names and values, with the preparation only where it is used."""
+    values = params.to_json()
+    for name in ("prescale", "palette"):
+        if values[name] == getattr(DEFAULT_PARAMS, name):
+            del values[name]
+    return values
+
+
+def with_objective(agent: Agent, name: str | None, target: float | None) -> Agent:
+    """The same agent seeking another objective; None keeps the one it was trained for."""
+    objective: Objective = agent.objective
+    if name is not None:
+        objective = replace(objective, name=name)  # type: ignore[arg-type]  # the command line checks the word
+    if target is not None:
+        objective = replace(objective, target=target)
+    return replace(agent, objective=objective)
+
+
+def vectorize_image_bytes(
+    content: bytes, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0
+) -> dict[str, Any]:
+    """One image file's bytes to `svg` and the fields of Result.
+
+    Raises ImageRejected when it cannot be decoded, DataError when even VTracer's default fails on it.
+    """
+    started = time.perf_counter()
+    limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
+    logo = make_logo("image", decode_image(content, limits, "image"), agent)
+    tasks, failures = make_tasks([logo], evaluator, agent.background, keep_svg=True)
+    if failures:
+        raise DataError(f"image: VTracer failed on it: {failures[0][1].kind}: {failures[0][1].detail}")
+    [outcome] = run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True)
+    chosen = outcome.chosen_at(traces)
+    return {
+        "svg": svg_text(chosen),
+        "status": "improved" if outcome.best_at(traces) else "default",
+        "params": shown_params(chosen.params),
+        "traces": len(outcome.values),
+        "ssim": chosen.scores.ssim,
+        "zoom_ssim": chosen.scores.zoom_ssim,
+        "skill": chosen.scores.skill,
+        "bytes": chosen.scores.svg_bytes,
+        "default_bytes": outcome.task.scores.svg_bytes,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def open_results(output: Path) -> Path:
+    """Make the output folder and an empty results.jsonl in it. Raises StorageError before anything is traced."""
+    path = output / RESULTS
+    write_text(path, "")
+    return path
+
+
+def append_result(path: Path, result: Result) -> None:
+    """Raises StorageError."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(result.to_line())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); is the disk full?") from error

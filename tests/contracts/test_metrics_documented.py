@@ -1,0 +1,256 @@
+"""docs/metrics.md against what a training, an evaluation and a registration really log and write.
+
+All three are run, on fakes: names that were only read from the source could be others at run time.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast, get_args
+
+import pytest
+
+from pipeline import evaluation, run
+from pipeline.data import splits
+from pipeline.files import write_json
+from pipeline.intervals import Bootstrap
+from pipeline.records import CATEGORIES, FailureKind, Job
+from pipeline.search.compare import image_rows, methods, run_method
+from pipeline.settings import Settings
+from pipeline.tracking import gate, promotion
+from pipeline.vectorize import Result
+from tests.fakes import FakeEvaluator, settings_with, task_of
+from tests.source import ROOT, modules, tree
+
+TEXT = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+KINDS = get_args(FailureKind)
+
+
+@dataclass
+class NotedRun:
+    """Stands where pipeline.tracking.run.Run does, and notes the names."""
+
+    run_id: str = "r1"
+    tracking_uri: str = "sqlite://"
+    names: set[str] = field(default_factory=set)
+
+    def __enter__(self) -> NotedRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        self.names |= set(values)
+
+    def log_model(self, folder: Path, metrics: Mapping[str, float], **_: Any) -> str:
+        self.names |= set(metrics)
+        return "m-1"
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def acted(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A whole small run. names: logged to MLflow. files: what was written, by file name."""
+    root = tmp_path_factory.mktemp("project")
+    settings = settings_with(
+        train__total_timesteps=64,
+        train__n_envs=4,
+        train__max_steps=2,
+        train__opening_candidates=4,
+        train__other_opening_candidates=0,
+        train__ppo__n_steps=4,
+        train__ppo__batch_size=16,
+        train__ppo__n_epochs=1,
+        train__ppo__hidden_units=[8],
+        validation__images_per_category=2,
+        validation__stochastic_runs=1,
+        evaluate__bootstrap_samples=100,
+        evaluate__traces=[1, 2],
+        evaluate__tpe_startup_trials=1,
+    )
+    noted = NotedRun()
+    trained = train(root, settings, noted)
+    evaluated = evaluate(root, settings, trained["result"], noted)
+    registered = register(noted)
+    rows = list(image_rows("agent", evaluated.results["agent"], [1, 2]))
+    return SimpleNamespace(
+        names=noted.names,
+        settings=settings,
+        files={
+            "data/splits.json": trained["summary"],
+            "results/train/train.json": trained["report"] | {"dataset": None},
+            "results/train/metrics.json": trained["metrics"],
+            "results/train/progress.csv": trained["tables"].progress[0],
+            "results/train/validation.csv": trained["tables"].validations[0],
+            "results/evaluate/evaluate.json": evaluated.report,
+            "results/evaluate/metrics.json": evaluated.metrics,
+            "results/evaluate/images.parquet": rows[0],
+            "results/register.json": registered,
+            "results.jsonl": {f.name: None for f in fields(Result)},
+        },
+    )
+
+
+def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
+    turn = iter(range(10**9))
+
+    def fails(job: Job) -> bool:
+        return job.logo.name != "logo-0.png" and next(turn) % 9 == 0
+
+    tasks = [task_of(seed) for seed in range(8)]
+    started = datetime.now(UTC)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "Run", SimpleNamespace(start=lambda *_, **__: noted))
+        best = run._train_seed(root, settings, tasks, tasks, FakeEvaluator(fails), {}, 1)
+    rows = [
+        splits.Assigned(task.logo.name, task.logo.digest, task.logo.category, task.logo.name, "train") for task in tasks
+    ]
+    summary = splits.summarise(rows)
+    write_json(root / "data/splits.json", summary)
+    report = run._report(settings, best, [best, best], summary, started)
+    return best | {"summary": summary, "report": report, "metrics": run._flat_metrics(report, best["result"])}
+
+
+def evaluate(root: Path, settings: Settings, result: Any, noted: NotedRun) -> SimpleNamespace:
+    tasks = [task_of(seed) for seed in range(4)]
+    agent = result.agent
+    compared = methods(agent, settings.evaluate, settings.train.ppo.initial_std, settings.train.ppo.hidden_units)
+    evaluator = FakeEvaluator(lambda job: job.params.filter_speckle > 12)
+    results = {m.name: run_method(m, agent, tasks, evaluator, settings.evaluate.traces) for m in compared}
+    kinds: dict[str, tuple[str, str]] = {m.name: (m.label, m.kind) for m in compared}
+    bootstrap = Bootstrap(100, 0.95)
+    report = evaluation._report(root, settings, agent, results, kinds, bootstrap) | {"run_id": "r1", "seconds": 1.0}
+    metrics = evaluation._metrics(report)
+    noted.log_metrics({f"test/{name}": value for name, value in metrics.items()}, 0)
+    return SimpleNamespace(results=results, report=report, metrics=metrics)
+
+
+def register(noted: NotedRun) -> dict[str, Any]:
+    ours = {f"{n}.png": 0.1 + 0.01 * n for n in range(12)}
+    theirs = {path: value - 0.05 for path, value in ours.items()}
+    verdict = gate.verdict(ours, theirs, min_improvement=0.0, bootstrap_samples=100, confidence=0.95, seed=1)
+    version: Any = SimpleNamespace(name="tracewright", version="2", run_id="r1")
+    measured = promotion.Measured(values=ours, test_digest="d", objective="{}", traces=2)
+    result = promotion._result(verdict, version, version, measured)
+    promotion._log(cast(Any, noted), result)
+    return result
+
+
+def flat(value: Any, key: str = "") -> Iterator[str]:
+    """Keys of JSON values: `[]` for the items of a list, `<category>` and `<kind>` for what depends on the data."""
+    if isinstance(value, dict) and value and set(value) != {"mean", "low", "high"}:
+        for name, inner in value.items():
+            shown = "<category>" if name in CATEGORIES else "<kind>" if name in KINDS else name
+            yield from flat(inner, f"{key}.{shown}" if key else shown)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for item in value:
+            yield from flat(item, f"{key}[]")
+    else:
+        yield key
+
+
+def documented(heading: str) -> list[str]:
+    """The names in the first column of the table below a heading that holds `heading`."""
+    parts = re.split(r"^#{2,4} (.+)$", TEXT, flags=re.MULTILINE)
+    [body] = [body for title, body in zip(parts[1::2], parts[2::2], strict=True) if heading in title]
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in body.splitlines() if line.startswith("| `")]
+    for cells in rows:
+        assert len(cells) == 3, cells
+        assert all(cell.strip() for cell in cells), cells
+    return [cell.strip("`") for cells in rows for cell in re.findall(r"`[^`]+`", cells[0])]
+
+
+FILES = [
+    "data/splits.json",
+    "results/train/train.json",
+    "results/train/progress.csv",
+    "results/train/validation.csv",
+    "results/evaluate/evaluate.json",
+    "results/evaluate/images.parquet",
+    "results/register.json",
+    "results.jsonl",
+]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_field_of_a_file_is_documented_once_and_no_other(acted: SimpleNamespace, name: str) -> None:
+    written = dict.fromkeys(flat(acted.files[name]))
+    assert sorted(documented(f"`{name}`")) == sorted(written)
+
+
+def test_every_metric_in_mlflow_is_documented_and_no_other(acted: SimpleNamespace) -> None:
+    patterns = {name: pattern_of(name) for name in documented("in MLflow")}
+    assert len(acted.names) > 60
+    for name in acted.names:
+        assert [p for p, regex in patterns.items() if regex.fullmatch(name)] != [], f"{name} is not in docs/metrics.md"
+    for documented_name, regex in patterns.items():
+        assert any(regex.fullmatch(name) for name in acted.names), f"{documented_name} is never logged"
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("train", "val"), ("evaluate", "test")])
+def test_metrics_json_holds_the_same_under_names_that_say_so(acted: SimpleNamespace, name: str, prefix: str) -> None:
+    """`results/*/metrics.json` for `dvc metrics`: MLflow's names, / as _ (train) or without the prefix (evaluate)."""
+    extra = {"best_timesteps"}
+    logged = {
+        n.replace("/", "_") if name == "train" else n.removeprefix("test/") for n in acted.names if n.startswith(prefix)
+    }
+    assert set(acted.files[f"results/{name}/metrics.json"]) - extra == logged
+
+
+def pattern_of(name: str) -> re.Pattern[str]:
+    words = {
+        "<category>": "|".join(CATEGORIES),
+        "<kind>": "|".join(KINDS),
+        "<method>": r"[a-z_]+",
+        "<traces>": r"\d+",
+        "<part>": r"[a-z]+",
+    }
+    escaped = re.escape(name)
+    for placeholder, alternatives in words.items():
+        escaped = escaped.replace(re.escape(placeholder), f"({alternatives})")
+    return re.compile(escaped)
+
+
+def test_nothing_else_in_the_pipeline_logs_metrics() -> None:
+    """Whoever adds a call of log_metrics adds its names to the run above and to docs/metrics.md."""
+    assert calls_of("log_metrics") == {
+        "pipeline.evaluation": 1,
+        "pipeline.run": 4,
+        "pipeline.tracking.promotion": 1,
+        "pipeline.tracking.run": 1,
+    }
+
+
+@cache
+def calls_of(method: str) -> dict[str, int]:
+    counts = {}
+    for name, path in modules("pipeline").items():
+        calls = [n for n in ast.walk(tree(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+        if count := sum(cast(ast.Attribute, call.func).attr == method for call in calls):
+            counts[name] = count
+    return counts
+
+
+def test_the_time_shares_that_are_documented_are_those_there_are(acted: SimpleNamespace) -> None:
+    shares = acted.files["results/train/train.json"]["time_shares"]
+    [row] = [line for line in TEXT.splitlines() if line.startswith("| `time_share/<part>`")]
+    assert set(re.findall(r"\b(\w+)\b", row.split("(")[1].split(")")[0])) == set(shares)
+
+
+def test_the_methods_that_are_documented_are_those_compared(acted: SimpleNamespace) -> None:
+    names = {method["name"] for method in acted.files["results/evaluate/evaluate.json"]["methods"]}
+    assert names == set(documented("The methods compared"))
+
+
+def test_the_kinds_of_failure_are_documented() -> None:
+    assert set(documented("Failures")) == set(KINDS)
