@@ -25,7 +25,7 @@ SHORTFALL_LIMIT = 3.0  # a picture that misses the target ranks below any within
 SHORTFALL_SLOPE = 50.0  # log units per unit of quality missing: 0.02 of SSIM weighs as much as 2.7 x the bytes
 
 
-SOUND_SLACK = 0.05  # of SSIM; most defaults lie within it of a sound trace, broken ones far below
+SOUND_SLACK = 0.1  # of SSIM; ordinary defaults lie within it of a sound trace, broken ones far below
 
 
 @dataclass(frozen=True, slots=True)
