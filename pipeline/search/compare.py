@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
+
 from pipeline.intervals import Bootstrap, Interval
 from pipeline.records import CATEGORIES
 from pipeline.rl.agent import Agent, AgentProposer, build_policy
@@ -38,7 +40,9 @@ class Method:
 
 def methods(agent: Agent, settings: EvaluateSettings, initial_std: float, hidden_units: Sequence[int]) -> list[Method]:
     """The agent, the same agent before training, and the rivals of invariant 8."""
-    fresh = replace(agent, policy=build_policy(agent.space, hidden_units, initial_std))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        fresh = replace(agent, policy=build_policy(agent.space, hidden_units, initial_std))
 
     def seeded(task: Task) -> int:
         return image_seed(settings.seed, task)
