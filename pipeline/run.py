@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.errors import DataError
 from pipeline.files import write_json, write_text
-from pipeline.records import Failed, Logo
+from pipeline.records import Logo
 from pipeline.rl.agent import Agent
 from pipeline.rl.episode import Task
 from pipeline.rl.hooks import Hooks, Report
@@ -256,9 +256,3 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-
-def count_failures(failures: Sequence[Failed]) -> dict[str, int]:
-    """How many of each kind."""
-    kinds = [f.kind for f in failures]
-    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}

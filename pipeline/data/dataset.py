@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.data import split_table
 from pipeline.data.images import load_logo
+from pipeline.data.splits import Assigned
 from pipeline.errors import DataError, ImageRejected, Mismatch
 from pipeline.files import read_json
 from pipeline.records import Logo, SplitName
 from pipeline.settings import DataSettings
 
-SPLITS_TABLE = "data/splits.parquet"
-SPLITS_SUMMARY = "data/splits.json"
 
-
-@dataclass(frozen=True, slots=True)
-class SplitEntry:
-    """One image of the splits table. path: relative to data.root, as text. digest: of its pixels."""
-
-    path: str
-    category: Any
-    digest: str
-    split: str
-
-
-def read_splits(root: Path) -> list[SplitEntry]:
+def read_splits(root: Path) -> list[Assigned]:
     """All rows of data/splits.parquet. Raises DataError when it is missing or unreadable."""
     import pyarrow.parquet as pq
 
-    path = root / SPLITS_TABLE
+    path = root / split_table.TABLE
     try:
-        rows = pq.read_table(path, columns=["path", "category", "digest", "split"]).to_pylist()
+        rows = pq.read_table(path).to_pylist()
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro split` first") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro split`") from error
-    return [SplitEntry(**row) for row in rows]
+    return [Assigned(**row) for row in rows]
 
 
 def load_split(root: Path, settings: DataSettings, names: Iterable[SplitName]) -> dict[SplitName, list[Logo]]:
@@ -52,11 +40,13 @@ def load_split(root: Path, settings: DataSettings, names: Iterable[SplitName]) -
     for name in names:
         loaded[name] = [_load(folder, entry, settings) for entry in entries if entry.split == name]
         if not loaded[name]:
-            raise DataError(f"{root / SPLITS_TABLE}: no image is in {name}; add images to {folder} and run `dvc repro`")
+            raise DataError(
+                f"{root / split_table.TABLE}: no image is in {name}; add images to {folder} and run `dvc repro`"
+            )
     return loaded
 
 
-def _load(folder: Path, entry: SplitEntry, settings: DataSettings) -> Logo:
+def _load(folder: Path, entry: Assigned, settings: DataSettings) -> Logo:
     try:
         logo = load_logo(folder, entry.path, entry.category, settings)
     except ImageRejected as error:
@@ -68,5 +58,5 @@ def _load(folder: Path, entry: SplitEntry, settings: DataSettings) -> Logo:
 
 def split_summary(root: Path) -> dict[str, Any]:
     """data/splits.json: counts and content digests of the splits."""
-    summary: dict[str, Any] = read_json(root / SPLITS_SUMMARY, "dvc repro split")
+    summary: dict[str, Any] = read_json(root / split_table.SUMMARY, "dvc repro split")
     return summary
