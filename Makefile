@@ -9,14 +9,18 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export PYTHONUTF8 := 1
 
-.PHONY: help setup repro test check bench bench-evaluate ui clean lock audit
+.PHONY: help setup repro test check faults soak nightly bench bench-agent bench-evaluate bench-pieces profile ui clean lock audit
 
 help:
 	@echo "make repro            set up, then catalogue, split, train, evaluate, register and report"
 	@echo "make repro DATA=DIR   the same on a folder of logos of your own"
 	@echo "make test             linters, types, import floors and tests"
 	@echo "make check            linters, types and import floors alone"
+	@echo "make faults           the fault tests in their long form"
+	@echo "make soak             a million traces (half an hour on two cores); make nightly: faults, soak, benchmarks"
 	@echo "make bench            the benchmarks, as JSON"
+	@echo "make bench-agent      the agent against search, from 1 to 64 traces (two hours on two cores)"
+	@echo "make bench-evaluate   evaluations per second against VTracer alone and a plain loop"
 	@echo "make ui               the MLflow UI on http://127.0.0.1:5000"
 	@echo "make clean            remove what was made, except the data, the runs and the environment"
 
@@ -52,10 +56,28 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.bench_catalogue
 	$(BIN)/python -m benchmarks.bench_categories
 	$(BIN)/python -m benchmarks.bench_evaluate
+	$(BIN)/python -m benchmarks.bench_pieces
 	$(BIN)/python -m benchmarks.bench_train
 
 bench-evaluate: $(READY)
 	$(BIN)/python -m benchmarks.bench_evaluate
+
+bench-agent: $(READY)
+	$(BIN)/python -m benchmarks.bench_agent --objective smaller --objective sharper --markdown docs/results.md
+
+bench-pieces: $(READY)
+	$(BIN)/python -m benchmarks.bench_pieces
+
+profile: $(READY)
+	$(BIN)/python -m benchmarks.profile_evaluate docs/images/profile.png
+
+faults: $(READY)
+	TRACEWRIGHT_RANDOM_SETTINGS=10000 $(BIN)/pytest tests/faults
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak
+
+nightly: test faults soak bench
 
 ui: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipeline.tracking.ui

@@ -1,132 +1,77 @@
-"""Evaluations per second: the pool, against VTracer alone and a plain loop over files; JSON on standard output.
+"""How fast evaluations are: against a plain loop, VTracer alone, one worker for two; JSON on standard output.
 
-Real logos of about 256 x 256, random settings of params.yaml's space without prescaling, the same for every row.
-`python -m benchmarks.bench_evaluate [EVALUATIONS]`
+Real logos of all categories at 256 x 256: VTracer's own parameters alone, then with palettes, then enlarged too. Rivals
+are interleaved, ratios have 95 % intervals; about ten minutes.
+`python -m benchmarks.bench_evaluate [--blocks 20] [--parts random search ...] [--agent models/agent]`
 """
 
 from __future__ import annotations
 
-import io
+import argparse
 import json
 import os
+import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from importlib.metadata import files
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import resvg_py
-import vtracer
-from PIL import Image
-from skimage.metrics import structural_similarity
+from tqdm import tqdm
 
-from pipeline.pixels import on_background
-from pipeline.records import EVERYTHING, Gate, Job, Logo, TracerParams
-from pipeline.settings import load_settings
-from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer import encode
-from pipeline.tracing.workers import TracerPool
+from benchmarks.evaluate_random import measure_random
+from benchmarks.evaluate_scaling import measure_scaling
+from benchmarks.evaluate_search import measure_search
+from benchmarks.evaluate_stored import measure_stored
+from benchmarks.jobs import fixed_prescale_space, vtracers_own_space
+from benchmarks.logos import PROJECT, SIDE, square_logos
 
-PIXELS = 256 * 256
-LOGOS = 16
-BATCH = 16
-CLOSED = Gate(max_bytes=0)
-WHITE = (255, 255, 255)
+BLOCKS = 20
+PARTS = (
+    "random", "random_palette", "random_prescale_2", "search", "search_palette", "effective", "scaling", "memory",
+)  # fmt: skip
+LOGOS = 24
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-    logos = some_logos(LOGOS)
-    jobs = random_jobs(logos, count)
-    few = jobs[: max(1, count // 4)]
-    own = [os.getpid()]
-    rows = {
-        "vtracer_alone": timed(few, vtracer_alone, own),
-        "plain_loop": timed(few, plain_loop, own),
-        **{
-            f"pool_{workers}_{name}": in_pool(workers, jobs, gate)
-            for workers in (1, 2)
-            for name, gate in (("every_score", EVERYTHING), ("gate_closed", CLOSED))
-        },
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", type=int, default=BLOCKS, help="pieces of work, from 3; fewer is faster and vaguer")
+    parser.add_argument("--agent", type=Path, help="folder of a trained agent, in place of an untrained one")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="some of the parts only")
+    chosen = parser.parse_args()
+    every = parts(chosen.blocks, chosen.agent)
+    measured = {name: every[name]() for name in chosen.parts or every}
+    print(json.dumps({"benchmark": "evaluate", "cores": cores(), "side": SIDE} | measured, indent=2))
+
+
+def parts(blocks: int, agent: Path | None) -> dict[str, Callable[[], Any]]:
+    fewer = max(2, blocks * 2 // 5)
+    own, palettes, enlarged = vtracers_own_space(), fixed_prescale_space(1.0), fixed_prescale_space(2.0)
+    some = square_logos(LOGOS)
+    return {
+        "random": lambda: measure_random(some, own, blocks, 96, "random", watched),
+        "random_palette": lambda: measure_random(some, palettes, fewer, 48, "random, palettes", watched),
+        "random_prescale_2": lambda: measure_random(some, enlarged, fewer, 24, "random, prescale 2", watched),
+        "search": lambda: measure_search(blocks // 2, own, None, "search", watched),
+        "search_palette": lambda: measure_search(fewer, palettes, agent, "search, palettes", watched),
+        "effective": partial(measure_stored, fewer, agent, watched),
+        "scaling": partial(measure_scaling, fewer, watched),
+        "memory": lambda: memory(50 * blocks, 150 * blocks),
     }
-    print(json.dumps({"benchmark": "evaluate", "pixels": PIXELS, "jobs": count, "rows": rows}, indent=2))
 
 
-def some_logos(count: int) -> list[Logo]:
-    """Of about 256 x 256, as they are, from the folder TRACEWRIGHT_LOGOS, ../shared/logos or the package `diagrams`."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "logos"
-    folder = Path(os.environ.get("TRACEWRIGHT_LOGOS", beside))
-    packaged = () if folder.is_dir() else files("diagrams") or ()
-    found = sorted(folder.rglob("*.png")) or [Path(str(f.locate())) for f in packaged if f.suffix == ".png"]
-    near = [path for path in found if 0.75 < pixels_of(path) / PIXELS < 1.25]
-    chosen = [near[i * len(near) // count] for i in range(count)]
-    return [Logo.of(path.name, np.asarray(Image.open(path).convert("RGBA")), "simple") for path in chosen]
+def memory(images: int, evaluations: int) -> Any:
+    """By a process of its own: this one has held far more."""
+    command = [sys.executable, "-m", "benchmarks.evaluate_memory", str(images), str(evaluations)]
+    return json.loads(subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def pixels_of(path: Path) -> int:
-    with Image.open(path) as image:
-        return image.width * image.height
+def watched(loop: Iterable[Any], name: str, length: int) -> Iterable[Any]:
+    return tqdm(loop, desc=name, total=length, unit="block", file=sys.stderr)
 
 
-def random_jobs(logos: Sequence[Logo], count: int) -> list[Job]:
-    space = ParameterSpace.from_settings(load_settings(Path("params.yaml")).tracing)
-    generator = np.random.default_rng(0)
-    return [
-        Job(logos[i % len(logos)], replace(space.decode(generator.random(space.size)), prescale=1.0, palette=0))
-        for i in range(count)
-    ]
-
-
-def timed(jobs: Sequence[Job], run: Callable[[Sequence[Job]], object], pids: Sequence[int]) -> dict[str, float]:
-    """Of what `run` makes these processes do; processor time is what to compare on a machine that is busy."""
-    start, before = time.perf_counter(), cpu_seconds(pids)
-    run(jobs)
-    elapsed, used = time.perf_counter() - start, cpu_seconds(pids) - before
-    return {"per_second": round(len(jobs) / elapsed, 1), "cpu_milliseconds_each": round(1000 * used / len(jobs), 2)}
-
-
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """User and system time so far, from fields 14 and 15 of /proc/PID/stat."""
-    texts = [Path(f"/proc/{pid}/stat").read_text(encoding="utf-8") for pid in pids]
-    ticks = [int(field) for text in texts for field in text.rsplit(")", 1)[1].split()[11:13]]
-    return sum(ticks) / os.sysconf("SC_CLK_TCK")
-
-
-def in_pool(workers: int, jobs: Sequence[Job], gate: Gate) -> dict[str, float]:
-    """Batches as training hands them in; images and references are there before the clock starts."""
-    gated = [replace(job, gate=gate) for job in jobs]
-    with TracerPool(workers, timeout_seconds=20, worker_memory_bytes=2_000_000_000) as pool:
-        pool.evaluate([*jobs[:LOGOS], *jobs[:LOGOS]])
-        batches = [gated[i : i + BATCH] for i in range(0, len(gated), BATCH)]
-        return timed(gated, lambda _: [pool.evaluate(batch) for batch in batches], pool.pids)
-
-
-def of_vtracer(params: TracerParams) -> dict[str, Any]:
-    return {name: value for name, value in params.to_json().items() if name not in ("prescale", "palette")}
-
-
-def vtracer_alone(jobs: Sequence[Job]) -> None:
-    encoded = {job.logo.digest: encode(job.logo.rgba) for job in jobs}
-    for job in jobs:
-        vtracer.convert_raw_image_to_svg(encoded[job.logo.digest], img_format="png", **of_vtracer(job.params))
-
-
-def plain_loop(jobs: Sequence[Job]) -> None:
-    """What a script would do: files in, files out, resvg, scikit-image; SSIM and MSE only, no zoom."""
-    with tempfile.TemporaryDirectory() as folder:
-        png, svg = Path(folder, "in.png"), Path(folder, "out.svg")
-        for job in jobs:
-            Image.fromarray(job.logo.rgba).save(png)
-            vtracer.convert_image_to_svg_py(str(png), str(svg), **of_vtracer(job.params))
-            drawn = resvg_py.svg_to_bytes(svg_string=svg.read_text(encoding="utf-8"), background="#ffffff")
-            pixels = np.asarray(Image.open(io.BytesIO(bytes(drawn))).convert("RGB"))
-            reference = on_background(job.logo.rgba, WHITE)
-            structural_similarity(reference, pixels, channel_axis=2)  # type: ignore[no-untyped-call]
-            ((reference.astype(float) - pixels) ** 2).mean()
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

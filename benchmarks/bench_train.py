@@ -10,18 +10,14 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import yaml
-from PIL import Image
 
-from benchmarks.logos import real_logos
-from pipeline.records import Logo, Pixels
+from benchmarks.logos import at_side, real_logos
+from pipeline.records import Logo
 from pipeline.rl.train import train
 from pipeline.search.tasks import make_tasks
 from pipeline.settings import parse_settings
 from pipeline.tracing.workers import pool_from_settings
-
-SIDE = 256
 
 
 def main() -> None:
@@ -51,14 +47,6 @@ def main() -> None:
                 indent=2,
             )
         )
-
-
-def at_side(rgba: Pixels) -> Pixels:
-    """Resized so that width x height is SIDE x SIDE pixels, the aspect kept."""
-    height, width = rgba.shape[:2]
-    scale = SIDE / (width * height) ** 0.5
-    size = max(32, round(width * scale)), max(32, round(height * scale))
-    return np.asarray(Image.fromarray(rgba).resize(size, Image.Resampling.LANCZOS))
 
 
 def learning_share(shares: dict[str, float]) -> float:

@@ -21,9 +21,11 @@ from pipeline.rl.train import objective_from
 from pipeline.rl.validate import run_agent
 from pipeline.run import AGENT, write_csv
 from pipeline.search.compare import Results, curve, curves_by_category, duel, image_rows, methods, run_method
-from pipeline.search.run import Outcome, svg_text
+from pipeline.search.run import Outcome, svg_texts
+from pipeline.search.second_opinion import opinions_report, second_opinions, second_renderer
 from pipeline.search.tasks import make_tasks
 from pipeline.settings import Settings
+from pipeline.tracing.stored import stored_pool
 from pipeline.tracing.workers import Evaluator, pool_from_settings
 from pipeline.tracking.run import Run
 
@@ -41,9 +43,14 @@ def evaluate_agent(root: Path, settings: Settings) -> dict[str, Any]:
     trained = read_json(root / "results/train/train.json", "dvc repro train")
     logos = load_split(root, settings.data, ("test",))["test"]
     bootstrap = Bootstrap(settings.evaluate.bootstrap_samples, settings.evaluate.confidence, settings.evaluate.seed)
-    with pool_from_settings(settings.compute, settings.data.background) as pool:
-        results, kinds = _run_all(settings, agent, logos, pool)
+    with stored_pool(root, settings.compute, settings.data.background) as evaluator:
+        results, kinds = _run_all(settings, agent, logos, evaluator)
+        _write_svgs(root / RESULTS, settings, results, evaluator)
+        evaluator.export(root / RESULTS / "evaluations.parquet")
+        evaluations = evaluator.summary()
+    second = _second_opinions(settings, agent, results["agent"], evaluations["versions"]["rasteriser"])
     report = _report(root, settings, agent, results, kinds, bootstrap)
+    report |= {"evaluations": evaluations, "second_renderer": second}
     report |= {"run_id": trained["run_id"], "seconds": time.perf_counter() - started}
     metrics = _metrics(report)
     with Run.resume(root, trained["run_id"]) as run:
@@ -61,14 +68,14 @@ def agent_values(root: Path, settings: Settings, folder: Path) -> dict[str, floa
     logos = load_split(root, settings.data, ("test",))["test"]
     agent = replace(load_agent(folder), objective=objective_from(settings.objective))
     traces = max(settings.evaluate.traces)
-    with pool_from_settings(settings.compute, settings.data.background) as pool:
-        tasks = _tasks(logos, pool, agent)
-        outcomes = run_agent(agent, tasks, pool, traces=traces, seed=settings.evaluate.seed)
+    with stored_pool(root, settings.compute, settings.data.background) as evaluator:
+        tasks = _tasks(logos, evaluator, agent)
+        outcomes = run_agent(agent, tasks, evaluator, traces=traces, seed=settings.evaluate.seed)
     return {o.task.logo.name: o.value_at(traces) for o in outcomes}
 
 
-def _tasks(logos: Sequence[Logo], pool: Evaluator, agent: Agent) -> list[Any]:
-    tasks, failures = make_tasks(logos, pool, agent.background, keep_svg=True)
+def _tasks(logos: Sequence[Logo], evaluator: Evaluator, agent: Agent) -> list[Any]:
+    tasks, failures = make_tasks(logos, evaluator, agent.background)
     for logo, failed in failures:
         tqdm.write(f"{logo.name}: left out of the test: {failed.kind}: {failed.detail}")
     if not tasks:
@@ -77,16 +84,16 @@ def _tasks(logos: Sequence[Logo], pool: Evaluator, agent: Agent) -> list[Any]:
 
 
 def _run_all(
-    settings: Settings, agent: Agent, logos: Sequence[Logo], pool: Evaluator
+    settings: Settings, agent: Agent, logos: Sequence[Logo], evaluator: Evaluator
 ) -> tuple[dict[str, list[Outcome]], dict[str, tuple[str, str]]]:
     """Outcomes by method, and each method's label and kind."""
-    tasks = _tasks(logos, pool, agent)
+    tasks = _tasks(logos, evaluator, agent)
     compared = methods(agent, settings.evaluate, settings.train.ppo.initial_std, settings.train.ppo.hidden_units)
     results: dict[str, list[Outcome]] = {}
     with tqdm(total=len(compared), unit="method", desc="evaluate", disable=None) as bar:
         for method in compared:
             bar.set_postfix_str(method.label)
-            results[method.name] = run_method(method, agent, tasks, pool, settings.evaluate.traces)
+            results[method.name] = run_method(method, agent, tasks, evaluator, settings.evaluate.traces)
             bar.update()
     return results, {m.name: (m.label, m.kind) for m in compared}
 
@@ -139,6 +146,27 @@ def _metrics(report: dict[str, Any]) -> dict[str, float]:
     return metrics
 
 
+def _second_opinions(
+    settings: Settings, agent: Agent, outcomes: Sequence[Outcome], rasteriser: str
+) -> dict[str, Any] | None:
+    """What the second renderer says of the agent's choices at the most traces; None where there is no second."""
+    renderer = second_renderer(rasteriser)
+    if renderer is None:
+        return None
+    chosen = [(o.task, o.chosen_at(max(settings.evaluate.traces))) for o in outcomes]
+    with pool_from_settings(settings.compute, settings.data.background, rasteriser=renderer) as pool:
+        opinions = second_opinions(chosen, agent.objective, pool)
+        return opinions_report(pool.versions["rasteriser"], opinions)
+
+
+def _write_svgs(folder: Path, settings: Settings, results: Results, evaluator: Evaluator) -> None:
+    for method, name in SVG_METHODS.items():
+        chosen = [(o.task.logo, o.chosen_at(max(settings.evaluate.traces))) for o in results[method]]
+        for (logo, _), svg in zip(chosen, svg_texts(chosen, evaluator), strict=True):
+            # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
+            write_text(folder / name / f"{logo.digest}.svg", svg)
+
+
 def _write(
     folder: Path, settings: Settings, results: Results, report: dict[str, Any], metrics: dict[str, float]
 ) -> None:
@@ -147,11 +175,6 @@ def _write(
     rows = [row for name, o in results.items() for row in image_rows(name, o, settings.evaluate.traces)]
     with whole(folder / "images.parquet") as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
-    for method, name in SVG_METHODS.items():
-        for outcome in results[method]:
-            chosen = outcome.chosen_at(max(settings.evaluate.traces))
-            # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
-            write_text(folder / name / f"{outcome.task.logo.digest}.svg", svg_text(chosen))
     curves = [
         {"method": m["name"], "traces": point["traces"], **point["ratio"]}
         for m in report["methods"]

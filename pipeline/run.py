@@ -22,8 +22,8 @@ from pipeline.rl.hooks import Hooks, Report
 from pipeline.rl.train import Result, train
 from pipeline.search.tasks import make_tasks
 from pipeline.settings import Settings
-from pipeline.tracing.raster import RASTERISER
-from pipeline.tracing.workers import Evaluator, pool_from_settings
+from pipeline.tracing.stored import stored_pool
+from pipeline.tracing.workers import Evaluator
 from pipeline.tracking.lineage import git_tags
 from pipeline.tracking.run import Run
 
@@ -145,16 +145,20 @@ def train_all_seeds(root: Path, settings: Settings) -> dict[str, Any]:
     started = datetime.now(UTC)
     splits = load_split(root, settings.data, ("train", "val"))
     summary = split_summary(root)
-    with pool_from_settings(settings.compute, settings.data.background) as pool:
-        train_tasks = _tasks(splits["train"], pool, settings, "training")
-        val_tasks = _tasks(splits["val"], pool, settings, "validation")
+    with stored_pool(root, settings.compute, settings.data.background) as evaluator:
+        train_tasks = _tasks(splits["train"], evaluator, settings, "training")
+        val_tasks = _tasks(splits["val"], evaluator, settings, "validation")
         runs = [
-            _train_seed(root, settings, train_tasks, val_tasks, pool, summary, settings.train.seed + n)
+            _train_seed(root, settings, train_tasks, val_tasks, evaluator, summary, settings.train.seed + n)
             for n in range(settings.train.n_seeds)
         ]
+        evaluator.export(root / RESULTS / "evaluations.parquet")
+        evaluations = evaluator.summary()
+    for run in runs:
+        _tag(root, run, evaluations)
     best = max(runs, key=lambda run: run["result"].best_value)
     best["result"].agent.save(root / AGENT)
-    report = _report(settings, best, runs, summary, started) | _commit(root)
+    report = _report(settings, best, runs, summary, started, evaluations) | _commit(root)
     write_json(root / RESULTS / "train.json", report)
     write_json(root / RESULTS / "metrics.json", _flat_metrics(report, best["result"]))
     write_csv(root / RESULTS / "progress.csv", best["tables"].progress)
@@ -176,18 +180,17 @@ def _train_seed(
     settings: Settings,
     train_tasks: Sequence[Task],
     val_tasks: Sequence[Task],
-    pool: Evaluator,
+    evaluator: Evaluator,
     summary: dict[str, Any],
     seed: int,
 ) -> dict[str, Any]:
     tables, bar = Tables(), ProgressBar(settings.train.total_timesteps)
-    tags = {"seed": str(seed), "rasteriser": RASTERISER}
-    with Run.start(root, settings, stage="train", inputs=summary, tags=tags, name=f"seed {seed}") as run:
+    with Run.start(root, settings, stage="train", inputs=summary, tags={"seed": str(seed)}, name=f"seed {seed}") as run:
         folder = root / CHECKPOINTS / run.run_id
         tracked = Tracked(run, folder / "validated")
         followers = [bar, tables, Checkpoints(folder), tracked]
         try:
-            result = train(settings, train_tasks, val_tasks, pool, seed=seed, followers=followers)
+            result = train(settings, train_tasks, val_tasks, evaluator, seed=seed, followers=followers)
         finally:
             bar.close()
         run.log_metrics({f"time_share/{k}": v for k, v in result.time_shares.items()}, result.timesteps)
@@ -202,12 +205,22 @@ def _train_seed(
         }
 
 
+def _tag(root: Path, run: dict[str, Any], evaluations: dict[str, Any]) -> None:
+    """What another run must have in common with this one to come to the same bits, and whether it then must."""
+    with Run.resume(root, run["run_id"]) as tracked:
+        tracked.set_tags({f"versions/{name}": value for name, value in evaluations["versions"].items()})
+        tracked.set_tags({"bit_comparable": str(evaluations["bit_comparable"]).lower()})
+        counts = {"evaluations/asked": evaluations["asked"], "evaluations/found": evaluations["found"]}
+        tracked.log_metrics(counts, run["result"].timesteps)
+
+
 def _report(
     settings: Settings,
     best: dict[str, Any],
     runs: Sequence[dict[str, Any]],
     summary: dict[str, Any],
     started: datetime,
+    evaluations: dict[str, Any],
 ) -> dict[str, Any]:
     result: Result = best["result"]
     values = [run["result"].best_value for run in runs]
@@ -227,6 +240,7 @@ def _report(
         "time_shares": result.time_shares,
         "dataset": summary,
         "failures": result.failures,
+        "evaluations": evaluations,
         "stages": result.stages,
         "seeds": [{"seed": r["seed"], "run_id": r["run_id"], "best_value": r["result"].best_value} for r in runs],
         "seed_spread": (

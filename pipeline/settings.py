@@ -67,6 +67,7 @@ class ComputeSettings(Section):
     timeout_seconds: Annotated[float, Field(ge=1, le=600)]
     worker_memory_bytes: Annotated[int, Field(ge=500_000_000)]
     memory_limit_bytes: Annotated[int, Field(ge=500_000_000)]
+    store_bytes: Annotated[int, Field(ge=10_000_000, le=2**40)]
 
 
 class Weights(Section):

@@ -111,7 +111,7 @@ def vectorize_files(
     *,
     traces: int,
     seed: int = 0,
-    batch: int = 16,
+    batch: int = 32,
 ) -> Iterator[Result]:
     """Vectorise image after image, `batch` at a time; each SVG is written before its result is yielded.
 

@@ -19,6 +19,7 @@ from pipeline.records import (
     Failed,
     Job,
     Logo,
+    Lost,
     Scored,
     Scores,
     TracerParams,
@@ -27,6 +28,7 @@ from pipeline.rl.episode import Task
 from pipeline.rl.reward import Baseline, Objective
 from pipeline.settings import Settings, parse_settings
 from pipeline.tracing.space import ParameterSpace
+from pipeline.tracing.workers import Pending
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,6 +82,20 @@ def task_of(seed: int, category: Category | None = None) -> Task:
     return Task(logo, measure(rgba).as_array(), default, Baseline.of(default.scores, None))
 
 
+class Done:
+    """Evaluations that were not waited for."""
+
+    def __init__(self, evaluations: list[Evaluation]) -> None:
+        self._evaluations = evaluations
+
+    @property
+    def done(self) -> bool:
+        return True
+
+    def collect(self) -> list[Evaluation]:
+        return self._evaluations
+
+
 class FakeEvaluator:
     """Scores by formula: fewer colours are smaller, a strong speckle filter looks worse. Counts what it is asked."""
 
@@ -91,22 +107,34 @@ class FakeEvaluator:
         self.jobs += jobs
         return [self._one(job) for job in jobs]
 
+    def submit(self, jobs: Sequence[Job]) -> Done:
+        return Done(self.evaluate(jobs))
+
+    def submit_each(self, jobs: Sequence[Job]) -> list[Done]:
+        return [self.submit([job]) for job in jobs]
+
+    def wait(self, pending: Sequence[Pending]) -> None:
+        """All are done."""
+
     def _one(self, job: Job) -> Evaluation:
         if self._fails(job):
             return Failed(job.logo.digest, job.params, "panic", "as asked", 0.01)
+        scores = formula(job.params)
+        if scores.svg_bytes > job.gate.max_bytes:
+            return Lost(job.logo.digest, job.params, scores.svg_bytes, None, 0.01)
+        if scores.ssim < job.gate.min_ssim:
+            return Lost(job.logo.digest, job.params, scores.svg_bytes, scores.ssim, 0.01)
         svg = f"<svg><!-- {job.params.layer_difference} --></svg>" if job.keep_svg else None
-        return Scored(job.logo.digest, job.params, formula(job.params, job), 0.01, svg)
+        return Scored(job.logo.digest, job.params, scores, 0.01, svg)
 
 
-def formula(params: TracerParams, job: Job) -> Scores:
+def formula(params: TracerParams) -> Scores:
     size = round(300 + 40 * params.color_precision + 800 / params.layer_difference + 100 * params.path_precision)
     ssim = 0.96 - 0.003 * max(0, params.filter_speckle - 8) - 0.00005 * params.layer_difference
-    zoom = ssim - 0.05
-    measured = size <= job.gate.max_bytes and ssim >= job.gate.min_ssim
     return scores(
         svg_bytes=size,
         ssim=ssim,
         skill=1 - (1 - ssim) * 4,
         mse=math.exp(5 - ssim),
-        zoom_ssim=zoom if measured else None,
+        zoom_ssim=ssim - 0.05,
     )

@@ -104,7 +104,7 @@ def test_all_errors_are_told_at_once() -> None:
         (
             {"compute": 2},
             "compute: 2 is not allowed; allowed is a section with workers, timeout_seconds, worker_memory_bytes, "
-            "memory_limit_bytes",
+            "memory_limit_bytes, store_bytes",
         ),
         (
             {"data__folders": {"logos": "plain"}},

@@ -21,6 +21,8 @@ KINDS: tuple[Callable[[Results], Iterator[Finding]], ...] = (
     run_findings.seeds,
     run_findings.stopped,
     run_findings.failures,
+    run_findings.comparable,
+    run_findings.second_renderer,
     run_findings.speed,
     run_findings.data,
 )

@@ -119,6 +119,30 @@ class SeedResult(Part):
     best_value: float | None = None
 
 
+class Evaluations(Part):
+    """Of one stage. found: without a trace. bit_comparable: whether another run must come to the same bits."""
+
+    asked: int
+    found: int
+    bit_comparable: bool
+
+
+class Difference(Part):
+    mean: float
+    max: float
+
+
+class SecondRenderer(Part):
+    """What another renderer said of the agent's choices. upheld: images on which the choice may stand."""
+
+    renderer: str
+    images: int
+    upheld: int
+    not_upheld: tuple[str, ...] = ()
+    ssim_difference: Difference | None = None
+    zoom_ssim_difference: Difference | None = None
+
+
 class SeedSpread(Part):
     mean: float
     std: float
@@ -144,6 +168,7 @@ class Training(Part):
     time_shares: dict[str, float] = {}
     dataset: Dataset = Dataset()
     failures: dict[str, int] = {}
+    evaluations: Evaluations | None = None
     stages: tuple[StageResult, ...] = ()
     seeds: tuple[SeedResult, ...] = ()
     seed_spread: SeedSpread | None = None
@@ -218,6 +243,8 @@ class Comparison(Part):
     confidence: float = 0.95
     seconds: float | None = None
     failures: dict[str, int] = {}
+    evaluations: Evaluations | None = None
+    second_renderer: SecondRenderer | None = None
     methods: tuple[Method, ...]
     duels: tuple[Duel, ...] = ()
 

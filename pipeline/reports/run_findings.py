@@ -121,6 +121,31 @@ def _failures_of(where: str, failures: dict[str, int], traces: int | None) -> It
     yield Finding(level, text, {"failures": failures, "share": share})
 
 
+def comparable(results: Results) -> Iterator[Finding]:
+    """Said only where it is not so: a run that met accidents of the machine cannot be had again to the bit."""
+    stages = {"training": results.training.evaluations, "evaluation": results.comparison.evaluations}
+    struck = [name for name, evaluations in stages.items() if evaluations and not evaluations.bit_comparable]
+    if struck:
+        text = (
+            f"In {' and '.join(struck)} a worker died, ran out of memory or passed its deadline, so another run may "
+            "come to other figures. Raise compute.timeout_seconds or compute.worker_memory_bytes."
+        )
+        yield Finding("attention", text, {"stages": struck})
+
+
+def second_renderer(results: Results) -> Iterator[Finding]:
+    second = results.comparison.second_renderer
+    if second is None:
+        return
+    far = "" if second.ssim_difference is None else f"; SSIM differs by {second.ssim_difference.mean:.4f} on average"
+    if second.zoom_ssim_difference is not None:
+        far += f", zoom SSIM by {second.zoom_ssim_difference.mean:.4f}"
+    name = second.renderer.split()[0].removesuffix("-py")
+    text = f"A second renderer ({name}) confirms {second.upheld} of {second.images} choices{far}."
+    level: Level = "good" if second.upheld == second.images else "attention"
+    yield Finding(level, text, second.model_dump(mode="json"))
+
+
 def speed(results: Results) -> Iterator[Finding]:
     training = results.training
     pace = training.steps_per_second

@@ -115,6 +115,8 @@ class AgentProposer:
     A deterministic refinement that failed would be proposed again and again; a draw looks elsewhere.
     """
 
+    needs_every_score = False
+
     def __init__(self, agent: Agent, seed: int, *, sample_openings: bool = False) -> None:
         self._agent = agent
         self._rng = np.random.default_rng(seed)

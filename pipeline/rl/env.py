@@ -27,7 +27,7 @@ from pipeline.rl.episode import Episode, Openings, Task
 from pipeline.rl.features import Vector
 from pipeline.rl.reward import Objective
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.workers import Evaluator
+from pipeline.tracing.workers import Evaluator, Pending
 
 
 class LogoEnv(gymnasium.Env[Vector, Vector]):
@@ -77,7 +77,8 @@ def _info(episode: Episode, evaluation: Evaluation) -> dict[str, Any]:
 class PoolVecEnv(VecEnv):
     """`n_envs` episodes whose traces go to the pool as one batch; a finished episode makes place for a new image.
 
-    draw: names the task of the next episode. waiting_seconds: total time spent waiting for evaluations.
+    While the pool traces, the next images are made ready. draw: names the task of the next episode. waiting_seconds:
+    total time in which there was nothing to do but wait for evaluations.
     """
 
     def __init__(
@@ -91,8 +92,9 @@ class PoolVecEnv(VecEnv):
         self.render_mode = None
         super().__init__(n_envs, observation_box(space), action_box(space))
         self._evaluator, self._draw, self._start = evaluator, draw, start
-        self._actions: Vector = np.zeros((n_envs, space.size), dtype=np.float32)
         self._episodes: list[Episode] = []
+        self._pending: Pending | None = None
+        self._next: dict[int, Episode] = {}
         self.waiting_seconds = 0.0
 
     def draw_from(self, draw: Callable[[], Task]) -> None:
@@ -104,20 +106,23 @@ class PoolVecEnv(VecEnv):
         return np.stack([e.observation() for e in self._episodes])
 
     def step_async(self, actions: Vector) -> None:
-        self._actions = actions
+        jobs = [e.job(e.params_for(a)) for e, a in zip(self._episodes, actions, strict=True)]
+        self._pending = self._evaluator.submit(jobs)
+        ending = [i for i, e in enumerate(self._episodes) if e.spent + 1 >= e.max_steps]
+        self._next = {i: self._start(self._draw()) for i in ending}
 
     def step_wait(self) -> VecEnvStepReturn:
+        assert self._pending is not None, "step_wait follows step_async"
         started = time.perf_counter()
-        jobs = [e.job(e.params_for(a)) for e, a in zip(self._episodes, self._actions, strict=True)]
-        evaluations = self._evaluator.evaluate(jobs)
+        evaluations = self._pending.collect()
         self.waiting_seconds += time.perf_counter() - started
         rewards = np.array([e.record(v) for e, v in zip(self._episodes, evaluations, strict=True)], dtype=np.float32)
         dones = np.array([e.done for e in self._episodes])
         infos = [_info(e, v) for e, v in zip(self._episodes, evaluations, strict=True)]
-        for index in np.flatnonzero(dones):
+        for index in np.flatnonzero(dones).tolist():
             infos[index]["terminal_observation"] = self._episodes[index].observation()
             infos[index]["episode"] = {"r": self._episodes[index].best_value, "l": self._episodes[index].spent}
-            self._episodes[index] = self._start(self._draw())
+            self._episodes[index] = self._next[index]
         return np.stack([e.observation() for e in self._episodes]), rewards, dones, infos
 
     def close(self) -> None:

@@ -13,7 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.records import DEFAULT_PARAMS, Category, Evaluation, Job, Logo, Scored, Scores, TracerParams
+from pipeline.records import (
+    DEFAULT_PARAMS,
+    EVERYTHING,
+    Category,
+    Evaluation,
+    Job,
+    Logo,
+    Lost,
+    Scored,
+    Scores,
+    TracerParams,
+)
 from pipeline.rl import features
 from pipeline.rl.features import Attempt, Vector
 from pipeline.rl.reward import Baseline, Objective
@@ -81,24 +92,34 @@ class Episode:
         """The setting that an action of shape (space.size,) in [-1, 1] stands for at this point."""
         return self.space.decode(move(self.space.encode(self.anchor), action))
 
-    def job(self, params: TracerParams, *, keep_svg: bool = False) -> Job:
-        """The evaluation of a setting, without the zoom of a candidate that cannot become the best."""
-        return Job(self.task.logo, params, self.objective.gate(self.best_value, self.task.baseline), keep_svg)
+    def job(self, params: TracerParams, *, keep_svg: bool = False, every_score: bool = False) -> Job:
+        """The evaluation of a setting; unless told otherwise, what cannot become the best is measured no further."""
+        gate = EVERYTHING if every_score else self.objective.gate(self.best_value, self.task.baseline)
+        return Job(self.task.logo, params, gate, keep_svg)
 
     def record(self, evaluation: Evaluation) -> float:
         """Take in one result; returns the reward, the gain in the best value (0 or more)."""
         self.spent += 1
-        unit = self.space.encode(evaluation.params)
+        self.last = self._attempt(evaluation)
         if not isinstance(evaluation, Scored):
-            self.last = Attempt(unit, 0.0, None)
             return 0.0
         params, scores = evaluation.params, evaluation.scores
-        self.last = Attempt(unit, self.objective.graded(params, scores, self.task.baseline), scores)
         value = self.objective.value(params, scores, self.task.baseline)
         if value is None or value <= self.best_value:
             return 0.0
         gain, self.best_value, self.best = value - self.best_value, value, evaluation
         return gain
+
+    def _attempt(self, evaluation: Evaluation) -> Attempt:
+        unit, baseline = self.space.encode(evaluation.params), self.task.baseline
+        match evaluation:
+            case Scored(params=params, scores=scores):
+                graded = self.objective.graded(params, scores, baseline)
+                return Attempt(unit, graded, scores.svg_bytes, scores.ssim, scores.zoom_ssim)
+            case Lost(svg_bytes=svg_bytes, ssim=ssim):
+                return Attempt(unit, self.objective.graded_lost(evaluation, baseline), svg_bytes, ssim)
+            case _:
+                return Attempt(unit)
 
     def observation(self) -> Vector:
         """float32 of shape (observation_size,), not yet normalised."""

@@ -31,11 +31,16 @@ SCORE_SCALE = 100.0  # SSIM differences that matter are about 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attempt:
-    """One trace that was tried. unit: its place in the space. graded: its value, graded where not allowed."""
+    """One trace that was tried. unit: its place in the space. graded: its value, graded where not allowed.
+
+    A None was not measured; without a size, it failed.
+    """
 
     unit: Vector
-    graded: float
-    scores: Scores | None
+    graded: float = 0.0
+    svg_bytes: int | None = None
+    ssim: float | None = None
+    zoom_ssim: float | None = None
 
 
 def observation_size(n_measures: int, space_size: int) -> int:
@@ -56,7 +61,7 @@ def default_part(default: Scores) -> Vector:
         [
             math.log(default.svg_bytes),
             SCORE_SCALE * (1 - default.ssim),
-            SCORE_SCALE * (1 - (default.zoom_ssim if default.zoom_ssim is not None else 1.0)),
+            SCORE_SCALE * (1 - default.zoom_ssim),
             default.skill,
             math.log1p(default.paths),
             math.log1p(default.nodes),
@@ -72,25 +77,20 @@ def budget_part(spent: int, max_steps: int, opening_due: bool) -> Vector:
 def best_part(value: float, scores: Scores | None, default: Scores) -> Vector:
     if scores is None:
         return np.zeros(4, dtype=np.float32)
-    return np.array([value, *_looks_against(scores, default), 1.0], dtype=np.float32)
+    looks = SCORE_SCALE * (scores.ssim - default.ssim), SCORE_SCALE * (scores.zoom_ssim - default.zoom_ssim)
+    return np.array([value, *looks, 1.0], dtype=np.float32)
 
 
 def last_part(attempt: Attempt | None, space_size: int, default: Scores) -> Vector:
-    """Zeros before the first trace; after a failure the setting and the failure flag alone."""
+    """Zeros before the first trace and for what was not measured; after a failure only the setting and the flag."""
     if attempt is None:
         return np.zeros(space_size + 5, dtype=np.float32)
-    if attempt.scores is None:
+    if attempt.svg_bytes is None:
         return np.concatenate([attempt.unit, [0, 0, 0, 0, 1]]).astype(np.float32)
-    size = math.log(attempt.scores.svg_bytes / default.svg_bytes)
-    looks = _looks_against(attempt.scores, default)
-    return np.concatenate([attempt.unit, [np.clip(attempt.graded, -3, 3), size, *looks, 0]]).astype(np.float32)
-
-
-def _looks_against(scores: Scores, default: Scores) -> tuple[float, float]:
-    zoom = 0.0
-    if scores.zoom_ssim is not None and default.zoom_ssim is not None:
-        zoom = SCORE_SCALE * (scores.zoom_ssim - default.zoom_ssim)
-    return SCORE_SCALE * (scores.ssim - default.ssim), zoom
+    size = math.log(attempt.svg_bytes / default.svg_bytes)
+    ssim = 0.0 if attempt.ssim is None else SCORE_SCALE * (attempt.ssim - default.ssim)
+    zoom = 0.0 if attempt.zoom_ssim is None else SCORE_SCALE * (attempt.zoom_ssim - default.zoom_ssim)
+    return np.concatenate([attempt.unit, [np.clip(attempt.graded, -3, 3), size, ssim, zoom, 0]]).astype(np.float32)
 
 
 def _one_hot(index: int, length: int) -> Vector:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from pipeline.records import EVERYTHING, Evaluation, Gate, ObjectiveName, Scored, Scores, TracerParams
+from pipeline.records import EVERYTHING, Evaluation, Gate, Lost, ObjectiveName, Scored, Scores, TracerParams
 
 ERROR_FLOOR = 0.001  # keeps the logarithm finite for a perfect copy; that of the independent scorer
 SHORTFALL_LIMIT = 3.0  # a picture that misses the target ranks below any within e^3 of the default's bytes
@@ -41,9 +41,7 @@ class Baseline:
         if sound is None:
             return cls(default, default)
         ssim = max(default.ssim, sound.ssim - SOUND_SLACK)
-        zoom = default.zoom_ssim
-        if zoom is not None and sound.zoom_ssim is not None:
-            zoom = max(zoom, sound.zoom_ssim - SOUND_SLACK)
+        zoom = max(default.zoom_ssim, sound.zoom_ssim - SOUND_SLACK)
         return cls(default, replace(default, ssim=ssim, zoom_ssim=zoom))
 
 
@@ -81,16 +79,23 @@ class Objective:
         if value is not None:
             return value
         size_gain = math.log(baseline.default.svg_bytes / scores.svg_bytes)
-        zoom_short = 0.0
-        if scores.zoom_ssim is not None and baseline.bar.zoom_ssim is not None:
-            zoom_short = max(0.0, self._floor(baseline.bar.zoom_ssim) - scores.zoom_ssim)
+        zoom_short = max(0.0, self._floor(baseline.bar.zoom_ssim) - scores.zoom_ssim)
         if self.name == "sharper":
             return error_gain(scores, baseline.default) + min(0.0, size_gain) - SHORTFALL_SLOPE * zoom_short
         ssim_short = max(0.0, self._floor(baseline.bar.ssim) - scores.ssim)
         return size_gain - SHORTFALL_SLOPE * max(ssim_short, zoom_short)
 
+    def graded_lost(self, lost: Lost, baseline: Baseline) -> float:
+        """The same for what did not pass the gate, from what is known of it."""
+        size_gain = math.log(baseline.default.svg_bytes / lost.svg_bytes)
+        if lost.ssim is None:
+            return size_gain
+        if self.name == "sharper":
+            return _error_gain(lost.ssim, baseline.default.ssim)
+        return size_gain - SHORTFALL_SLOPE * (self._floor(baseline.bar.ssim) - lost.ssim)
+
     def gate(self, best_value: float, baseline: Baseline) -> Gate:
-        """Which candidates can still beat `best_value` (>= 0), so that zoom SSIM is worth its time."""
+        """Which candidates can still beat `best_value` (>= 0): the others need not be measured to the end."""
         default = baseline.default
         match self.name:
             case "smaller":
@@ -108,8 +113,6 @@ class Objective:
         return scores.ssim >= self._floor(bar.ssim) and self._zoom_as_good(scores, bar)
 
     def _zoom_as_good(self, scores: Scores, bar: Scores) -> bool:
-        if scores.zoom_ssim is None or bar.zoom_ssim is None:
-            return False
         return scores.zoom_ssim >= self._floor(bar.zoom_ssim)
 
     def _towards_target(self, size_gain: float, scores: Scores) -> float:
@@ -121,7 +124,11 @@ class Objective:
 
 def error_gain(scores: Scores, default: Scores) -> float:
     """ln of how many times smaller the SSIM error is than the default's."""
-    return math.log((1 + ERROR_FLOOR - default.ssim) / (1 + ERROR_FLOOR - scores.ssim))
+    return _error_gain(scores.ssim, default.ssim)
+
+
+def _error_gain(ssim: float, default_ssim: float) -> float:
+    return math.log((1 + ERROR_FLOOR - default_ssim) / (1 + ERROR_FLOOR - ssim))
 
 
 def value_of(objective: Objective, evaluation: Evaluation, baseline: Baseline) -> float | None:

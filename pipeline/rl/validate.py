@@ -24,7 +24,7 @@ def run_agent(
     traces: int,
     seed: int,
     keep_svg: bool = False,
-    on_round: Callable[[int], None] = lambda traces: None,
+    on_traces: Callable[[int], None] = lambda traces: None,
 ) -> list[Outcome]:
     """The agent's search on every task, each with a generator of its own made from `seed` and the image's digest."""
     searches = [
@@ -34,7 +34,7 @@ def run_agent(
         )
         for task in tasks
     ]
-    return run_searches(searches, evaluator, keep_svg=keep_svg, on_round=on_round)
+    return run_searches(searches, evaluator, keep_svg=keep_svg, on_traces=on_traces)
 
 
 def image_seed(seed: int, task: Task) -> int:
@@ -83,7 +83,6 @@ def summary(
     chosen = [(o, o.chosen_at(traces).scores) for o in outcomes]
     value = bootstrap.mean([o.value_at(traces) for o in outcomes])
     sizes = bootstrap.mean([np.log(o.task.scores.svg_bytes / s.svg_bytes) for o, s in chosen])
-    zooms = [s.zoom_ssim for _, s in chosen if s.zoom_ssim is not None]
     reached = [s.skill >= target_skill[o.task.logo.category] for o, s in chosen]
     return {
         "images": len(outcomes),
@@ -94,6 +93,6 @@ def summary(
         "skill": bootstrap.mean([s.skill for _, s in chosen]).to_json(),
         "mse": bootstrap.mean([s.mse for _, s in chosen]).to_json(),
         "psnr": bootstrap.mean([s.psnr for _, s in chosen]).to_json(),
-        "zoom_ssim": bootstrap.mean(zooms).to_json() if zooms else None,
+        "zoom_ssim": bootstrap.mean([s.zoom_ssim for _, s in chosen]).to_json(),
         "target_reached_ratio": float(np.mean(reached)),
     }

@@ -66,7 +66,7 @@ def _preset(name: str) -> Method:
 def run_method(
     method: Method, agent: Agent, tasks: Sequence[Task], evaluator: Evaluator, traces: Sequence[int]
 ) -> list[Outcome]:
-    """One method on every task at each number of traces; SVGs are kept.
+    """One method on every task at each number of traces.
 
     An agent sees how many traces it has and plays them accordingly, so it runs anew for each number. A rival does the
     same whatever comes after, so one run with the most traces tells what it had at fewer.
@@ -82,7 +82,7 @@ def _run(method: Method, agent: Agent, tasks: Sequence[Task], evaluator: Evaluat
         (Episode(t, agent.objective, agent.space, agent.openings(t.logo.category), traces), method.make(t))
         for t in tasks
     ]
-    return run_searches(searches, evaluator, keep_svg=True)
+    return run_searches(searches, evaluator)
 
 
 def _joined(runs: Sequence[Outcome], traces: Sequence[int]) -> Outcome:

@@ -1,4 +1,4 @@
-"""Searches on many images at once: each proposes a setting, all are evaluated as one batch, until the traces are spent.
+"""Searches on many images at once: each proposes a setting, has it evaluated, and goes on until its traces are spent.
 
 The agent and every rival run through here, so that they share the evaluations, the objective and the fall-back: an
 image on which nothing beat the default keeps the default.
@@ -10,13 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.records import Failed, Scored, TracerParams
+from pipeline.errors import DataError
+from pipeline.records import Evaluation, Failed, Job, Logo, Scored, TracerParams
 from pipeline.rl.episode import Episode, Task
-from pipeline.tracing.workers import Evaluator
+from pipeline.tracing.workers import Evaluator, Pending
 
 
 class Proposer(Protocol):
-    """One search on one image. `episode.last` holds what the previous proposal gave."""
+    """One search on one image. `episode.last` holds what the previous proposal gave.
+
+    needs_every_score: whether it learns from how losers look, so that they are measured to the end.
+    """
+
+    @property
+    def needs_every_score(self) -> bool: ...
 
     def propose(self, episode: Episode) -> TracerParams | None:
         """The next setting, or None when there is nothing more to try."""
@@ -49,25 +56,61 @@ def run_searches(
     evaluator: Evaluator,
     *,
     keep_svg: bool = False,
-    on_round: Callable[[int], None] = lambda traces: None,
+    on_traces: Callable[[int], None] = lambda traces: None,
 ) -> list[Outcome]:
-    """Run all searches to the end of their episodes; `on_round` is told how many traces each round made."""
+    """Run all searches to the end of their episodes, each going on as soon as its own trace is done.
+
+    They do not depend on each other, so neither do the outcomes on who was faster. `on_traces` is told how many traces
+    were made whenever some are done.
+    """
     outcomes = [Outcome(episode.task) for episode, _ in searches]
-    running = list(range(len(searches)))
-    while running:
-        proposals = [(i, searches[i][1].propose(searches[i][0])) for i in running if not searches[i][0].done]
-        going = [(i, params) for i, params in proposals if params is not None]
-        jobs = [searches[i][0].job(params, keep_svg=keep_svg) for i, params in going]
-        for (i, _), evaluation in zip(going, evaluator.evaluate(jobs), strict=True):
-            episode, outcome = searches[i][0], outcomes[i]
-            episode.record(evaluation)
-            outcome.values.append(episode.best_value)
-            outcome.bests.append(episode.best)
-            if isinstance(evaluation, Failed):
-                outcome.failures.append(evaluation)
-        on_round(len(going))
-        running = [i for i, _ in going]
+    running: dict[int, Pending] = {}
+    ready = list(range(len(searches)))
+    while ready or running:
+        running |= _next_traces(searches, ready, evaluator, keep_svg)
+        if not running:
+            break
+        evaluator.wait(list(running.values()))
+        ready = [i for i, pending in running.items() if pending.done]
+        for i in ready:
+            _record(searches[i][0], outcomes[i], running.pop(i).collect()[0])
+        on_traces(len(ready))
     return outcomes
+
+
+def _next_traces(
+    searches: Sequence[tuple[Episode, Proposer]], ready: Sequence[int], evaluator: Evaluator, keep_svg: bool
+) -> dict[int, Pending]:
+    """The next trace of each search that is ready for one and has not ended."""
+    jobs: dict[int, Job] = {}
+    for i in ready:
+        episode, proposer = searches[i]
+        params = None if episode.done else proposer.propose(episode)
+        if params is not None:
+            jobs[i] = episode.job(params, keep_svg=keep_svg, every_score=proposer.needs_every_score)
+    return dict(zip(jobs, evaluator.submit_each(list(jobs.values())), strict=True))
+
+
+def _record(episode: Episode, outcome: Outcome, evaluation: Evaluation) -> None:
+    episode.record(evaluation)
+    outcome.values.append(episode.best_value)
+    outcome.bests.append(episode.best)
+    if isinstance(evaluation, Failed):
+        outcome.failures.append(evaluation)
+
+
+def svg_texts(chosen: Sequence[tuple[Logo, Scored]], evaluator: Evaluator) -> list[str]:
+    """The SVGs of evaluations that were not asked to keep them: traced once more, which gives the same.
+
+    Raises DataError when one cannot be had any more.
+    """
+    evaluations = evaluator.evaluate([Job(logo, scored.params, keep_svg=True) for logo, scored in chosen])
+    texts: list[str] = []
+    for (logo, _), evaluation in zip(chosen, evaluations, strict=True):
+        if not isinstance(evaluation, Scored):
+            raise DataError(f"{logo.name}: traced well before and not now ({evaluation}); run the stage again")
+        texts.append(svg_text(evaluation))
+    return texts
 
 
 def svg_text(scored: Scored) -> str:

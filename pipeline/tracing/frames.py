@@ -2,11 +2,12 @@
 
 | to a worker | header | body |
 |---|---|---|
-| image | do, digest, height, width | RGBA pixels |
+| image | do, digest, height, width | RGBA pixels, packed |
 | forget | do, digest | |
 | job | do, digest, params, gate, keep_svg | |
 
-A worker answers `{"ready": true}` once and then each job, in order, with an evaluation whose SVG is the body.
+A worker says once `{"ready": true, "versions": {...}}`, then answers each job, in order, with an evaluation whose SVG
+is the body.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.records import Evaluation, Failed, Job, Scored, Scores, TracerParams
+from pipeline.records import Evaluation, Failed, Job, Lost, Scored, Scores, TracerParams
 
 _LENGTHS = struct.Struct("<II")
 
@@ -50,7 +51,7 @@ class Unpacker:
 
 def image_frame(job: Job) -> bytes:
     header = {"do": "image", "digest": job.logo.digest, "height": job.logo.height, "width": job.logo.width}
-    return pack(header, job.logo.rgba.tobytes())
+    return pack(header, job.logo.packed)
 
 
 def forget_frame(digest: str) -> bytes:
@@ -71,6 +72,8 @@ def job_frame(job: Job) -> bytes:
 
 
 def answer_frame(evaluation: Evaluation) -> bytes:
+    if isinstance(evaluation, Lost):
+        return pack({"bytes": evaluation.svg_bytes, "ssim": evaluation.ssim, "seconds": evaluation.seconds})
     if isinstance(evaluation, Failed):
         return pack({"kind": evaluation.kind, "detail": evaluation.detail, "seconds": evaluation.seconds})
     scores = {name: getattr(evaluation.scores, name) for name in Scores.__dataclass_fields__}
@@ -80,7 +83,9 @@ def answer_frame(evaluation: Evaluation) -> bytes:
 
 def parse_answer(job: Job, frame: Frame) -> Evaluation:
     header, body = frame
-    if "scores" not in header:
+    if "bytes" in header:
+        return Lost(job.logo.digest, job.params, header["bytes"], header["ssim"], header["seconds"])
+    if "kind" in header:
         return Failed(job.logo.digest, job.params, header["kind"], header["detail"], header["seconds"])
     svg = body.decode() if header["svg"] else None
     return Scored(job.logo.digest, job.params, Scores(**header["scores"]), header["seconds"], svg)

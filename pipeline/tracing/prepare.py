@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipeline.records import Pixels, TracerParams
 
-MOST_VOTES = 100_000
-"""Pixels that a palette is made from; of a larger image every second, third ... pixel."""
+VOTES = 8192
+"""About as many pixels speak for an image when its palette is made; each colour has its share, and at least one."""
 
 
 def prepare(rgba: Pixels, params: TracerParams) -> Pixels:
@@ -68,8 +68,22 @@ def palette_of(rgba: Pixels, colours: int) -> Image.Image:
     seen = rgba[rgba[..., 3] >= opaque_from(1)][:, :3]
     if not len(seen):
         seen = rgba[..., :3].reshape(-1, 3)
-    votes = seen[:: 1 + len(seen) // MOST_VOTES]
+    votes = votes_of(seen)
     return Image.fromarray(votes[np.newaxis]).quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
+
+
+def votes_of(pixels: Pixels) -> Pixels:
+    """Few pixels with the colours of many in the same proportions: (N, 3) to (about VOTES + distinct colours, 3).
+
+    Median cut and k-means look at each pixel again and again, and a logo has hundreds of thousands in few colours.
+    """
+    packed = np.zeros((len(pixels), 4), np.uint8)
+    packed[:, :3] = pixels
+    ordered = np.sort(packed.view("<u4")[:, 0])
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] ^ 1))
+    counts = np.diff(starts, append=len(ordered))
+    shares = np.maximum(1, counts * VOTES // len(ordered))
+    return np.repeat(ordered[starts], shares).view(np.uint8).reshape(-1, 4)[:, :3]
 
 
 def recolour(rgba: Pixels, palette: Image.Image) -> Pixels:

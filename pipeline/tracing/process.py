@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,35 +25,46 @@ _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "Cannot al
 """What Rust, C++, Python and the C library say when the address-space limit is reached."""
 
 
-@dataclass(eq=False)
 class Ticket:
-    """Jobs handed in together. evaluations: one per job in the same order, None until it is done."""
+    """Jobs handed in together.
 
-    jobs: Sequence[Job]
-    evaluations: list[Evaluation | None]
-    missing: int
+    missing: how many are not done. wait_for: blocks until none is missing.
+    """
 
-    @classmethod
-    def of(cls, jobs: Sequence[Job]) -> Ticket:
-        return cls(jobs, [None] * len(jobs), len(jobs))
+    def __init__(self, jobs: Sequence[Job], wait_for: Callable[[Ticket], None]) -> None:
+        self.jobs = jobs
+        self.missing = len(jobs)
+        self._wait_for = wait_for
+        self._evaluations: list[Evaluation | None] = [None] * len(jobs)
 
     def record(self, index: int, evaluation: Evaluation) -> None:
-        self.evaluations[index] = evaluation
+        self._evaluations[index] = evaluation
         self.missing -= 1
+
+    @property
+    def done(self) -> bool:
+        return self.missing == 0
+
+    def collect(self) -> list[Evaluation]:
+        """One evaluation per job in the same order, waiting for those that are missing. May be called again."""
+        self._wait_for(self)
+        return [evaluation for evaluation in self._evaluations if evaluation is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of one worker.
 
-    timeout_seconds: for one evaluation. memory_bytes: of address space. image_bytes: pixels that it keeps, the oldest
-    are dropped first. background: `#rrggbb` that transparent images are scored on.
+    timeout_seconds: for one evaluation. memory_bytes: of address space. image_bytes: packed pixels that it keeps, the
+    oldest are dropped first. background: `#rrggbb` that transparent images are scored on. rasteriser: what draws, a
+    key of raster.DRAWINGS; None for the first.
     """
 
     timeout_seconds: float
     memory_bytes: int
     image_bytes: int
     background: str
+    rasteriser: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,7 @@ class Worker:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.ready = False
+        self.versions: dict[str, str] = {}
         self.tasks: deque[Task] = deque()
         self.outgoing = bytearray()
         self._since = time.monotonic()
@@ -93,7 +105,7 @@ class Worker:
         """Queue a job, preceded by its image where this worker does not hold it."""
         job = task.job
         if job.logo.digest not in self.held:
-            self.held[job.logo.digest] = job.logo.rgba.nbytes
+            self.held[job.logo.digest] = len(job.logo.packed)
             self.outgoing += image_frame(job)
         self.held.move_to_end(job.logo.digest)
         # Frames are handled in order, so an image that a job in the queue needs is dropped after that job only.
@@ -119,7 +131,7 @@ class Worker:
         answers: list[tuple[Task, Evaluation]] = []
         for frame in self._unpacker.feed(piece):
             if not self.ready:
-                self.ready = True
+                self.ready, self.versions = True, frame[0]["versions"]
                 continue
             task = self.tasks.popleft()
             answers.append((task, parse_answer(task.job, frame)))
@@ -163,6 +175,7 @@ def _spawn(limits: Limits, messages: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "pipeline.tracing.worker"]
     command += ["--memory-bytes", str(limits.memory_bytes)]
     command += ["--timeout-seconds", str(limits.timeout_seconds), "--background", limits.background]
+    command += ["--rasteriser", limits.rasteriser] if limits.rasteriser else []
     environment = os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": path, "RUST_BACKTRACE": "0"}
     # A group of its own, so that Ctrl-C in the terminal reaches the pool's process only.
     return subprocess.Popen(

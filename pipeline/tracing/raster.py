@@ -20,7 +20,6 @@ try:
 except ImportError:  # libEGL.so.1 or libGL.so.1 is missing: a server or a slim container
     skia = None
 
-RASTERISER = f"skia-python {version('skia-python')}" if skia else f"resvg-py {version('resvg-py')}"
 
 _SIZE = re.compile(r'<svg [^>]*?width="(\d+)" height="(\d+)"')
 
@@ -45,13 +44,21 @@ class SkiaDrawing:
 
     def pixels(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
         """The drawing over the whole of a plain canvas: uint8 (height, width, 3)."""
+        rgb: Pixels = cv2.cvtColor(self._rgba(width, height, background), cv2.COLOR_RGBA2RGB)  # type: ignore[assignment]
+        return rgb
+
+    def greys(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
+        """The same in greys, uint8 (height, width), without the detour by way of RGB."""
+        grey: Pixels = cv2.cvtColor(self._rgba(width, height, background), cv2.COLOR_RGBA2GRAY)  # type: ignore[assignment]
+        return grey
+
+    def _rgba(self, width: int, height: int, background: tuple[int, int, int]) -> Pixels:
         rgba = np.empty((height, width, 4), dtype=np.uint8)
         canvas = skia.Surface(rgba, skia.kRGBA_8888_ColorType, skia.kPremul_AlphaType).getCanvas()
         canvas.clear(skia.Color(*background))
         canvas.scale(width / self._width, height / self._height)
         self._dom.render(canvas)
-        rgb: Pixels = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # type: ignore[assignment]
-        return rgb
+        return rgba
 
 
 class ResvgDrawing:
@@ -88,10 +95,21 @@ class ResvgDrawing:
         rgb: Pixels = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
         return rgb
 
+    def greys(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
+        """The same in greys: uint8 (height, width)."""
+        return cv2.cvtColor(self.pixels(width, height, background), cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
 
-Drawing = SkiaDrawing if skia else ResvgDrawing
+
+Drawing = SkiaDrawing | ResvgDrawing
+
+DRAWINGS: dict[str, type[Drawing]] = ({"skia-python": SkiaDrawing} if skia else {}) | {"resvg-py": ResvgDrawing}
+"""What can draw here, by distribution, the preferred one first; the last is a second opinion where there are two."""
+
+RASTERISERS = {name: f"{name} {version(name)}" for name in DRAWINGS}
+RASTERISER = next(iter(RASTERISERS.values()))
 
 
 def render(svg: str, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
     """An SVG stretched over a canvas of width x height pixels: uint8 (height, width, 3). Raises Unrenderable."""
-    return Drawing(svg).pixels(width, height, background)
+    drawing = next(iter(DRAWINGS.values()))(svg)
+    return drawing.pixels(width, height, background)

@@ -69,6 +69,14 @@ def active_names(params: TracerParams) -> frozenset[str]:
     return frozenset(PARAM_NAMES) - inactive
 
 
+def essential(params: TracerParams) -> TracerParams:
+    """The same setting with what is inactive at DEFAULT_PARAMS' values: equal for settings that trace the same."""
+    inactive = frozenset(PARAM_NAMES) - active_names(params)
+    if all(getattr(params, name) == getattr(DEFAULT_PARAMS, name) for name in inactive):
+        return params
+    return replace(params, **{name: getattr(DEFAULT_PARAMS, name) for name in inactive})
+
+
 @dataclass(frozen=True, slots=True)
 class Axis:
     """One free parameter. values: ascending when numbers. edges: len(values) + 1 bounds of their shares, 0 to 1."""
@@ -190,10 +198,8 @@ class ParameterSpace:
 
     def canonical(self, params: TracerParams) -> TracerParams:
         """The same setting with what is inactive at DEFAULT_PARAMS' values, and continuous values on the grid."""
-        inactive = frozenset(PARAM_NAMES) - active_names(params)
-        values: dict[str, Any] = {name: getattr(DEFAULT_PARAMS, name) for name in inactive}
-        values.update({name: _on_grid(getattr(params, name)) for name in CONTINUOUS if name not in inactive})
-        return replace(params, **values)
+        on_grid: dict[str, Any] = {name: _on_grid(getattr(params, name)) for name in CONTINUOUS}
+        return essential(replace(params, **on_grid))
 
     def contains(self, params: TracerParams) -> bool:
         """Whether every active value is one that the space offers, or the fixed one."""

@@ -6,11 +6,11 @@ that must live. It holds Python's global lock for the whole call.
 
 from __future__ import annotations
 
-import io
 import re
 
+import cv2
+import numpy as np
 import vtracer
-from PIL import Image
 
 from pipeline.errors import TracewrightError
 from pipeline.records import FailureKind, Pixels, TracerParams
@@ -32,17 +32,38 @@ class TraceError(TracewrightError):
 def encode(rgba: Pixels) -> bytes:
     """The image as VTracer's PNG decoder takes it.
 
-    Level 1 rather than 0: its decoder spends longer on a stored megabyte than on unpacking ten kilobytes.
+    Compressed, for its decoder spends longer on a stored megabyte than on unpacking ten kilobytes; without PNG's
+    filters, which cost a millisecond to choose and make a logo larger.
     """
-    buffer = io.BytesIO()
-    Image.fromarray(rgba).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    rgba = _with_a_key_colour_free(rgba)
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
+    options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    return cv2.imencode(".png", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA), options)[1].tobytes()
+
+
+_KEY_COLOURS = np.array([0x0000FF, 0x00FF00, 0xFF0000, 0x00FFFF, 0xFFFF00, 0xFF00FF], "<u4")
+"""Those that VTracer may paint over what is transparent: pure red, green, blue, yellow, cyan and magenta, as BGR."""
+
+
+def _with_a_key_colour_free(rgba: Pixels) -> Pixels:
+    """Where an image with transparency has all of them, VTracer would take a random one, and differ from call to call.
+
+    Then pure magenta becomes a shade that nobody can tell from it.
+    """
+    if rgba[..., 3].min() == 255:
+        return rgba
+    colours = np.ascontiguousarray(rgba).view("<u4")[..., 0] & 0xFFFFFF
+    if not all((colours == key).any() for key in _KEY_COLOURS):
+        return rgba
+    freed = rgba.copy()
+    freed[colours == _KEY_COLOURS[-1], 1] = 1
+    return freed
 
 
 def trace(rgba: Pixels, params: TracerParams, width: int, height: int) -> str:
     """The SVG of an image that was already prepared, on the canvas of the original, width x height pixels.
 
-    Raises TraceError, kind `panic` or `empty`.
+    Raises TraceError, kind `panic`, `empty` or `invalid`.
     """
     return trace_png(encode(rgba), params, width, height)
 
@@ -72,6 +93,8 @@ def _convert(png: bytes, params: TracerParams) -> str:
             splice_threshold=params.splice_threshold,
             path_precision=params.path_precision,
         )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TraceError("invalid", str(error)[:500]) from None
     except BaseException as error:
         # A Rust panic arrives as pyo3's PanicException, which is no Exception and cannot be imported by name.
         if type(error).__name__ != "PanicException":

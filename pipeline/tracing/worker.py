@@ -13,14 +13,14 @@ import signal
 from collections.abc import Iterator
 
 import cv2
-import numpy as np
 
 from pipeline.pixels import rgb_of
-from pipeline.records import Gate, Pixels
-from pipeline.tracing.evaluate import Bench
+from pipeline.records import Gate, Job, Logo
+from pipeline.tracing.evaluate import Bench, evaluation_versions
 from pipeline.tracing.frames import Frame, Unpacker, answer_frame, pack, params_of
+from pipeline.tracing.raster import DRAWINGS
 
-_ALARM_GRACE_SECONDS = 5.0
+_ALARM_GRACE_SECONDS = 1.0
 """How much later than the pool's deadline the alarm goes off: the pool's own kill says more."""
 
 _PIECE = 1 << 20
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--memory-bytes", type=int, required=True)
     parser.add_argument("--timeout-seconds", type=float, required=True)
     parser.add_argument("--background", required=True)
+    parser.add_argument("--rasteriser", choices=list(DRAWINGS), default=next(iter(DRAWINGS)))
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool's process, which decides.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -39,23 +40,27 @@ def main() -> None:
     cv2.setNumThreads(1)
     answers = os.dup(1)
     os.dup2(2, 1)  # Whatever a library prints must not end up between the frames.
-    serve(answers, Bench(rgb_of(arguments.background)), arguments.timeout_seconds)
+    bench = Bench(rgb_of(arguments.background), DRAWINGS[arguments.rasteriser])
+    versions = evaluation_versions(arguments.background, arguments.rasteriser)
+    _send(answers, pack({"ready": True, "versions": versions}))
+    serve(answers, bench, arguments.timeout_seconds)
 
 
 def serve(answers: int, bench: Bench, timeout_seconds: float) -> None:
     """Answer every job on standard input until it ends."""
-    images: dict[str, Pixels] = {}
-    _send(answers, pack({"ready": True}))
+    logos: dict[str, Logo] = {}
     for header, body in _frames(0):
         digest = header["digest"]
         if header["do"] == "image":
-            images[digest] = np.frombuffer(body, np.uint8).reshape(header["height"], header["width"], 4)
+            logos[digest] = Logo(
+                "", body, header["width"], header["height"], "simple", digest
+            )  # its name is not needed
         elif header["do"] == "forget":
-            del images[digest]
+            del logos[digest]
         else:
             signal.setitimer(signal.ITIMER_REAL, timeout_seconds + _ALARM_GRACE_SECONDS)
             evaluation = bench.evaluate(
-                digest, images[digest], params_of(header), Gate(*header["gate"]), header["keep_svg"]
+                Job(logos[digest], params_of(header), Gate(*header["gate"]), header["keep_svg"])
             )
             signal.setitimer(signal.ITIMER_REAL, 0)
             _send(answers, answer_frame(evaluation))

@@ -15,30 +15,54 @@ from itertools import islice
 from typing import Protocol, Self
 
 from pipeline.errors import Unavailable
-from pipeline.records import Evaluation, Failed, FailureKind, Job, TracerParams
+from pipeline.records import ACCIDENTS, Evaluation, Failed, FailureKind, Job, TracerParams
 from pipeline.settings import ComputeSettings
+from pipeline.tracing.prepare import enlarged_size
 from pipeline.tracing.process import Limits, Task, Ticket, Worker
 from pipeline.tracing.space import check_params
 
-IMAGE_BYTES = 64_000_000
+IMAGE_BYTES = 16_000_000
+MAX_TRACED_PIXELS = 1 << 26
+"""After prescale. Work is bounded by what is asked for, not by a clock, so that a limit strikes everywhere alike; this
+is the largest image that `vectorize` takes, enlarged twice."""
 
 _START_ATTEMPTS = 3
+_MAX_BACK_OFF_SECONDS = 1.0
 _AHEAD = 4
 _LOOK = 64
 
 
+class Pending(Protocol):
+    """Evaluations under way. done: whether `collect` would return at once."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def collect(self) -> list[Evaluation]: ...
+
+
 class Evaluator(Protocol):
-    """What everything above tracing depends on: a pool, or a fake in tests."""
+    """What everything above tracing depends on: a pool, a store in front of one, or a fake in tests."""
 
     def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]: ...
+
+    def submit(self, jobs: Sequence[Job]) -> Pending: ...
+
+    def submit_each(self, jobs: Sequence[Job]) -> Sequence[Pending]:
+        """One for each job, to be collected as they are done."""
+        ...
+
+    def wait(self, pending: Sequence[Pending]) -> None:
+        """Until at least one of these is done."""
+        ...
 
 
 class TracerPool:
     """Evaluates jobs in worker processes; use it with `with`, from one thread.
 
     workers: processes, at least 1. timeout_seconds: deadline of one evaluation. worker_memory_bytes: address-space
-    limit of each process. image_bytes: pixels that each keeps. check: refuses parameters before they are sent (tests
-    let bad ones through).
+    limit of each process. rasteriser: a key of raster.DRAWINGS, None for the first that is to be had. image_bytes:
+    packed pixels that each keeps. check: refuses parameters before they are sent (tests let bad ones through).
     failures, evaluations: counts since the pool was made.
     """
 
@@ -49,16 +73,20 @@ class TracerPool:
         worker_memory_bytes: int,
         background: str = "#ffffff",
         *,
+        rasteriser: str | None = None,
         image_bytes: int = IMAGE_BYTES,
         check: Callable[[TracerParams], str | None] = check_params,
     ) -> None:
         self.workers = workers
         self.failures: Counter[FailureKind] = Counter()
         self.evaluations = 0
-        self._limits = Limits(timeout_seconds, worker_memory_bytes, image_bytes, background)
+        self._limits = Limits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
         self._check = check
         self._pending: deque[Task] = deque()
         self._failed_starts = 0
+        self._deaths_in_a_row = 0
+        self._starts_due: list[float] = []
+        self._versions: dict[str, str] = {}
         self._selector = selectors.DefaultSelector()
         self._members: list[Worker] = []
         self._closed = False
@@ -79,6 +107,21 @@ class TracerPool:
     def pids(self) -> tuple[int, ...]:
         return tuple(worker.process.pid for worker in self._members)
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """All that decides what an evaluation gives, beside the image and the parameters; see evaluation_versions.
+
+        Waits for the first worker. Raises Unavailable when none can be started.
+        """
+        while not self._versions:
+            self._turn()
+        return self._versions
+
+    @property
+    def accidents(self) -> dict[FailureKind, int]:
+        """Failures that need not happen again: with one of them, a run's figures may differ from another's."""
+        return {kind: count for kind, count in sorted(self.failures.items()) if kind in ACCIDENTS}
+
     def close(self) -> None:
         """End the workers; jobs that are not done are dropped. May be called again."""
         self._closed = True
@@ -89,31 +132,51 @@ class TracerPool:
 
     def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
         """One evaluation per job, in order. Raises Unavailable when workers cannot be started."""
-        return self.collect(self.submit(jobs))
+        return self.submit(jobs).collect()
 
     def submit(self, jobs: Sequence[Job]) -> Ticket:
         """Hand jobs in and return at once; workers begin with them."""
+        self._open()
+        ticket = self._ticket(jobs)
+        self._assign()
+        return ticket
+
+    def _open(self) -> None:
         if self._closed:
             raise RuntimeError("the pool is closed")
         self._exchange(0)  # Notice workers that died while idle before anything is given to them.
-        ticket = Ticket.of(jobs)
+
+    def _ticket(self, jobs: Sequence[Job]) -> Ticket:
+        ticket = Ticket(jobs, self._wait_for)
         for index, job in enumerate(jobs):
-            wrong = self._check(job.params)
+            wrong = self._check(job.params) or _too_large(job)
             if wrong:
                 self._record(Task(ticket, index), Failed(job.logo.digest, job.params, "invalid", wrong, 0.0))
             else:
                 self._pending.append(Task(ticket, index))
-        self._assign()
         return ticket
 
-    def collect(self, ticket: Ticket) -> list[Evaluation]:
-        """The evaluations of a ticket, waiting for those that are missing."""
-        while ticket.missing:
-            if self._closed:
-                raise RuntimeError("the pool was closed before these jobs were done")
-            self._exchange(self._patience())
-            self._give_up_the_late()
-        return [evaluation for evaluation in ticket.evaluations if evaluation is not None]
+    def submit_each(self, jobs: Sequence[Job]) -> list[Ticket]:
+        """As `submit`, with a ticket for each job."""
+        self._open()
+        tickets = [self._ticket([job]) for job in jobs]
+        self._assign()
+        return tickets
+
+    def wait(self, pending: Sequence[Pending]) -> None:
+        """Until at least one of these, which may be of several submissions, is done."""
+        while not any(p.done for p in pending):
+            self._turn()
+
+    def _wait_for(self, ticket: Ticket) -> None:
+        while not ticket.done:
+            self._turn()
+
+    def _turn(self) -> None:
+        if self._closed:
+            raise RuntimeError("the pool was closed before these jobs were done")
+        self._exchange(self._patience())
+        self._give_up_the_late()
 
     def _record(self, task: Task, evaluation: Evaluation) -> None:
         self.evaluations += 1
@@ -127,7 +190,7 @@ class TracerPool:
         self._selector.register(worker.output, selectors.EVENT_READ, worker)
 
     def _exchange(self, timeout: float) -> None:
-        """Wait for at most `timeout` seconds, read and write what can be, and hand out more."""
+        """Wait for at most `timeout` seconds, read and write what can be, start who is due, and hand out more."""
         for key, mask in self._selector.select(timeout):
             worker: Worker = key.data
             if worker not in self._members:
@@ -136,6 +199,10 @@ class TracerPool:
                 self._receive(worker)
             else:
                 worker.send()
+        due = [at for at in self._starts_due if at <= time.monotonic()]
+        for at in due:
+            self._starts_due.remove(at)
+            self._start()
         self._assign()
 
     def _give_up_the_late(self) -> None:
@@ -144,8 +211,8 @@ class TracerPool:
             self._replace(worker, late=True)
 
     def _patience(self) -> float:
-        """Seconds until the first worker is late, at most an hour."""
-        until = min(worker.waits_until for worker in self._members)
+        """Seconds until the first worker is late or to be started, at most an hour."""
+        until = min([*self._starts_due, *(worker.waits_until for worker in self._members)])
         return min(max(0.0, until - time.monotonic()), 3600.0)
 
     def _receive(self, worker: Worker) -> None:
@@ -153,7 +220,8 @@ class TracerPool:
         if answers is None:
             self._replace(worker, late=False)
             return
-        self._failed_starts = 0
+        self._failed_starts = self._deaths_in_a_row = 0
+        self._versions = worker.versions
         for task, evaluation in answers:
             self._record(task, evaluation)
 
@@ -208,8 +276,23 @@ class TracerPool:
             if self._failed_starts >= _START_ATTEMPTS:
                 self.close()
                 raise Unavailable(f"tracing workers do not start; {detail}")
-            time.sleep(0.1 * 2**self._failed_starts)
-        self._start()
+        self._deaths_in_a_row += 1
+        self._starts_due.append(time.monotonic() + _back_off_seconds(self._deaths_in_a_row, self.workers))
+
+
+def _back_off_seconds(deaths_in_a_row: int, workers: int) -> float:
+    """None while each worker may have died once; then twice as long for each death without an answer in between."""
+    excess = deaths_in_a_row - workers
+    return min(_MAX_BACK_OFF_SECONDS, 0.05 * 2**excess) if excess > 0 else 0.0
+
+
+def _too_large(job: Job) -> str | None:
+    width, height = enlarged_size(job.logo.width, job.logo.height, job.params.prescale)
+    if width * height <= MAX_TRACED_PIXELS:
+        return None
+    return (
+        f"{width} x {height} pixels to be traced, allowed are {MAX_TRACED_PIXELS}; lower prescale or the image's size"
+    )
 
 
 def worker_count(asked: int) -> int:
@@ -217,7 +300,12 @@ def worker_count(asked: int) -> int:
     return asked or len(os.sched_getaffinity(0))
 
 
-def pool_from_settings(settings: ComputeSettings, background: str) -> TracerPool:
+def pool_from_settings(settings: ComputeSettings, background: str, *, rasteriser: str | None = None) -> TracerPool:
     """A pool as params.yaml asks for it."""
-    workers = worker_count(settings.workers)
-    return TracerPool(workers, settings.timeout_seconds, settings.worker_memory_bytes, background)
+    return TracerPool(
+        worker_count(settings.workers),
+        settings.timeout_seconds,
+        settings.worker_memory_bytes,
+        background,
+        rasteriser=rasteriser,
+    )

@@ -21,9 +21,13 @@ from pipeline import evaluation, run
 from pipeline.data import splits
 from pipeline.files import write_json
 from pipeline.intervals import Bootstrap
-from pipeline.records import CATEGORIES, FailureKind, Job
+from pipeline.records import CATEGORIES, FailureKind, Job, TracerParams
 from pipeline.search.compare import image_rows, methods, run_method
+from pipeline.search.second_opinion import Opinion, opinions_report
 from pipeline.settings import Settings
+from pipeline.tracing.store import EvaluationStore
+from pipeline.tracing.stored import StoredEvaluator
+from pipeline.tracing.workers import TracerPool
 from pipeline.tracking import gate, promotion
 from pipeline.vectorize import Result
 from tests.fakes import FakeEvaluator, settings_with, task_of
@@ -110,15 +114,25 @@ def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
     tasks = [task_of(seed) for seed in range(8)]
     started = datetime.now(UTC)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "Run", SimpleNamespace(start=lambda *_, **__: noted))
+        patch.setattr(run, "Run", SimpleNamespace(start=lambda *_, **__: noted, resume=lambda *_: noted))
         best = run._train_seed(root, settings, tasks, tasks, FakeEvaluator(fails), {}, 1)
+        evaluations = evaluations_summary(root)
+        run._tag(root, best, evaluations)
     rows = [
         splits.Assigned(task.logo.name, task.logo.digest, task.logo.category, task.logo.name, "train") for task in tasks
     ]
     summary = splits.summarise(rows)
     write_json(root / "data/splits.json", summary)
-    report = run._report(settings, best, [best, best], summary, started)
+    report = run._report(settings, best, [best, best], summary, started, evaluations)
     return best | {"summary": summary, "report": report, "metrics": run._flat_metrics(report, best["result"])}
+
+
+def evaluations_summary(root: Path) -> dict[str, Any]:
+    """Of a real evaluator that was given one evaluation it must refuse."""
+    with TracerPool(1, 20, 2_000_000_000) as pool, EvaluationStore(root / "store", 10**7, pool.versions) as store:
+        evaluator = StoredEvaluator(pool, store)
+        evaluator.evaluate([Job(task_of(1).logo, TracerParams(color_precision=9))])
+        return evaluator.summary()
 
 
 def evaluate(root: Path, settings: Settings, result: Any, noted: NotedRun) -> SimpleNamespace:
@@ -130,6 +144,8 @@ def evaluate(root: Path, settings: Settings, result: Any, noted: NotedRun) -> Si
     kinds: dict[str, tuple[str, str]] = {m.name: (m.label, m.kind) for m in compared}
     bootstrap = Bootstrap(100, 0.95)
     report = evaluation._report(root, settings, agent, results, kinds, bootstrap) | {"run_id": "r1", "seconds": 1.0}
+    report["evaluations"] = evaluations_summary(root)
+    report["second_renderer"] = opinions_report("resvg-py 1", [Opinion("logo.png", 0.001, -0.002, upheld=True)])
     metrics = evaluation._metrics(report)
     noted.log_metrics({f"test/{name}": value for name, value in metrics.items()}, 0)
     return SimpleNamespace(results=results, report=report, metrics=metrics)
@@ -225,7 +241,7 @@ def test_nothing_else_in_the_pipeline_logs_metrics() -> None:
     """Whoever adds a call of log_metrics adds its names to the run above and to docs/metrics.md."""
     assert calls_of("log_metrics") == {
         "pipeline.evaluation": 1,
-        "pipeline.run": 4,
+        "pipeline.run": 5,
         "pipeline.tracking.promotion": 1,
         "pipeline.tracking.run": 1,
     }

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Unavailable
-from pipeline.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, Scored, TracerParams
-from pipeline.tracing.workers import TracerPool
+from pipeline.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.settings import ALLOWED
+from pipeline.tracing.space import CONTINUOUS, check_params
+from pipeline.tracing.workers import TracerPool, _back_off_seconds
 
 GIGABYTES = 2_000_000_000
 TIMEOUT = 1.5
@@ -49,6 +51,16 @@ def small_pool() -> Iterator[TracerPool]:
     """One worker with little more than its libraries need (0.4 GB of addresses)."""
     with TracerPool(1, 20, 600_000_000, check=lambda _: None) as running:
         yield running
+
+
+def gradient() -> Logo:
+    """256 levels in each channel: as much as color_precision 8 can tell apart."""
+    ramp = np.arange(64, dtype=np.uint8)
+    rgba = np.stack([*np.meshgrid(ramp * 4, ramp * 4), np.full((64, 64), 60), np.full((64, 64), 255)], axis=-1)
+    return Logo.of("gradient", rgba.astype(np.uint8), "gradient")
+
+
+GRADIENT = gradient()
 
 
 def kinds(evaluations: list[Evaluation]) -> list[str]:
@@ -84,6 +96,12 @@ def test_a_memory_limit_costs_one_evaluation(small_pool: TracerPool) -> None:
     assert kinds(small_pool.evaluate([GOOD, large, GOOD])) == ["scored", "memory", "scored"]
 
 
+def settle(pool: TracerPool) -> None:
+    """Until those that the last test cost have been replaced."""
+    while len(pool.pids) < pool.workers or not all(worker.ready for worker in pool._members):
+        pool._exchange(0.05)
+
+
 def strike_while_busy(pool: TracerPool, strike: Callable[[int], None]) -> list[Evaluation]:
     """Hand in jobs of which the first occupies one worker, and strike that worker."""
     ticket = pool.submit([LONG, GOOD, GOOD, GOOD])
@@ -92,7 +110,7 @@ def strike_while_busy(pool: TracerPool, strike: Callable[[int], None]) -> list[E
     for _ in range(5):
         pool._exchange(0.05)
     strike(busy[0].process.pid)
-    return pool.collect(ticket)
+    return ticket.collect()
 
 
 def test_a_killed_worker_costs_the_job_it_was_at(pool: TracerPool) -> None:
@@ -114,11 +132,102 @@ def test_a_stopped_worker_is_given_up_at_the_deadline(pool: TracerPool) -> None:
     assert results[0].seconds == pytest.approx(TIMEOUT, abs=1)
 
 
+def test_all_workers_killed_at_once_cost_the_jobs_they_were_at(pool: TracerPool) -> None:
+    settle(pool)
+    ticket = pool.submit([LONG, replace(LONG, logo=noise(500, seed=1)), *[GOOD] * 6])
+    pool._exchange(0.05)
+    for pid in pool.pids:
+        os.kill(pid, signal.SIGKILL)
+    assert kinds(ticket.collect()) == ["died", "died", *["scored"] * 6]
+    assert pool.accidents["died"] >= 2
+
+
+def test_a_worker_that_loops_is_given_up_at_the_deadline(pool: TracerPool) -> None:
+    """Nobody strikes: VTracer itself is at it for longer than it may be."""
+    endless = replace(LONG, logo=noise(1500))
+    start = time.monotonic()
+    assert kinds(pool.evaluate([endless, GOOD])) == ["timeout", "scored"]
+    assert time.monotonic() - start < TIMEOUT + 2
+
+
+def test_a_pool_that_keeps_dying_takes_its_time_but_not_much() -> None:
+    delays = [_back_off_seconds(deaths, workers=2) for deaths in range(1, 20)]
+    assert delays[:3] == [0.0, 0.0, 0.1]
+    assert delays == sorted(delays)
+    assert delays[-1] == 1.0
+
+
+KNOWN_TRAPS = {
+    "max_iterations": TracerParams(max_iterations=0),
+    "color_precision": TracerParams(color_precision=0),
+    "a near-empty SVG": TracerParams(color_precision=9),
+    "layer_difference": TracerParams(layer_difference=0, color_precision=8),
+    "negative": TracerParams(color_precision=-1),
+    "a fraction": TracerParams(filter_speckle=1.5),  # type: ignore[arg-type]
+}
+
+
+def test_known_traps_are_refused() -> None:
+    """The near-empty SVG would come without a word, and be scored as any other."""
+    with TracerPool(1, TIMEOUT, GIGABYTES) as checked:
+        results = checked.evaluate([replace(GOOD, params=params) for params in KNOWN_TRAPS.values()])
+    for name, result in zip(KNOWN_TRAPS, results, strict=True):
+        assert isinstance(result, Failed), name
+        assert result.kind == "invalid"
+        assert "allowed is" in result.detail
+
+
+@pytest.mark.parametrize("name", ["max_iterations", "color_precision", "negative", "a fraction"])
+def test_what_slipped_through_would_be_a_typed_failure_and_cost_no_worker(pool: TracerPool, name: str) -> None:
+    pool.evaluate([GOOD, GOOD])
+    before = pool.pids
+    [result] = pool.evaluate([replace(GOOD, params=KNOWN_TRAPS[name])])
+    assert isinstance(result, Failed)
+    assert result.kind in ("panic", "invalid")
+    assert pool.pids == before
+
+
+def random_params(rng: np.random.Generator) -> TracerParams:
+    """Half of them in range; of the others, each value is out of it every fifth time."""
+    stray = rng.choice([0.0, 0.2])
+    values: dict[str, object] = {}
+    for name, (low, *_, high) in ((n, ALLOWED[n]) for n in PARAM_NAMES):
+        if isinstance(low, str):
+            values[name] = rng.choice([*ALLOWED[name], *(["", "pixel", "Spline"] if stray else [])])
+        else:
+            wide = rng.random() < stray
+            span = float(high) - float(low)
+            value = rng.uniform(float(low) - span * wide, float(high) + span * wide)
+            values[name] = round(value, 2) if name in CONTINUOUS else round(value)
+    return TracerParams.from_json({k: str(v) if isinstance(v, np.str_) else v for k, v in values.items()})
+
+
+def test_thousands_of_random_settings_in_and_out_of_range() -> None:
+    """Ten thousand in `make faults`; TRACEWRIGHT_RANDOM_SETTINGS says how many."""
+    count = int(os.environ.get("TRACEWRIGHT_RANDOM_SETTINGS", "2000"))
+    rng = np.random.default_rng(11)
+    logos = [noise(16, seed) for seed in range(4)] + [GRADIENT]
+    jobs = [Job(logos[i % len(logos)], random_params(rng)) for i in range(count)]
+    with TracerPool(2, 5, GIGABYTES) as checked:
+        before = checked.pids
+        results = checked.evaluate(jobs)
+        assert checked.pids == before
+    assert len(results) == count
+    for job, result in zip(jobs, results, strict=True):
+        in_range = check_params(job.params) is None
+        assert (result.digest, result.params) == (job.logo.digest, job.params)
+        assert in_range != (isinstance(result, Failed) and result.kind == "invalid")
+        assert not isinstance(result, Failed) or result.kind in ("invalid", "empty"), result
+    assert 100 < sum(isinstance(r, Scored) for r in results) < count - 100
+
+
 def test_idle_workers_that_were_killed_are_replaced_at_no_cost(pool: TracerPool) -> None:
+    settle(pool)
     before, failures = set(pool.pids), pool.failures.total()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    time.sleep(0.1)
+    while any(alive(pid) for pid in before):
+        time.sleep(0.01)
     assert kinds(pool.evaluate([GOOD] * 6)) == ["scored"] * 6
     assert not before & set(pool.pids)
     assert pool.failures.total() == failures
@@ -137,7 +246,7 @@ def test_a_slow_caller_costs_nothing(pool: TracerPool, jobs: list[Job]) -> None:
     """The deadline is the job's: neither what is not sent yet nor what is not read yet counts."""
     ticket = pool.submit(jobs)
     time.sleep(TIMEOUT + 0.3)
-    results = pool.collect(ticket)
+    results = ticket.collect()
     assert kinds(results) == ["scored"] * len(jobs)
     if jobs[0] is LONG_ANSWER:
         assert all(isinstance(e, Scored) and e.svg and len(e.svg) > 300_000 for e in results)
@@ -161,7 +270,9 @@ def test_workers_that_cannot_start_are_an_error_with_their_words() -> None:
 PARENT = """
 import sys, time
 from tests_faults import LONG, GOOD, GIGABYTES
-from pipeline.tracing.workers import TracerPool
+from pipeline.settings import ALLOWED
+from pipeline.tracing.space import CONTINUOUS, check_params
+from pipeline.tracing.workers import TracerPool, _back_off_seconds
 pool = TracerPool(2, 20, GIGABYTES)
 pool.evaluate([GOOD, GOOD])
 pool.submit([LONG, LONG])

@@ -128,6 +128,11 @@ def comparison(values: dict[str, NDArray[np.float64]], categories: list[str]) ->
         "run_id": "6f1c2a90b7de4c0e8d5a3b1f0e9c7a24", "objective": {"name": "smaller", "tolerance": 0.001},
         "images": len(categories), "test_digest": "ab" * 32, "traces": list(TRACES), "confidence": 0.95,
         "seconds": 431.5, "failures": {"panic": 3, "timeout": 1}, "methods": methods, "duels": duels,
+        "evaluations": {"asked": 900, "found": 210, "bit_comparable": True},
+        "second_renderer": {
+            "renderer": "resvg-py 0.3.3", "images": len(categories), "upheld": len(categories), "not_upheld": [],
+            "ssim_difference": {"mean": 0.0004, "max": 0.004}, "zoom_ssim_difference": {"mean": 0.0011, "max": 0.009},
+        },
     }  # fmt: skip
 
 

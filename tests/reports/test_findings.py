@@ -8,7 +8,17 @@ import pytest
 from pipeline.intervals import Interval
 from pipeline.reports import rival_findings, run_findings
 from pipeline.reports.findings import find, headline
-from pipeline.reports.results import Decision, Duel, Finding, Quality, Results, SeedResult, SeedSpread, TrendResult
+from pipeline.reports.results import (
+    Decision,
+    Duel,
+    Evaluations,
+    Finding,
+    Quality,
+    Results,
+    SeedResult,
+    SeedSpread,
+    TrendResult,
+)
 
 
 def with_training(results: Results, **changes: Any) -> Results:
@@ -44,6 +54,27 @@ def test_the_headline_has_both_gains_with_their_limits(results: Results) -> None
 
 def test_the_headline_says_so_when_ours_loses(results: Results) -> None:
     assert "8.3 % more bytes than VTracer's default" in headline(with_duels(results, duel("default", -0.12, -0.04)))
+
+
+def test_a_run_that_met_accidents_says_that_it_cannot_be_had_again(results: Results) -> None:
+    assert list(run_findings.comparable(results)) == []
+    struck = Evaluations(asked=9, found=1, bit_comparable=False)
+    finding = one(run_findings.comparable(with_training(results, evaluations=struck)))
+    assert finding.level == "attention"
+    assert finding.text.startswith("In training a worker died")
+
+
+def test_the_second_renderer_is_heard(results: Results) -> None:
+    finding = one(run_findings.second_renderer(results))
+    assert finding.level == "good"
+    assert finding.text == (
+        "A second renderer (resvg) confirms 40 of 40 choices; SSIM differs by 0.0004 on average, zoom SSIM by 0.0011."
+    )
+    second = results.comparison.second_renderer
+    assert second is not None
+    doubtful = second.model_copy(update={"upheld": 39, "not_upheld": ("a.png",)})
+    assert one(run_findings.second_renderer(with_comparison(results, second_renderer=doubtful))).level == "attention"
+    assert list(run_findings.second_renderer(with_comparison(results, second_renderer=None))) == []
 
 
 def test_without_duels_the_headline_claims_nothing(results: Results) -> None:

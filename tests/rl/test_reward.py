@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import DEFAULT_PARAMS, Scores
+from pipeline.records import DEFAULT_PARAMS, Lost, Scores
 from pipeline.rl.reward import Baseline, Objective, error_gain
 from tests.fakes import SMALLER, scores
 
@@ -27,7 +27,7 @@ def test_smaller_is_the_log_of_the_bytes_saved() -> None:
     assert value(SMALLER, scores(svg_bytes=500)) == pytest.approx(math.log(2))
 
 
-@pytest.mark.parametrize("worse", [{"ssim": 0.9489}, {"zoom_ssim": 0.8989}, {"zoom_ssim": None}])
+@pytest.mark.parametrize("worse", [{"ssim": 0.9489}, {"zoom_ssim": 0.8989}])
 def test_smaller_does_not_allow_what_looks_worse(worse: dict[str, float]) -> None:
     assert value(SMALLER, scores(svg_bytes=500, **worse)) is None
     assert value(SMALLER, scores(svg_bytes=500, ssim=0.9491, zoom_ssim=0.8991)) is not None
@@ -75,6 +75,31 @@ def test_graded_equals_the_value_where_there_is_one(objective: Objective, size: 
     worth = value(objective, candidate)
     graded = objective.graded(DEFAULT_PARAMS, candidate, BASELINE)
     assert graded == worth if worth is not None else math.isfinite(graded)
+
+
+@given(
+    size=st.integers(100, 3000),
+    ssim=st.floats(0.5, 1.0),
+    zoom=st.floats(0.5, 1.0),
+    best=st.floats(0, 1),
+    seen=st.booleans(),
+)
+@pytest.mark.parametrize("objective", OBJECTIVES[:2], ids=lambda o: o.name)
+def test_a_loser_is_graded_by_what_is_known_of_it(
+    objective: Objective, size: int, ssim: float, zoom: float, best: float, seen: bool
+) -> None:
+    gate = objective.gate(best, BASELINE)
+    if seen and size <= gate.max_bytes and ssim < gate.min_ssim:
+        lost = Lost("digest", DEFAULT_PARAMS, size, ssim, 0.1)
+    elif size > gate.max_bytes:
+        lost = Lost("digest", DEFAULT_PARAMS, size, None, 0.1)
+    else:
+        return
+    worth = objective.graded(DEFAULT_PARAMS, scores(svg_bytes=size, ssim=ssim, zoom_ssim=zoom), BASELINE)
+    graded = objective.graded_lost(lost, BASELINE)
+    if lost.ssim is None:
+        assert graded <= best + 1e-9
+    assert objective.name == "sharper" or graded >= worth - 1e-9  # What is not known is taken to be well.
 
 
 def test_graded_falls_with_the_shortfall() -> None:

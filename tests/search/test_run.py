@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 
-from pipeline.records import DEFAULT_PARAMS, TracerParams
+from pipeline.records import DEFAULT_PARAMS
 from pipeline.rl.episode import Episode
-from pipeline.search.rivals import Listed, RandomSearch, TPESearch
+from pipeline.search.rivals import Listed, RandomSearch
 from pipeline.search.run import Outcome, Proposer, run_searches
 from tests.fakes import SMALLER, FakeEvaluator, space_of, task_of
 
@@ -51,24 +50,6 @@ def test_an_image_gets_the_same_result_alone_and_among_others() -> None:
     pairs = [(Episode(task_of(s), SMALLER, SPACE, (), 6), RandomSearch(5)) for s in (1, 2, 3)]
     among = run_searches(pairs, FakeEvaluator())[1]
     assert among.values == alone.values
-
-
-@pytest.mark.parametrize("make", [RandomSearch, lambda seed: TPESearch(seed, 4)])
-def test_a_seed_gives_the_same_search(make: type[RandomSearch]) -> None:
-    def proposed(seed: int) -> list[TracerParams]:
-        evaluator = FakeEvaluator()
-        searched(make(seed), 6, evaluator)
-        return [job.params for job in evaluator.jobs]
-
-    assert proposed(1) == proposed(1) != proposed(2)
-
-
-def test_tpe_survives_failures_and_learns_from_what_is_not_allowed() -> None:
-    evaluator = FakeEvaluator(fails=lambda job: len(evaluator.jobs) % 3 == 0)
-    outcome = searched(TPESearch(1, 4), 24, evaluator)
-    assert len(outcome.values) == 24
-    assert outcome.failures
-    assert outcome.value_at(24) > 0
 
 
 def test_the_default_evaluated_again_is_no_gain() -> None:

@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.records import DEFAULT_PARAMS, EVERYTHING, Failed, Gate, Logo, Scored, TracerParams
+from pipeline.records import DEFAULT_PARAMS, EVERYTHING, Failed, Gate, Job, Logo, Lost, Scored, TracerParams
 from pipeline.tracing.evaluate import Bench, Cache
+from pipeline.tracing.raster import DRAWINGS
 
+DRAWING = next(iter(DRAWINGS.values()))
 WHITE = (255, 255, 255)
 
 
 def scored(logo: Logo, params: TracerParams = DEFAULT_PARAMS, gate: Gate = EVERYTHING) -> Scored:
-    evaluation = Bench(WHITE).evaluate(logo.digest, logo.rgba, params, gate, keep_svg=True)
+    evaluation = Bench(WHITE, DRAWING).evaluate(Job(logo, params, gate, keep_svg=True))
     assert isinstance(evaluation, Scored), evaluation
     return evaluation
 
@@ -27,7 +29,6 @@ def test_every_score_is_measured(logo: Logo) -> None:
     assert scores.paths == evaluation.svg.count("<path")
     assert scores.nodes > scores.paths
     assert 0.7 < scores.ssim < 1
-    assert scores.zoom_ssim is not None
     assert 0.7 < scores.zoom_ssim < 1
     assert 0.3 < scores.skill < scores.ssim
     assert scores.mse > 0
@@ -36,26 +37,32 @@ def test_every_score_is_measured(logo: Logo) -> None:
     assert (evaluation.digest, evaluation.params) == (logo.digest, DEFAULT_PARAMS)
 
 
-def test_zoom_is_measured_only_where_the_gate_is_open(logo: Logo) -> None:
+def test_what_does_not_pass_the_gate_is_measured_no_further(logo: Logo) -> None:
     scores = scored(logo).scores
     at_the_edge = Gate(max_bytes=scores.svg_bytes, min_ssim=scores.ssim)
     assert scored(logo, gate=at_the_edge).scores == scores
-    for closed in (Gate(max_bytes=scores.svg_bytes - 1), Gate(min_ssim=scores.ssim + 1e-9)):
-        assert scored(logo, gate=closed).scores == replace(scores, zoom_ssim=None)
+    for closed, known in (
+        (Gate(max_bytes=scores.svg_bytes - 1), (scores.svg_bytes, None)),
+        (Gate(min_ssim=scores.ssim + 1e-9), (scores.svg_bytes, scores.ssim)),
+    ):
+        lost = Bench(WHITE, DRAWING).evaluate(Job(logo, DEFAULT_PARAMS, closed, keep_svg=True))
+        assert isinstance(lost, Lost)
+        assert (lost.svg_bytes, lost.ssim) == known
+        assert (lost.digest, lost.params) == (logo.digest, DEFAULT_PARAMS)
 
 
 def test_what_was_evaluated_before_does_not_matter(logo: Logo, opaque_logo: Logo) -> None:
-    bench = Bench(WHITE)
+    bench = Bench(WHITE, DRAWING)
     settings = [DEFAULT_PARAMS, TracerParams(prescale=1.5), TracerParams(palette=4), DEFAULT_PARAMS]
     for params in settings:
         for picture in (logo, opaque_logo):
-            evaluation = bench.evaluate(picture.digest, picture.rgba, params, EVERYTHING, keep_svg=True)
+            evaluation = bench.evaluate(Job(picture, params, EVERYTHING, keep_svg=True))
             assert isinstance(evaluation, Scored)
             assert replace(evaluation, seconds=0) == replace(scored(picture, params), seconds=0)
 
 
 def test_the_background_decides_what_transparency_looks_like(logo: Logo) -> None:
-    black = Bench((0, 0, 0)).evaluate(logo.digest, logo.rgba, DEFAULT_PARAMS, EVERYTHING, keep_svg=False)
+    black = Bench((0, 0, 0), DRAWING).evaluate(Job(logo, DEFAULT_PARAMS, EVERYTHING, keep_svg=False))
     assert isinstance(black, Scored)
     assert black.svg is None
     assert black.scores.svg_bytes == scored(logo).scores.svg_bytes
@@ -71,7 +78,8 @@ def test_a_trace_without_a_picture_is_a_failure_with_its_reason(logo: Logo) -> N
         dot = logo.rgba.copy()
         dot[:] = 255
         dot[3:6, 3:6, :3] = 0
-        evaluation = Bench(WHITE).evaluate("dot", dot if kind == "empty" else logo.rgba, params, EVERYTHING, False)
+        picture = Logo.of("dot", dot, "simple") if kind == "empty" else logo
+        evaluation = Bench(WHITE, DRAWING).evaluate(Job(picture, params))
         assert isinstance(evaluation, Failed)
         assert evaluation.kind == kind
         assert evaluation.detail

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import DEFAULT_PARAMS, Failed, Job, Logo, Scored, Scores
+from pipeline.records import DEFAULT_PARAMS, Failed, Job, Logo, Lost, Scored, Scores, unpack_pixels
 from pipeline.tracing.frames import Unpacker, answer_frame, image_frame, job_frame, pack, parse_answer
 
 SCORES = Scores(
@@ -17,7 +18,7 @@ SCORES = Scores(
     skill=-1e-9,
     mse=1 / 3,
     psnr=100.0,
-    zoom_ssim=None,
+    zoom_ssim=0.5,
 )
 
 
@@ -34,6 +35,8 @@ def test_evaluations_come_back_equal(logo: Logo) -> None:
     for evaluation in (
         Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25, "<svg>é</svg>"),
         Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25),
+        Lost(logo.digest, DEFAULT_PARAMS, 1234, None, 0.5),
+        Lost(logo.digest, DEFAULT_PARAMS, 1234, -0.25, 0.5),
         Failed(logo.digest, DEFAULT_PARAMS, "panic", "why", 0.5),
     ):
         (frame,) = Unpacker().feed(answer_frame(evaluation))
@@ -42,5 +45,5 @@ def test_evaluations_come_back_equal(logo: Logo) -> None:
 
 def test_a_job_with_an_open_gate_and_its_image_can_be_sent(logo: Logo) -> None:
     image, job = Unpacker().feed(image_frame(Job(logo, DEFAULT_PARAMS)) + job_frame(Job(logo, DEFAULT_PARAMS)))
-    assert image[1] == logo.rgba.tobytes()
+    assert np.array_equal(unpack_pixels(image[1], logo.width, logo.height), logo.rgba)
     assert job[0]["gate"] == [float("inf"), -1.0]

@@ -18,19 +18,21 @@ def colours_of(rgba: Pixels) -> set[tuple[int, ...]]:
 
 
 def test_without_preparation_the_very_same_image_is_traced(logo: Logo) -> None:
-    assert prepare(logo.rgba, DEFAULT_PARAMS) is logo.rgba
-    assert prepare(logo.rgba, TracerParams(mode="polygon", filter_speckle=9)) is logo.rgba
+    rgba = logo.rgba
+    assert prepare(rgba, DEFAULT_PARAMS) is rgba
+    assert prepare(rgba, TracerParams(mode="polygon", filter_speckle=9)) is rgba
 
 
 @pytest.mark.parametrize("prescale", [1.0, 1.25, 1.5, 2.0, 3.0])
 @pytest.mark.parametrize("palette", [0, 2, 5, 16, 256])
 def test_size_alpha_and_number_of_colours(logo: Logo, prescale: float, palette: int) -> None:
     params = TracerParams(prescale=prescale, palette=palette)
-    before = logo.rgba.copy()
-    prepared = prepare(logo.rgba, params)
+    rgba = logo.rgba
+    before = rgba.copy()
+    prepared = prepare(rgba, params)
     assert prepared.dtype == np.uint8
     assert prepared.shape == (*reversed(enlarged_size(logo.width, logo.height, prescale)), 4)
-    assert np.array_equal(logo.rgba, before)
+    assert np.array_equal(rgba, before)
     if params != DEFAULT_PARAMS:
         assert set(np.unique(prepared[..., 3])) <= {0, 255}
     if palette:

@@ -53,9 +53,31 @@ def test_zoom_ssim_is_on_greys_against_a_bicubic_enlargement(opaque_logo: Logo, 
         reference = Reference.of(picture.rgba)
         size = (picture.width * 3, picture.height * 3)
         candidate = Image.fromarray(reference.rgb).resize(size, Image.Resampling.NEAREST)
-        enlarged = Image.fromarray(reference.rgb).resize(size, Image.Resampling.BICUBIC)
-        expected = expected_ssim(np.asarray(enlarged.convert("L")), np.asarray(candidate.convert("L")))
-        assert quality.zoom_ssim(reference, np.asarray(candidate)) == pytest.approx(expected, abs=EXACT)
+        enlarged = Image.fromarray(quality.grey_of(reference.rgb)).resize(size, Image.Resampling.BICUBIC)
+        expected = expected_ssim(np.asarray(enlarged), quality.grey_of(np.asarray(candidate)))
+        assert quality.zoom_ssim(reference, quality.grey_of(np.asarray(candidate))) == pytest.approx(
+            expected, abs=EXACT
+        )
+
+
+def test_greys_are_those_of_pillow_but_for_rounding(real_logos: list[Logo]) -> None:
+    for picture in real_logos:
+        rgb = Reference.of(picture.rgba).rgb
+        assert np.abs(quality.grey_of(rgb).astype(int) - np.asarray(Image.fromarray(rgb).convert("L"))).max() <= 1
+
+
+def test_an_image_of_many_strips_scores_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = np.random.default_rng(2).integers(0, 256, (2, 90, 40, 3), dtype=np.uint8)
+    whole = quality.mean_ssim(left, right)
+    monkeypatch.setattr(quality, "_STRIP", 7 * left[0].size)
+    assert quality.mean_ssim(left, right) == pytest.approx(whole, abs=1e-12)
+
+
+def test_scratch_that_was_used_for_other_images_changes_nothing() -> None:
+    scratch = quality.Scratch()
+    for shape in ((40, 30, 3), (9, 9), (90, 40), (40, 30, 3)):
+        left, right = np.random.default_rng(3).integers(0, 256, (2, *shape), dtype=np.uint8)
+        assert quality.mean_ssim(left, right, scratch=scratch) == quality.mean_ssim(left, right)
 
 
 def test_mse_and_psnr_are_measured_on_pixels(logo: Logo) -> None:
@@ -123,7 +145,5 @@ def test_images_of_other_sizes_are_refused(logo: Logo) -> None:
 
 def test_svg_statistics_count_paths_and_points_but_not_colours() -> None:
     svg = '<svg><path d="M0 0 C1 1 2 2 3 3 L4 4 Z M1 1 L2 2 Z " fill="#CCLLMM"/><path d="M1 1 Z" fill="#000"/></svg>é'
-    statistics = quality.svg_statistics(svg)
-    assert (statistics.paths, statistics.nodes) == (2, 6)
-    assert statistics.svg_bytes == len(svg) + 1
-    assert abs(statistics.gzip_bytes - len(gzip.compress(svg.encode(), 6))) <= 1
+    assert quality.paths_and_nodes(svg) == (2, 6)
+    assert abs(quality.gzip_size(svg.encode()) - len(gzip.compress(svg.encode(), 6))) <= 1

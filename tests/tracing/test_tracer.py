@@ -50,6 +50,22 @@ def test_the_default_is_the_command_lines(logo: Logo, opaque_logo: Logo, real_lo
         assert traced(picture, DEFAULT_PARAMS) == command_line_default(picture)
 
 
+def test_transparency_beside_all_key_colours_is_traced_the_same_each_time() -> None:
+    """VTracer alone would paint what is transparent in another random colour each time, and let it be seen."""
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[8:34, 8:56] = (120, 130, 140, 255)
+    for i, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255)]):
+        rgba[9 + i, 9] = (*colour, 255)
+    params = TracerParams(hierarchical="cutout", color_precision=1, layer_difference=1)
+    picture = Logo.of("key", rgba, "simple")
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, "PNG")
+    values = {n: v for n, v in params.to_json().items() if n not in ("prescale", "palette")}
+    alone = {vtracer.convert_raw_image_to_svg(buffer.getvalue(), "png", **values) for _ in range(16)}
+    assert len(alone) > 1
+    assert len({traced(picture, params) for _ in range(16)}) == 1
+
+
 CHANGED: dict[str, list[Any]] = {
     "hierarchical": ["cutout"],
     "filter_speckle": [0, 16],

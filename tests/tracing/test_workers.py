@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.records import DEFAULT_PARAMS, EVERYTHING, Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, Scored, TracerParams
 from pipeline.settings import load_settings
 from pipeline.tracing.evaluate import Bench
+from pipeline.tracing.raster import DRAWINGS
 from pipeline.tracing.workers import Evaluator, TracerPool, pool_from_settings
+
+DRAWING = next(iter(DRAWINGS.values()))
 
 SETTINGS = [
     DEFAULT_PARAMS,
@@ -30,8 +33,8 @@ def without_time(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def in_this_process(jobs: Sequence[Job]) -> list[Evaluation]:
-    bench = Bench((255, 255, 255))
-    return without_time([bench.evaluate(j.logo.digest, j.logo.rgba, j.params, j.gate, j.keep_svg) for j in jobs])
+    bench = Bench((255, 255, 255), DRAWING)
+    return without_time([bench.evaluate(job) for job in jobs])
 
 
 def jobs_of(*logos: Logo) -> list[Job]:
@@ -49,9 +52,21 @@ def test_the_pool_gives_what_one_process_gives_in_order(pool: TracerPool, logo: 
 def test_tickets_may_overlap_and_be_collected_in_any_order(pool: TracerPool, logo: Logo, opaque_logo: Logo) -> None:
     first, second = jobs_of(logo), jobs_of(opaque_logo)
     one, two = pool.submit(first), pool.submit(second)
-    assert without_time(pool.collect(two)) == in_this_process(second)
-    assert without_time(pool.collect(one)) == in_this_process(first)
-    assert pool.collect(one) == pool.collect(one)
+    assert without_time(two.collect()) == in_this_process(second)
+    assert without_time(one.collect()) == in_this_process(first)
+    assert one.collect() == one.collect()
+
+
+def test_each_job_can_be_collected_as_it_is_done(pool: TracerPool, logo: Logo, opaque_logo: Logo) -> None:
+    jobs = [*jobs_of(logo, opaque_logo), Job(logo, replace(DEFAULT_PARAMS, color_precision=9))]
+    pending = dict(enumerate(pool.submit_each(jobs)))
+    assert pending[len(jobs) - 1].done  # refused at once
+    done: dict[int, Evaluation] = {}
+    while pending:
+        pool.wait(list(pending.values()))
+        for i in [i for i, ticket in pending.items() if ticket.done]:
+            [done[i]] = pending.pop(i).collect()
+    assert without_time([done[i] for i in range(len(jobs) - 1)]) == in_this_process(jobs[:-1])
 
 
 def test_workers_go_on_while_the_caller_is_busy(pool: TracerPool, opaque_logo: Logo) -> None:
@@ -60,7 +75,7 @@ def test_workers_go_on_while_the_caller_is_busy(pool: TracerPool, opaque_logo: L
     ticket = pool.submit(jobs)
     time.sleep(0.5)
     start = time.perf_counter()
-    pool.collect(ticket)
+    ticket.collect()
     assert time.perf_counter() - start < 0.2
 
 
@@ -77,7 +92,7 @@ def test_bad_parameters_are_refused_before_any_worker_sees_them(pool: TracerPool
 def test_more_images_than_a_worker_keeps(logo: Logo) -> None:
     logos = [Logo.of(str(i), np.roll(logo.rgba, i, axis=1), "simple") for i in range(5)]
     jobs = [Job(some, params, keep_svg=True) for params in SETTINGS[:2] for some in logos] * 2
-    with TracerPool(1, 20, 2_000_000_000, image_bytes=logo.rgba.nbytes * 2) as small:
+    with TracerPool(1, 20, 2_000_000_000, image_bytes=len(logo.packed) * 2) as small:
         assert without_time(small.evaluate(jobs)) == in_this_process(jobs)
 
 
@@ -90,7 +105,7 @@ def test_a_pool_can_be_closed_twice_and_then_refuses(logo: Logo) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit([])
     with pytest.raises(RuntimeError, match="closed"):
-        pool.collect(ticket)
+        ticket.collect()
 
 
 def test_no_workers_asked_for_is_one_per_core() -> None:
@@ -102,7 +117,7 @@ def test_no_workers_asked_for_is_one_per_core() -> None:
 
 def test_the_background_reaches_the_workers(logo: Logo) -> None:
     jobs = [Job(logo, DEFAULT_PARAMS)]
-    expected = Bench((16, 32, 48)).evaluate(logo.digest, logo.rgba, DEFAULT_PARAMS, EVERYTHING, keep_svg=False)
+    expected = Bench((16, 32, 48), DRAWING).evaluate(jobs[0])
     with TracerPool(1, 20, 2_000_000_000, background="#102030") as pool:
         assert without_time(pool.evaluate(jobs)) == without_time([expected])
 

@@ -1,0 +1,66 @@
+"""Whether an evaluation's cost grows faster than its pixels: the same logos and settings from 128 to 1024 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evaluate_random import Watch
+from benchmarks.interleaved import Block, Timings, interleave
+from benchmarks.jobs import pool_of
+from benchmarks.logos import square_logos
+from benchmarks.vtracer_alone import VTracerAlone, ready
+from pipeline.records import Job, Logo, TracerParams
+from pipeline.tracing.workers import TracerPool
+
+SIDES = (128, 256, 512, 1024)
+SETTINGS = 8
+"""Tried on each logo, as a search does; what an image needs once is shared by so many."""
+
+
+def measure_scaling(blocks: int, watch: Watch) -> dict[str, Any]:
+    """One logo per block, on one worker and in VTracer alone."""
+    logos = {side: square_logos(blocks + 1, side) for side in SIDES}
+    with VTracerAlone(1) as alone, pool_of(1) as pool:
+        work = _blocks(logos, alone, pool)
+        timings = interleave(watch(work, "scaling", blocks + 1))
+    return {
+        "blocks": blocks,
+        "evaluation": _growth(timings, "evaluation"),
+        "vtracer_alone": _growth(timings, "vtracer_alone"),
+    }
+
+
+def _blocks(logos: dict[int, list[Logo]], alone: VTracerAlone, pool: TracerPool) -> Iterator[Block[Any]]:
+    for number, same in enumerate(zip(*logos.values(), strict=True)):
+        settings = [usual_setting(np.random.default_rng((number, n))) for n in range(SETTINGS)]
+        jobs = {side: [Job(logo, p) for p in settings] for side, logo in zip(logos, same, strict=True)}
+        traced = alone.load({str(side): ready(of_side) for side, of_side in jobs.items()})
+        rows: dict[str, Callable[[], Any]] = {f"vtracer_alone_{side}": run for side, run in traced.items()}
+        rows |= {f"evaluation_{side}": partial(pool.evaluate, of_side) for side, of_side in jobs.items()}
+        yield Block(SETTINGS, rows)
+
+
+def usual_setting(generator: np.random.Generator) -> TracerParams:
+    """Somewhere around VTracer's default."""
+    return TracerParams(
+        filter_speckle=int(generator.integers(2, 8)),
+        color_precision=int(generator.integers(5, 8)),
+        layer_difference=int(generator.integers(8, 33)),
+        corner_threshold=int(generator.integers(40, 81)),
+        splice_threshold=int(generator.integers(30, 61)),
+    )
+
+
+def _growth(timings: Timings[Any], row: str) -> dict[str, Any]:
+    """growth: nanoseconds per pixel at the largest side over those at the smallest; 1 is in step with the pixels."""
+    milliseconds = {side: 1000 / timings.per_second(f"{row}_{side}") for side in SIDES}
+    nanoseconds = {side: 1e6 * each / side**2 for side, each in milliseconds.items()}
+    return {
+        "milliseconds_each": {str(side): round(each, 2) for side, each in milliseconds.items()},
+        "nanoseconds_per_pixel": {str(side): round(each, 1) for side, each in nanoseconds.items()},
+        "growth": round(nanoseconds[SIDES[-1]] / nanoseconds[SIDES[0]], 3),
+    }

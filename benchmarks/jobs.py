@@ -1,0 +1,45 @@
+"""Random settings for the benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.logos import PROJECT
+from pipeline.records import Job, Logo
+from pipeline.settings import Fixed, load_settings
+from pipeline.tracing.space import ParameterSpace
+from pipeline.tracing.workers import TracerPool
+
+BATCH = 96
+"""Jobs handed in at once, as the openings, the validation and the rivals do."""
+
+
+def vtracers_own_space() -> ParameterSpace:
+    """The space of params.yaml without preparation: VTracer's own parameters."""
+    return _space({"prescale": Fixed(fixed=1.0), "palette": Fixed(fixed=0)})
+
+
+def fixed_prescale_space(prescale: float) -> ParameterSpace:
+    """The space of params.yaml, palettes included, with the enlargement fixed."""
+    return _space({"prescale": Fixed(fixed=prescale)})
+
+
+def _space(fixed: dict[str, Fixed]) -> ParameterSpace:
+    freedoms = load_settings(PROJECT / "params.yaml").tracing
+    return ParameterSpace.from_settings(freedoms.model_copy(update=fixed))
+
+
+def random_jobs(logos: Sequence[Logo], space: ParameterSpace, count: int, seed: Sequence[int]) -> list[Job]:
+    """Each logo as often as the others, in an order and with settings drawn by `seed`."""
+    generator = np.random.default_rng(seed)
+    order = np.concatenate([generator.permutation(len(logos)) for _ in range(-(-count // len(logos)))])[:count]
+    return [Job(logos[i], space.decode(generator.random(space.size))) for i in order]
+
+
+def pool_of(workers: int) -> TracerPool:
+    """As params.yaml has it, but for the number of workers."""
+    settings = load_settings(PROJECT / "params.yaml")
+    compute = settings.compute
+    return TracerPool(workers, compute.timeout_seconds, compute.worker_memory_bytes, settings.data.background)
