@@ -44,7 +44,7 @@ from pipeline.intervals import Bootstrap
 from pipeline.pixels import rgb_of
 from pipeline.records import DEFAULT_PARAMS, OBJECTIVES, Logo, TracerParams
 from pipeline.rl.agent import DESCRIPTION, Agent, AgentProposer, build_policy, load_agent
-from pipeline.rl.episode import Episode, Task
+from pipeline.rl.episode import Task
 from pipeline.rl.reward import Objective
 from pipeline.rl.validate import image_seed
 from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
@@ -142,14 +142,7 @@ class Runner:
         return [(self.search(method, tasks, seed, n), [column]) for column, n in enumerate(TRACES)]
 
     def search(self, method: Method, tasks: Sequence[Task], seed: int, traces: int) -> list[Outcome]:
-        agent = self.agent
-        searches = [
-            (
-                Episode(task, agent.objective, agent.space, agent.openings(task.logo.category), traces),
-                method.make(task, image_seed(seed, task)),
-            )
-            for task in tasks
-        ]
+        searches = [(self.agent.episode(task, traces), method.make(task, image_seed(seed, task))) for task in tasks]
         outcomes = run_searches(searches, self.evaluator, on_traces=self.on_traces)
         self.on_traces(sum(traces - len(outcome.values) for outcome in outcomes))
         return outcomes
@@ -199,8 +192,7 @@ def _inference_seconds(agent: Agent, task: Task) -> float:
     rgba, background = task.logo.rgba, rgb_of(agent.background)
     started = time.perf_counter()
     seen = replace(task, measures=measure(rgba, background).as_array())
-    episode = Episode(seen, agent.objective, agent.space, agent.openings(task.logo.category), 1)
-    AgentProposer(agent, 0).propose(episode)
+    AgentProposer(agent, 0).propose(agent.episode(seen, 1))
     return time.perf_counter() - started
 
 

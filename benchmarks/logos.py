@@ -56,6 +56,11 @@ def real_logos(count: int) -> list[Logo]:
     return list(islice(_usable_logos(), count))
 
 
+def large_logos(count: int) -> list[Logo]:
+    """At most `count` logos as they are, at least 500 pixels on their longer side."""
+    return list(islice((logo for logo in _usable_logos() if max(logo.width, logo.height) >= 500), count))
+
+
 def square_logos(count: int, side: int = SIDE) -> list[Logo]:
     """At most `count` logos at side x side pixels, as many of each category, the categories in turn.
 

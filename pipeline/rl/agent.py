@@ -20,7 +20,7 @@ from pipeline.data.probe import MEASURE_NAMES
 from pipeline.errors import DataError, Mismatch
 from pipeline.files import read_json, write_bytes, write_json
 from pipeline.records import Category, ObjectiveName, TracerParams
-from pipeline.rl.episode import Episode
+from pipeline.rl.episode import Episode, Task
 from pipeline.rl.features import Normaliser, Vector, observation_size
 from pipeline.rl.reward import Objective
 from pipeline.tracing.space import ParameterSpace
@@ -66,6 +66,11 @@ class Agent:
         """All settings found for a category; those of another category or objective where there are none of its own."""
         known = self.portfolios.get(self.objective.name) or self.portfolios[self.trained_for]
         return known.get(category) or next(iter(known.values()))
+
+    def episode(self, task: Task, traces: int) -> Episode:
+        """A search on an image, for the agent or for a rival under the same conditions."""
+        openings = self.openings(task.logo.category)
+        return Episode(task, self.objective, self.space, openings, traces, self.max_steps)
 
     def act(self, observation: Vector, rng: np.random.Generator | None) -> Vector:
         """The action, shape (space.size,) in [-1, 1]: the policy's mean, or a draw around it when `rng` is given."""

@@ -51,16 +51,24 @@ class Task:
 class Episode:
     """Up to `max_steps` traces of one image, and the best of them.
 
+    trained_steps: the most traces of an episode in the policy's training; None where it is this one's.
     best_value never falls and starts at 0, the value of the default, so the rewards add up to what was achieved.
     """
 
     def __init__(
-        self, task: Task, objective: Objective, space: ParameterSpace, openings: Sequence[TracerParams], max_steps: int
+        self,
+        task: Task,
+        objective: Objective,
+        space: ParameterSpace,
+        openings: Sequence[TracerParams],
+        max_steps: int,
+        trained_steps: int | None = None,
     ) -> None:
         self.task = task
         self.objective = objective
         self.space = space
         self.max_steps = max_steps
+        self._trained_steps = trained_steps or max_steps
         self.openings = openings
         self.spent = 0
         self.best_value = 0.0
@@ -110,6 +118,16 @@ class Episode:
         gain, self.best_value, self.best = value - self.best_value, value, evaluation
         return gain
 
+    def _shown_budget(self) -> tuple[int, int]:
+        """Traces spent and traces in all, as the policy is shown them.
+
+        What it was never trained on would be noise to it. So in an episode longer than any of its training, every
+        refinement is shown as the first of one in the longest: openings done, much still to come.
+        """
+        if self.max_steps <= self._trained_steps:
+            return self.spent, self.max_steps
+        return min(self.spent, len(self.openings), self._trained_steps - 1), self._trained_steps
+
     def _attempt(self, evaluation: Evaluation) -> Attempt:
         unit, baseline = self.space.encode(evaluation.params), self.task.baseline
         match evaluation:
@@ -127,7 +145,7 @@ class Episode:
         return np.concatenate(
             [
                 self._still,
-                features.budget_part(self.spent, self.max_steps, self.opening_due),
+                features.budget_part(*self._shown_budget(), self.opening_due),
                 self.space.encode(self.anchor),
                 features.best_part(self.best_value, self.best.scores if self.best else None, bar),
                 features.last_part(self.last, self.space.size, bar),

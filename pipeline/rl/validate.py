@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.intervals import Bootstrap
 from pipeline.records import CATEGORIES, Category
 from pipeline.rl.agent import Agent, AgentProposer
-from pipeline.rl.episode import Episode, Task
+from pipeline.rl.episode import Task
 from pipeline.search.run import Outcome, run_searches
 from pipeline.tracing.workers import Evaluator
 
@@ -27,13 +27,7 @@ def run_agent(
     on_traces: Callable[[int], None] = lambda traces: None,
 ) -> list[Outcome]:
     """The agent's search on every task, each with a generator of its own made from `seed` and the image's digest."""
-    searches = [
-        (
-            Episode(task, agent.objective, agent.space, agent.openings(task.logo.category), traces),
-            AgentProposer(agent, image_seed(seed, task)),
-        )
-        for task in tasks
-    ]
+    searches = [(agent.episode(task, traces), AgentProposer(agent, image_seed(seed, task))) for task in tasks]
     return run_searches(searches, evaluator, keep_svg=keep_svg, on_traces=on_traces)
 
 

@@ -15,7 +15,7 @@ import torch
 from pipeline.intervals import Bootstrap, Interval
 from pipeline.records import CATEGORIES
 from pipeline.rl.agent import Agent, AgentProposer, build_policy
-from pipeline.rl.episode import Episode, Task
+from pipeline.rl.episode import Task
 from pipeline.rl.validate import image_seed
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
 from pipeline.search.run import Outcome, Proposer, run_searches
@@ -78,10 +78,7 @@ def run_method(
 
 
 def _run(method: Method, agent: Agent, tasks: Sequence[Task], evaluator: Evaluator, traces: int) -> list[Outcome]:
-    searches = [
-        (Episode(t, agent.objective, agent.space, agent.openings(t.logo.category), traces), method.make(t))
-        for t in tasks
-    ]
+    searches = [(agent.episode(t, traces), method.make(t)) for t in tasks]
     return run_searches(searches, evaluator)
 
 

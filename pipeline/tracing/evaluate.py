@@ -16,8 +16,8 @@ from pipeline.tracing.prepare import prepare
 from pipeline.tracing.raster import RASTERISERS, Drawing, Unrenderable
 from pipeline.tracing.tracer import TRACER_VERSION, TraceError, encode, trace_png
 
-REFERENCE_BYTES = 72_000_000
-PREPARED_BYTES = 24_000_000
+REFERENCE_BYTES = 40_000_000
+PREPARED_BYTES = 16_000_000
 BLANKS = 100_000  # a number for each image
 
 SCORES_VERSION = 2

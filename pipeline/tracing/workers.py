@@ -21,7 +21,7 @@ from pipeline.tracing.prepare import enlarged_size
 from pipeline.tracing.process import Limits, Task, Ticket, Worker
 from pipeline.tracing.space import check_params
 
-IMAGE_BYTES = 16_000_000
+IMAGE_BYTES = 8_000_000
 MAX_TRACED_PIXELS = 1 << 26
 """After prescale. Work is bounded by what is asked for, not by a clock, so that a limit strikes everywhere alike; this
 is the largest image that `vectorize` takes, enlarged twice."""

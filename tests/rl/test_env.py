@@ -1,14 +1,15 @@
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from pipeline.records import Failed
+from pipeline.records import Failed, Job
 from pipeline.rl.env import LogoEnv, PoolVecEnv
-from pipeline.rl.episode import Episode
+from pipeline.rl.episode import Episode, Task
 from pipeline.rl.sampling import BalancedSampler
-from tests.fakes import SMALLER, FakeEvaluator, space_of, task_of
+from tests.fakes import SMALLER, Done, FakeEvaluator, space_of, task_of
 
 SPACE = space_of()
 TASKS = [task_of(seed) for seed in range(4)]
@@ -87,6 +88,27 @@ def test_the_vectorised_environment_does_what_single_ones_do() -> None:
             np.testing.assert_array_equal(observation, seen[number + 1][index])
             assert gain == pytest.approx(rewards[number][index])
         assert infos[index]["episode"]["r"] == pytest.approx(sum(r[index] for r in rewards))
+
+
+def test_the_next_images_are_made_ready_while_the_pool_traces() -> None:
+    events: list[str] = []
+
+    class Noted(FakeEvaluator):
+        def submit(self, jobs: Sequence[Job]) -> Done:
+            events.append("submit")
+            return super().submit(jobs)
+
+    def draw() -> Task:
+        events.append("draw")
+        return TASKS[0]
+
+    pool = PoolVecEnv(2, Noted(), SPACE, draw, lambda task: Episode(task, SMALLER, SPACE, (), 2))
+    pool.reset()
+    for _ in range(3):
+        pool.step_async(np.zeros((2, SPACE.size), np.float32))
+        events.append("wait")
+        pool.step_wait()
+    assert events == ["draw", "draw", "submit", "wait", "submit", "draw", "draw", "wait", "submit", "wait"]
 
 
 def test_finished_episodes_make_place_for_the_next_image() -> None:

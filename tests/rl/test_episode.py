@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.data.probe import MEASURE_NAMES
-from pipeline.records import DEFAULT_PARAMS, Failed
+from pipeline.records import CATEGORIES, DEFAULT_PARAMS, OBJECTIVES, Failed
 from pipeline.rl.episode import Episode, move
 from pipeline.rl.features import observation_size
 from tests.fakes import SMALLER, FakeEvaluator, space_of, task_of
@@ -13,9 +13,9 @@ from tests.fakes import SMALLER, FakeEvaluator, space_of, task_of
 SPACE = space_of()
 
 
-def episode(max_steps: int = 6, openings: int = 2) -> Episode:
+def episode(max_steps: int = 6, openings: int = 2, trained_steps: int | None = None) -> Episode:
     settings = [SPACE.decode(np.full(SPACE.size, 0.3 + 0.1 * n)) for n in range(openings)]
-    return Episode(task_of(1), SMALLER, SPACE, settings, max_steps)
+    return Episode(task_of(1), SMALLER, SPACE, settings, max_steps, trained_steps)
 
 
 actions = arrays(np.float32, SPACE.size, elements=st.floats(-1, 1, width=32))
@@ -77,6 +77,20 @@ def test_the_observation_has_its_declared_size_and_shows_failures() -> None:
     assert after[-1] == 1
     assert before[-1] == 0
     assert running.best_value == 0
+
+
+def test_a_policy_is_never_shown_more_traces_than_it_was_trained_on() -> None:
+    """With 64 traces as with 8: what it has not learnt to read would send it astray."""
+    start = len(MEASURE_NAMES) + len(CATEGORIES) + len(OBJECTIVES) + 1 + 6
+    trained, longer = episode(max_steps=6), episode(max_steps=20, trained_steps=6)
+    seen = [trained.observation()[start : start + 3].tolist()]
+    for _ in range(5):
+        trained.record(Failed("", DEFAULT_PARAMS, "panic", "", 0.1))
+        seen.append(trained.observation()[start : start + 3].tolist())
+    for step in range(20):
+        assert longer.observation()[start : start + 3].tolist() == seen[min(step, 2)]
+        longer.record(Failed("", DEFAULT_PARAMS, "panic", "", 0.1))
+    assert longer.done
 
 
 def test_a_better_setting_closes_the_gate_for_bigger_ones() -> None:

@@ -1,10 +1,15 @@
-import numpy as np
+from collections.abc import Sequence
 
-from pipeline.records import DEFAULT_PARAMS
+import numpy as np
+import pytest
+
+from pipeline.errors import DataError
+from pipeline.records import DEFAULT_PARAMS, Evaluation, Job, Scored
 from pipeline.rl.episode import Episode
 from pipeline.search.rivals import Listed, RandomSearch
-from pipeline.search.run import Outcome, Proposer, run_searches
-from tests.fakes import SMALLER, FakeEvaluator, space_of, task_of
+from pipeline.search.run import Outcome, Proposer, run_searches, svg_texts
+from pipeline.tracing.workers import Pending
+from tests.fakes import SMALLER, Done, FakeEvaluator, space_of, task_of
 
 SPACE = space_of()
 GOOD = SPACE.decode(np.full(SPACE.size, 0.5))
@@ -50,6 +55,58 @@ def test_an_image_gets_the_same_result_alone_and_among_others() -> None:
     pairs = [(Episode(task_of(s), SMALLER, SPACE, (), 6), RandomSearch(5)) for s in (1, 2, 3)]
     among = run_searches(pairs, FakeEvaluator())[1]
     assert among.values == alone.values
+
+
+class Late(Done):
+    """Done once somebody waited for it."""
+
+    def __init__(self, evaluations: list[Evaluation]) -> None:
+        super().__init__(evaluations)
+        self.waited_for = False
+
+    @property
+    def done(self) -> bool:
+        return self.waited_for
+
+
+class LastFirst(FakeEvaluator):
+    """Of the traces under way only the one handed in last is ever done. most: under way at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+
+    def submit_each(self, jobs: Sequence[Job]) -> list[Done]:
+        return [Late(self.evaluate([job])) for job in jobs]
+
+    def wait(self, pending: Sequence[Pending]) -> None:
+        self.most = max(self.most, len(pending))
+        last = pending[-1]
+        assert isinstance(last, Late)
+        last.waited_for = True
+
+
+def test_outcomes_do_not_depend_on_whose_trace_is_done_first() -> None:
+    def outcomes(evaluator: FakeEvaluator) -> list[Outcome]:
+        pairs = [(Episode(task_of(s), SMALLER, SPACE, (), 3 + s), RandomSearch(s)) for s in (1, 2, 3)]
+        traces: list[int] = []
+        found = run_searches(pairs, evaluator, on_traces=traces.append)
+        assert sum(traces) == 4 + 5 + 6
+        return found
+
+    late = LastFirst()
+    assert [o.values for o in outcomes(late)] == [o.values for o in outcomes(FakeEvaluator())]
+    assert late.most == 3
+
+
+def test_svgs_that_were_not_kept_are_traced_once_more() -> None:
+    task = task_of(1)
+    evaluator = FakeEvaluator()
+    [text] = svg_texts([(task.logo, Scored(task.logo.digest, GOOD, task.scores, 0.1))], evaluator)
+    assert str(GOOD.layer_difference) in text
+    assert evaluator.jobs[0].keep_svg
+    with pytest.raises(DataError, match=task.logo.name):
+        svg_texts([(task.logo, task.default)], FakeEvaluator(fails=lambda job: True))
 
 
 def test_the_default_evaluated_again_is_no_gain() -> None:
