@@ -52,6 +52,10 @@ class Picture:
         return cls(svg, quality.Reference.of(job.logo.rgba, WHITE), render(svg, SIDE, SIDE))
 
 
+SCRATCH = quality.Scratch()
+"""As a worker has one."""
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 96
     cv2.setNumThreads(1)  # as in a worker
@@ -79,8 +83,8 @@ def ssims(picture: Picture, ssim_with_numba: Ssim | None) -> dict[str, Piece]:
     """Ours twice: as it is used, with what is known of the reference, and as the others, with two pictures."""
     both = (picture.reference.rgb, picture.rgb)
     pieces: dict[str, Piece] = {
-        "ours": partial(quality.ssim, picture.reference, picture.rgb),
-        "ours_without_knowing_the_reference": partial(quality.mean_ssim, *both),
+        "ours": partial(quality.ssim, picture.reference, picture.rgb, SCRATCH),
+        "ours_without_knowing_the_reference": partial(quality.mean_ssim, *both, scratch=SCRATCH),
         "opencv_float32": partial(with_opencv, *both),
         "scikit_image": partial(with_scikit_image, *both),
     }

@@ -2,6 +2,8 @@
 
 A search repeats itself: budgets share their openings, the best fixed setting is the first of the portfolio, and
 settings that differ only in what is inactive are one setting. VTracer alone must trace every one that was asked for.
+`first` is a comparison on an empty store; `again` is the next one, with another agent and the same rivals, as after a
+change of a training setting.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from benchmarks.evaluate_random import Watch
 from benchmarks.interleaved import Block, interleave
 from benchmarks.jobs import fixed_prescale_space, pool_of
@@ -21,7 +25,7 @@ from benchmarks.logos import PROJECT
 from benchmarks.searches import GROUP, Recorder, groups_and_agent, ready_tasks
 from benchmarks.vtracer_alone import VTracerAlone, ready
 from pipeline.records import Job, Logo
-from pipeline.rl.agent import Agent
+from pipeline.rl.agent import Agent, build_policy
 from pipeline.rl.episode import Task
 from pipeline.search.compare import Method, methods, run_method
 from pipeline.settings import Choices, load_settings
@@ -33,20 +37,22 @@ from pipeline.tracing.workers import Evaluator, TracerPool
 BUDGETS = {"agent": (1, 2, 4, 8), "portfolio": (16,), "fixed": (1,), "random": (16,)}
 STORE_BYTES = 500_000_000
 RATIOS = [
-    ("methods_stored", "vtracer_alone_2", 1.0),
-    ("methods_without_store", "vtracer_alone_2", None),
-    ("methods_stored", "methods_without_store", None),
+    ("first", "vtracer_alone_first", 1.0),
+    ("again", "vtracer_alone_again", 1.0),
+    ("first_without_store", "vtracer_alone_first", None),
+    ("first", "first_without_store", None),
 ]
 
 
 def measure_stored(blocks: int, folder: Path | None, watch: Watch) -> dict[str, Any]:
     """Blocks of 16 logos that no pool has seen but for the default's trace; a new store for each."""
     groups, agent = groups_and_agent(blocks + 1, fixed_prescale_space(1.0), folder)
-    asked: list[Asked] = []
+    counts: dict[str, list[Asked]] = {"first": [], "again": []}
     with ExitStack() as stack:
         alone = stack.enter_context(VTracerAlone(2))
         pools = Pools(*(stack.enter_context(pool_of(2)) for _ in range(3)))
-        work = _blocks(groups, Comparison.of(agent), pools, alone, asked)
+        root = Path(stack.enter_context(TemporaryDirectory()))
+        work = _blocks(groups, Comparison.of(agent), Comparison.of(another(agent)), pools, alone, counts, root)
         timings = interleave(watch(work, "effective", blocks + 1))
     return {
         "blocks": blocks,
@@ -55,9 +61,16 @@ def measure_stored(blocks: int, folder: Path | None, watch: Watch) -> dict[str, 
         "agent": str(folder) if folder else "untrained",
         "rows": timings.rows_json(),
         "ratios": timings.ratios_json(RATIOS),
-        "identical": timings.results["methods_stored"] == timings.results["methods_without_store"],
-        "shares": shares(asked[1:]),
+        "identical": timings.results["first"] == timings.results["first_without_store"],
+        "shares": {name: shares(asked[1:]) for name, asked in counts.items()},
     }
+
+
+def another(agent: Agent) -> Agent:
+    """With the same openings and another policy, as another training would give."""
+    ppo = load_settings(PROJECT / "params.yaml").train.ppo
+    torch.manual_seed(ppo.batch_size)
+    return replace(agent, policy=build_policy(agent.space, ppo.hidden_units, ppo.initial_std))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +124,9 @@ class Comparison:
         ]
         return [outcome.values for run in runs for outcome in run]
 
-    def run_stored(self, tasks: Sequence[Task], pool: TracerPool, counts: Asked) -> list[list[float]]:
-        """The same through a store that is empty at first; opening and closing it are part of it."""
-        with (
-            TemporaryDirectory() as folder,
-            EvaluationStore(Path(folder) / "evaluations.sqlite", STORE_BYTES, pool.versions) as store,
-        ):
+    def run_stored(self, tasks: Sequence[Task], pool: TracerPool, path: Path, counts: Asked) -> list[list[float]]:
+        """The same through a store; opening and closing it are part of it."""
+        with EvaluationStore(path, STORE_BYTES, pool.versions) as store:
             stored = StoredEvaluator(pool, store)
             values = self.run(tasks, stored)
             counts.found = stored.found
@@ -137,20 +147,40 @@ def wide_space() -> ParameterSpace:
 
 
 def _blocks(
-    groups: Sequence[Sequence[Logo]], comparison: Comparison, pools: Pools, alone: VTracerAlone, asked: list[Asked]
+    groups: Sequence[Sequence[Logo]],
+    first: Comparison,
+    again: Comparison,
+    pools: Pools,
+    alone: VTracerAlone,
+    counts: dict[str, list[Asked]],
+    root: Path,
 ) -> Iterator[Block[Any]]:
-    for logos in groups:
-        recorder = Recorder(pools.scout)
-        comparison.run(ready_tasks(logos, pools.scout), recorder)
-        jobs = recorder.jobs
-        asked.append(Asked(len(jobs), sum(map(_repeats, recorder.batches))))
+    """What will be asked for is found out on a pool of its own; the store that `again` finds is filled there too."""
+    for number, logos in enumerate(groups):
+        scouted = ready_tasks(logos, pools.scout)
+        jobs = {name: _asked_by(run, scouted, pools.scout, counts[name]) for name, run in _named(first, again)}
+        new, known = root / f"{number}-new.sqlite", root / f"{number}-known.sqlite"
+        first.run_stored(scouted, pools.scout, known, Asked(0, 0))
+        traced = alone.load({name: ready(asked) for name, asked in jobs.items()})
         bare, stored = ready_tasks(logos, pools.bare), ready_tasks(logos, pools.stored)
-        rows: dict[str, Callable[[], Any]] = {
-            "vtracer_alone_2": alone.load({"all": ready(jobs)})["all"],
-            "methods_without_store": partial(comparison.run, bare, pools.bare),
-            "methods_stored": partial(comparison.run_stored, stored, pools.stored, asked[-1]),
+        rows: dict[str, Callable[[], Any]] = {f"vtracer_alone_{name}": run for name, run in traced.items()}
+        rows |= {
+            "first_without_store": partial(first.run, bare, pools.bare),
+            "first": partial(first.run_stored, stored, pools.stored, new, counts["first"][-1]),
+            "again": partial(again.run_stored, stored, pools.stored, known, counts["again"][-1]),
         }
-        yield Block(len(jobs), rows)
+        yield Block(len(jobs["first"]), rows)
+
+
+def _named(first: Comparison, again: Comparison) -> list[tuple[str, Comparison]]:
+    return [("first", first), ("again", again)]
+
+
+def _asked_by(comparison: Comparison, tasks: Sequence[Task], scout: TracerPool, counts: list[Asked]) -> list[Job]:
+    recorder = Recorder(scout)
+    comparison.run(tasks, recorder)
+    counts.append(Asked(len(recorder.jobs), sum(map(_repeats, recorder.batches))))
+    return recorder.jobs
 
 
 def _repeats(batch: Sequence[Job]) -> int:

@@ -7,7 +7,9 @@ layer of its own, so a prepared image has hard edges and, with a palette, few co
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.records import Pixels, TracerParams
@@ -54,9 +56,9 @@ def harden(rgba: Pixels, lowest: int) -> Pixels:
     Visible pixels keep their own colour: mixed with the background, each shade of an edge would be a shape of its own
     (twice the bytes at a higher error). White, because VTracer draws transparent pixels where it finds few of them.
     """
-    whole = np.ascontiguousarray(rgba).view("<u4")
-    hard = np.where(whole >= lowest << 24, whole | 0xFF000000, 0x00FFFFFF).astype("<u4")
-    return hard.view(np.uint8)
+    whole = packed(rgba)
+    hard = np.where(whole >= lowest << 24, whole | 0xFF000000, np.uint32(0x00FFFFFF))
+    return hard.view(np.uint8).reshape(rgba.shape)
 
 
 def palette_of(rgba: Pixels, colours: int) -> Image.Image:
@@ -65,21 +67,18 @@ def palette_of(rgba: Pixels, colours: int) -> Image.Image:
     Of the image before it is enlarged, which is a fraction of the work and knows nothing of the resampling's
     overshoot. Transparent pixels have no vote: their number would otherwise decide which colours survive.
     """
-    seen = rgba[rgba[..., 3] >= opaque_from(1)][:, :3]
-    if not len(seen):
-        seen = rgba[..., :3].reshape(-1, 3)
-    votes = votes_of(seen)
+    votes = votes_of(rgba)
     return Image.fromarray(votes[np.newaxis]).quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
 
 
-def votes_of(pixels: Pixels) -> Pixels:
-    """Few pixels with the colours of many in the same proportions: (N, 3) to (about VOTES + distinct colours, 3).
+def votes_of(rgba: Pixels) -> Pixels:
+    """Few pixels with the visible colours of an image in the same proportions: (about VOTES + distinct colours, 3).
 
     Median cut and k-means look at each pixel again and again, and a logo has hundreds of thousands in few colours.
     """
-    packed = np.zeros((len(pixels), 4), np.uint8)
-    packed[:, :3] = pixels
-    ordered = np.sort(packed.view("<u4")[:, 0])
+    whole = packed(rgba).ravel()
+    seen = whole[whole >= opaque_from(1) << 24]
+    ordered = np.sort((seen if len(seen) else whole) & 0x00FFFFFF)
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] ^ 1))
     counts = np.diff(starts, append=len(ordered))
     shares = np.maximum(1, counts * VOTES // len(ordered))
@@ -88,5 +87,21 @@ def votes_of(pixels: Pixels) -> Pixels:
 
 def recolour(rgba: Pixels, palette: Image.Image) -> Pixels:
     """Each opaque pixel in the nearest colour of the palette, without dithering; the others as they were."""
-    nearest = Image.fromarray(rgba[..., :3]).quantize(palette=palette, dither=Image.Dither.NONE)
-    return np.where(rgba[..., 3:] > 0, np.asarray(nearest.convert("RGBA")), rgba)
+    rgb: Pixels = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # type: ignore[assignment]
+    nearest = np.asarray(Image.fromarray(rgb).quantize(palette=palette, dither=Image.Dither.NONE))
+    whole = packed(rgba)
+    return np.where(whole >> 24 > 0, _colours(palette)[nearest], whole).view(np.uint8).reshape(rgba.shape)
+
+
+def _colours(palette: Image.Image) -> NDArray[np.uint32]:
+    """Shape (256,), opaque, as `packed` packs them; those that the palette does not have are black."""
+    rgba = np.zeros((256, 4), np.uint8)
+    rgba[:, 3] = 255
+    listed = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    rgba[: len(listed), :3] = listed
+    return packed(rgba)
+
+
+def packed(rgba: Pixels) -> NDArray[np.uint32]:
+    """The same pixels as whole numbers: red is the lowest byte, alpha the highest."""
+    return np.ascontiguousarray(rgba).view("<u4")[..., 0]

@@ -34,7 +34,7 @@ class StoredEvaluator:
     The same jobs give the same results as without a store, but for `seconds`, which are those of the first time.
     Equal jobs in one batch are evaluated once; one that wants its SVG is always traced.
     A store that fails is a warning, and the work goes on without it.
-    asked, found: jobs so far, and how many needed no trace. known: how far each was measured, in the order of asking.
+    asked, found: jobs so far, and how many needed no trace. known: how far each was measured, by key.
     """
 
     def __init__(self, pool: TracerPool, store: EvaluationStore) -> None:
@@ -88,10 +88,11 @@ class StoredEvaluator:
     def export(self, path: Path) -> int:
         """Everything that was asked for so far as one Parquet table, whole or absent; returns its number of rows.
 
+        In the order of the keys: searches go on as their traces are done, so that of asking differs from run to run.
         Failures that another run might not meet are not in it. Raises StorageError.
         """
         try:
-            count = _write_parquet(path, self._store.rows(self.known))
+            count = _write_parquet(path, self._store.rows(dict(sorted(self.known.items()))))
         except sqlite3.Error as error:
             raise StorageError(f"{self._store.path}: cannot be read ({error}); delete it and run again") from error
         if count < len(self.known):

@@ -136,12 +136,12 @@ class TracerPool:
 
     def submit(self, jobs: Sequence[Job]) -> Ticket:
         """Hand jobs in and return at once; workers begin with them."""
-        self._open()
+        self._refresh()
         ticket = self._ticket(jobs)
         self._assign()
         return ticket
 
-    def _open(self) -> None:
+    def _refresh(self) -> None:
         if self._closed:
             raise RuntimeError("the pool is closed")
         self._exchange(0)  # Notice workers that died while idle before anything is given to them.
@@ -158,7 +158,7 @@ class TracerPool:
 
     def submit_each(self, jobs: Sequence[Job]) -> list[Ticket]:
         """As `submit`, with a ticket for each job."""
-        self._open()
+        self._refresh()
         tickets = [self._ticket([job]) for job in jobs]
         self._assign()
         return tickets

@@ -89,6 +89,15 @@ def test_bad_parameters_are_refused_before_any_worker_sees_them(pool: TracerPool
     assert pool.failures["invalid"] >= 1
 
 
+def test_an_image_that_is_too_large_to_trace_is_refused_everywhere_alike(pool: TracerPool) -> None:
+    """By its pixels after enlargement, not by a clock. Its pixels are not even unpacked."""
+    huge = Logo("huge", b"", 5000, 4000, "complex", "digest")
+    [refused] = pool.evaluate([Job(huge, TracerParams(prescale=2.0))])
+    assert isinstance(refused, Failed)
+    assert refused.kind == "invalid"
+    assert refused.detail.startswith("10000 x 8000 pixels to be traced, allowed are 67108864; lower prescale")
+
+
 def test_more_images_than_a_worker_keeps(logo: Logo) -> None:
     logos = [Logo.of(str(i), np.roll(logo.rgba, i, axis=1), "simple") for i in range(5)]
     jobs = [Job(some, params, keep_svg=True) for params in SETTINGS[:2] for some in logos] * 2
