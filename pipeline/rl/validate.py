@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,10 @@ def run_agent(
     traces: int,
     seed: int,
     keep_svg: bool = False,
-    on_traces: Callable[[int], None] = lambda traces: None,
 ) -> list[Outcome]:
     """The agent's search on every task, each with a generator of its own made from `seed` and the image's digest."""
     searches = [(agent.episode(task, traces), AgentProposer(agent, image_seed(seed, task))) for task in tasks]
-    return run_searches(searches, evaluator, keep_svg=keep_svg, on_traces=on_traces)
+    return run_searches(searches, evaluator, keep_svg=keep_svg)
 
 
 def image_seed(seed: int, task: Task) -> int:

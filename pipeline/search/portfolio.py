@@ -7,7 +7,7 @@ the best k for this submodular sum).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,6 @@ def find_portfolios(
     *,
     candidates: int,
     seed: int,
-    on_round: Callable[[int], None] = lambda traces: None,
 ) -> dict[Category, list[TracerParams]]:
     """Search `candidates` settings per category on its tasks; up to PORTFOLIO_SIZE settings each, best first.
 
@@ -48,7 +47,6 @@ def find_portfolios(
             fresh = _candidates(tried, table, space, rng, max(1, count))
             table = np.vstack([table, measure_table(fresh, members, evaluator, objective)])
             tried += fresh
-            on_round(len(fresh) * len(members))
         portfolios[category] = [tried[i] for i in greedy_portfolio(table, PORTFOLIO_SIZE)]
     return portfolios
 

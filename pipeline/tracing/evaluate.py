@@ -67,11 +67,7 @@ def evaluation_versions(background: str, rasteriser: str) -> dict[str, str]:
 class Bench:
     """What one process keeps between evaluations: references by digest, encoded inputs by digest and preparation."""
 
-    def __init__(
-        self,
-        background: tuple[int, int, int],
-        drawing: type[Drawing],
-    ) -> None:
+    def __init__(self, background: tuple[int, int, int], drawing: type[Drawing]) -> None:
         self._background = background
         self._drawing = drawing
         self._references: Cache[str, quality.Reference] = Cache(REFERENCE_BYTES, lambda r: r.nbytes)

@@ -1,7 +1,7 @@
 """SVG to pixels: by Skia, or by resvg where Skia cannot be loaded. The only import of either.
 
 Skia is ten times as fast, and its wheel needs the system's OpenGL libraries; resvg needs nothing. Both draw with
-anti-aliasing and differ by rounding at edges, so `RASTERISER` is recorded with every run.
+anti-aliasing and differ by rounding at edges, so what drew is recorded with every run.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from pipeline.errors import TracewrightError
 from pipeline.records import Pixels
+from pipeline.tracing.quality import grey_of
 
 try:
     import skia
 except ImportError:  # libEGL.so.1 or libGL.so.1 is missing: a server or a slim container
     skia = None
-
 
 _SIZE = re.compile(r'<svg [^>]*?width="(\d+)" height="(\d+)"')
 
@@ -97,7 +97,7 @@ class ResvgDrawing:
 
     def greys(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
         """The same in greys: uint8 (height, width)."""
-        return cv2.cvtColor(self.pixels(width, height, background), cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
+        return grey_of(self.pixels(width, height, background))
 
 
 Drawing = SkiaDrawing | ResvgDrawing
@@ -106,7 +106,6 @@ DRAWINGS: dict[str, type[Drawing]] = ({"skia-python": SkiaDrawing} if skia else 
 """What can draw here, by distribution, the preferred one first; the last is a second opinion where there are two."""
 
 RASTERISERS = {name: f"{name} {version(name)}" for name in DRAWINGS}
-RASTERISER = next(iter(RASTERISERS.values()))
 
 
 def render(svg: str, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:

@@ -14,6 +14,7 @@ import vtracer
 
 from pipeline.errors import TracewrightError
 from pipeline.records import FailureKind, Pixels, TracerParams
+from pipeline.tracing.prepare import packed
 
 TRACER_VERSION = "vtracer 0.6.15"
 
@@ -52,7 +53,7 @@ def _with_a_key_colour_free(rgba: Pixels) -> Pixels:
     """
     if rgba[..., 3].min() == 255:
         return rgba
-    colours = np.ascontiguousarray(rgba).view("<u4")[..., 0] & 0xFFFFFF
+    colours = packed(rgba) & 0xFFFFFF
     if not all((colours == key).any() for key in _KEY_COLOURS):
         return rgba
     freed = rgba.copy()

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from pipeline.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Scored, Scores
 from pipeline.search.second_opinion import opinions_report, second_opinions, second_renderer
-from pipeline.tracing.workers import Pending
-from tests.fakes import SMALLER, Done, scores, task_of
+from tests.fakes import SMALLER, FakeEvaluator, scores, task_of
 
 TASK = task_of(1)
 CHOICE = Scored(TASK.logo.digest, replace(DEFAULT_PARAMS, palette=4), scores(svg_bytes=500), 0.1)
 
 
-class Second:
+class Second(FakeEvaluator):
     """Another renderer, by what it says of the default and of the choice."""
 
     def __init__(self, default: Scores | None, choice: Scores) -> None:
+        super().__init__()
         self._scores = {DEFAULT_PARAMS: default, CHOICE.params: choice}
-
-    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
-        return [self._one(job) for job in jobs]
-
-    def submit(self, jobs: Sequence[Job]) -> Done:
-        return Done(self.evaluate(jobs))
-
-    def submit_each(self, jobs: Sequence[Job]) -> list[Done]:
-        return [self.submit([job]) for job in jobs]
-
-    def wait(self, pending: Sequence[Pending]) -> None:
-        """All are done."""
 
     def _one(self, job: Job) -> Evaluation:
         said = self._scores[job.params]

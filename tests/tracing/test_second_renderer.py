@@ -36,7 +36,7 @@ def test_without_skia_resvg_takes_its_place() -> None:
     script = (
         "import sys; sys.modules['skia'] = None\n"
         "from pipeline.tracing import raster\n"
-        "print(next(iter(raster.DRAWINGS.values())).__name__, raster.RASTERISER)\n"
+        "print(next(iter(raster.DRAWINGS.values())).__name__, next(iter(raster.RASTERISERS.values())))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("ResvgDrawing resvg-py")
