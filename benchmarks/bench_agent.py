@@ -1,7 +1,8 @@
 """How many traces the agent needs, and every rival, on logos that nobody trained on; JSON on standard output.
 
 `python -m benchmarks.bench_agent [--agent models/agent] [--objective smaller] [--logos 100] [--seeds 5] [--methods a,b]
-[--slow-seeds 1] [--slow-logos 100] [--markdown FILE] [--svgs FOLDER]`
+[--rival-seeds 5] [--slow-seeds 1] [--slow-logos 100] [--markdown FILE] [--svgs FOLDER]
+[--store FOLDER]`
 
 The logos are those of TRACEWRIGHT_LOGOS, else ../shared/logos: another source than the samples of `make repro`. All
 methods get the same images, objective, parameter space and fall-back (the default, whose trace is free for everyone).
@@ -30,7 +31,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from benchmarks.agent_table import Row, Table, markdown
@@ -43,10 +43,11 @@ from pipeline.files import read_json, write_text
 from pipeline.intervals import Bootstrap
 from pipeline.pixels import rgb_of
 from pipeline.records import DEFAULT_PARAMS, OBJECTIVES, Logo, TracerParams
-from pipeline.rl.agent import DESCRIPTION, Agent, AgentProposer, build_policy, load_agent
-from pipeline.rl.episode import Task
+from pipeline.rl.agent import DESCRIPTION, Agent, AgentProposer, load_agent
+from pipeline.rl.episode import Episode, Task
 from pipeline.rl.reward import Objective
 from pipeline.rl.validate import image_seed
+from pipeline.search.compare import untrained
 from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
 from pipeline.search.run import Outcome, Proposer, run_searches, svg_texts
 from pipeline.search.tasks import make_tasks
@@ -81,11 +82,11 @@ class Method:
 
 
 def methods(agent: Agent, settings: Settings) -> list[Method]:
-    fresh = untrained(agent, settings)
+    fresh = untrained(agent)
     startup = settings.evaluate.tpe_startup_trials
     return [
-        Method("agent", "tracewright", "ours", lambda t, s: AgentProposer(agent, s), draws=True, sees_budget=True),
-        Method("untrained", "untrained", "reference", lambda t, s: AgentProposer(fresh, s), True, True),
+        Method("agent", "tracewright", "ours", lambda t, s: AgentProposer(agent), draws=True, sees_budget=True),
+        Method("untrained", "untrained", "reference", lambda t, s: AgentProposer(fresh), True, True),
         Method("fixed", "best fixed per category", "rival", lambda t, s: Listed(agent.portfolio(t.logo.category)[:1])),
         Method("portfolio", "portfolio per category", "rival", lambda t, s: Listed(agent.portfolio(t.logo.category))),
         Method("random", "random search", "rival", lambda t, s: RandomSearch(s), draws=True),
@@ -99,15 +100,6 @@ def methods(agent: Agent, settings: Settings) -> list[Method]:
 
 def _single(name: str, label: str, params: TracerParams) -> Method:
     return Method(name, label, "reference", lambda t, s: Listed([params]))
-
-
-def untrained(agent: Agent, settings: Settings) -> Agent:
-    """The same openings and search before any training: actions around 0, with the spread that training starts at."""
-    ppo = settings.train.ppo
-    policy = build_policy(agent.space, ppo.hidden_units, ppo.initial_std)
-    for weights in policy.action_net.parameters():
-        torch.nn.init.zeros_(weights)
-    return replace(agent, policy=policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +133,13 @@ class Runner:
             return [(self.search(method, tasks, seed, max(TRACES)), list(range(len(TRACES))))]
         return [(self.search(method, tasks, seed, n), [column]) for column, n in enumerate(TRACES)]
 
+    def _start(self, method: Method, task: Task, traces: int, seed: int) -> tuple[Episode, Proposer]:
+        ours = method.sees_budget
+        episode = self.agent.episode(task, traces, seed) if ours else self.agent.rival_episode(task, traces)
+        return episode, method.make(task, seed)
+
     def search(self, method: Method, tasks: Sequence[Task], seed: int, traces: int) -> list[Outcome]:
-        searches = [(self.agent.episode(task, traces), method.make(task, image_seed(seed, task))) for task in tasks]
+        searches = [self._start(method, task, traces, image_seed(seed, task)) for task in tasks]
         outcomes = run_searches(searches, self.evaluator, on_traces=self.on_traces)
         self.on_traces(sum(traces - len(outcome.values) for outcome in outcomes))
         return outcomes
@@ -192,20 +189,25 @@ def _inference_seconds(agent: Agent, task: Task) -> float:
     rgba, background = task.logo.rgba, rgb_of(agent.background)
     started = time.perf_counter()
     seen = replace(task, measures=measure(rgba, background).as_array())
-    AgentProposer(agent, 0).propose(agent.episode(seen, 1))
+    AgentProposer(agent).propose(agent.episode(seen, 1))
     return time.perf_counter() - started
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for. methods: names, or none for all. slow_seeds, slow_logos: of methods that propose slowly."""
+    """What was asked for. methods: names, or none for all.
+
+    rival_seeds: of methods that draw, other than ours. slow_seeds, slow_logos: of methods that propose slowly.
+    """
 
     logos: int
     seeds: int
+    rival_seeds: int
     slow_seeds: int
     slow_logos: int
     methods: Sequence[str]
     svgs: Path | None
+    store: Path | None
 
     def chosen(self, every: Sequence[Method]) -> list[Method]:
         unknown = set(self.methods) - {method.name for method in every}
@@ -216,7 +218,9 @@ class Plan:
     def seeds_of(self, method: Method) -> int:
         if not method.draws:
             return 1
-        return min(self.slow_seeds, self.seeds) if method.slow else self.seeds
+        if method.slow:
+            return min(self.slow_seeds, self.seeds)
+        return self.seeds if method.kind == "ours" else self.rival_seeds
 
     def logos_of(self, method: Method, available: int) -> int:
         return min(self.slow_logos, available) if method.slow else available
@@ -255,7 +259,7 @@ def run(folder: Path, objectives: Sequence[str], plan: Plan) -> dict[str, Any]:
     trained = load_agent(folder)
     names = objectives or [trained.objective.name]
     with ExitStack() as stack:
-        root = Path(stack.enter_context(TemporaryDirectory()))
+        root = plan.store or Path(stack.enter_context(TemporaryDirectory()))
         evaluator = stack.enter_context(stored_pool(root, settings.compute, trained.background))
         tasks, failures = make_tasks(unseen_logos(plan.logos, settings), evaluator, trained.background)
         report = _about(folder, tasks, settings) | {
@@ -279,6 +283,7 @@ def _for(plan: Plan, objective: str, objectives: Sequence[str]) -> Plan:
 def _about(folder: Path, tasks: Sequence[Task], settings: Settings) -> dict[str, Any]:
     return {
         "benchmark": "agent",
+        "command": " ".join(["python -m benchmarks.bench_agent", *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "cores": len(os.sched_getaffinity(0)),
         "workers": worker_count(settings.compute.workers),
@@ -299,15 +304,18 @@ def main() -> None:
     parser.add_argument("--objective", action="append", default=[], choices=OBJECTIVES, help="may be given again")
     parser.add_argument("--logos", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=5, help="runs of each method that draws at random")
+    parser.add_argument("--rival-seeds", type=int, help="the same for all but the agent; as many as --seeds without it")
     parser.add_argument("--slow-seeds", type=int, default=1, help="the same for methods that propose slowly: gp")
     parser.add_argument("--slow-logos", type=int, help="these get the first logos only")
     parser.add_argument("--methods", default="", help="names with commas between; all without it")
     parser.add_argument("--svgs", type=Path, help="write the agent's SVGs at the most traces, first seed")
     parser.add_argument("--markdown", type=Path, help="write the tables there too")
+    parser.add_argument("--store", type=Path, help="keep the evaluations there, for another run to find")
     given = parser.parse_args()
     names = [name for name in given.methods.split(",") if name]
     slow_logos = given.slow_logos or given.logos
-    plan = Plan(given.logos, given.seeds, given.slow_seeds, slow_logos, names, given.svgs)
+    rival_seeds = given.rival_seeds or given.seeds
+    plan = Plan(given.logos, given.seeds, rival_seeds, given.slow_seeds, slow_logos, names, given.svgs, given.store)
     report = run(given.agent, given.objective, plan)
     if given.markdown:
         write_text(given.markdown, markdown(report))

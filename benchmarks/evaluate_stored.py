@@ -1,9 +1,9 @@
 """Several methods on the same logos through an empty store, as `evaluate` runs them: much is asked for twice.
 
-A search repeats itself: budgets share their openings, the best fixed setting is the first of the portfolio, and
-settings that differ only in what is inactive are one setting. VTracer alone must trace every one that was asked for.
-`first` is a comparison on an empty store; `again` is the next one, with another agent and the same rivals, as after a
-change of a training setting.
+A search repeats itself: all budgets begin with the same shortlist, the best fixed setting is the first of the
+portfolio, and settings that differ only in what is inactive are one setting. VTracer alone must trace every one that
+was asked for. `first` is a comparison on an empty store; `again` is the next one, with another agent and the same
+rivals, as after a change of a training setting.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from benchmarks.logos import PROJECT
 from benchmarks.searches import GROUP, Recorder, groups_and_agent, ready_tasks
 from benchmarks.vtracer_alone import VTracerAlone, ready
 from pipeline.records import Job, Logo
-from pipeline.rl.agent import Agent, build_policy
+from pipeline.rl.agent import Agent
 from pipeline.rl.episode import Task
+from pipeline.rl.policy import build_policy
 from pipeline.search.compare import Method, methods, run_method
-from pipeline.settings import Choices, load_settings
+from pipeline.settings import Choices, EvaluateSettings, load_settings
 from pipeline.tracing.space import ParameterSpace, essential
 from pipeline.tracing.store import EvaluationStore
 from pipeline.tracing.stored import StoredEvaluator
@@ -36,6 +37,7 @@ from pipeline.tracing.workers import Evaluator, TracerPool
 
 BUDGETS = {"agent": (1, 2, 4, 8), "portfolio": (16,), "fixed": (1,), "random": (16,)}
 STORE_BYTES = 500_000_000
+WEIGHT_NOISE = 0.5  # standard deviation; enough for another choice at about every other step
 RATIOS = [
     ("first", "vtracer_alone_first", 1.0),
     ("again", "vtracer_alone_again", 1.0),
@@ -67,10 +69,13 @@ def measure_stored(blocks: int, folder: Path | None, watch: Watch) -> dict[str, 
 
 
 def another(agent: Agent) -> Agent:
-    """With the same openings and another policy, as another training would give."""
-    ppo = load_settings(PROJECT / "params.yaml").train.ppo
-    torch.manual_seed(ppo.batch_size)
-    return replace(agent, policy=build_policy(agent.space, ppo.hidden_units, ppo.initial_std))
+    """With the same surrogate and another policy, as a training with other settings of PPO would give."""
+    policy = build_policy(agent.screen.size, agent.policy.hidden_units)
+    policy.load_state_dict(agent.policy.state_dict())
+    weight = policy.scores.score.weight
+    with torch.no_grad():
+        weight += torch.normal(0.0, WEIGHT_NOISE, weight.shape, generator=torch.Generator().manual_seed(1))
+    return replace(agent, policy=policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +108,32 @@ def shares(blocks: Sequence[Asked]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The methods that are run on every logo, one after the other."""
+    """The methods that are run on every logo, one after the other.
+
+    wide: for random search, which asks an agent for nothing but its space; the surrogate does not know this one.
+    """
 
     agent: Agent
     wide: Agent
     methods: Sequence[Method]
+    settings: EvaluateSettings
 
     @classmethod
     def of(cls, agent: Agent) -> Comparison:
-        settings = load_settings(PROJECT / "params.yaml")
-        ppo = settings.train.ppo
-        every = methods(agent, settings.evaluate, ppo.initial_std, ppo.hidden_units)
-        return cls(agent, replace(agent, space=wide_space()), [m for m in every if m.name in BUDGETS])
+        settings = load_settings(PROJECT / "params.yaml").evaluate
+        wide = replace(agent, screen=replace(agent.screen, space=wide_space()))
+        return cls(agent, wide, [m for m in methods(agent, settings) if m.name in BUDGETS], settings)
 
     def run(self, tasks: Sequence[Task], evaluator: Evaluator) -> list[list[float]]:
         """The best value after each trace, method by method, image by image."""
         runs = [
-            run_method(method, self._searcher(method), tasks, evaluator, BUDGETS[method.name])
+            run_method(method, self._searcher(method), tasks, evaluator, self._settings(method))
             for method in self.methods
         ]
         return [outcome.values for run in runs for outcome in run]
+
+    def _settings(self, method: Method) -> EvaluateSettings:
+        return self.settings.model_copy(update={"traces": BUDGETS[method.name]})
 
     def run_stored(self, tasks: Sequence[Task], pool: TracerPool, path: Path, counts: Asked) -> list[list[float]]:
         """The same through a store; opening and closing it are part of it."""

@@ -13,7 +13,7 @@ from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import TracerPool
 
 BATCH = 96
-"""Jobs handed in at once, as the openings, the validation and the rivals do."""
+"""Jobs handed in at once, as the table, the validation and the rivals do."""
 
 
 def vtracers_own_space() -> ParameterSpace:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.jobs import pool_of
 from benchmarks.logos import PROJECT, square_logos
-from pipeline.data.probe import MEASURE_NAMES
-from pipeline.records import Evaluation, Job, Logo
-from pipeline.rl.agent import Agent, build_policy, load_agent
+from pipeline.records import DEFAULT_PARAMS, Evaluation, Job, Logo
+from pipeline.rl.agent import Agent, load_agent
 from pipeline.rl.episode import Task
-from pipeline.rl.features import Normaliser, observation_size
+from pipeline.rl.policy import build_policy
+from pipeline.rl.screen import Screen
+from pipeline.rl.surrogate import fit_surrogate
 from pipeline.rl.train import objective_from
+from pipeline.search.collect import collect
 from pipeline.search.portfolio import find_portfolios
 from pipeline.search.tasks import make_tasks
 from pipeline.settings import load_settings
@@ -25,6 +26,8 @@ from pipeline.tracing.workers import Evaluator, Pending
 GROUP = 16
 TRACES = 8
 CANDIDATES = 24
+TABLE_TRACES = 24
+SURROGATE_STEPS = 200
 
 
 class Recorder:
@@ -56,7 +59,7 @@ class Recorder:
 def groups_and_agent(groups: int, space: ParameterSpace, folder: Path | None) -> tuple[list[list[Logo]], Agent]:
     """`groups` times 16 logos, four of each category, and an agent that has seen none of them.
 
-    folder: of a trained agent; None makes one whose policy is untrained, with openings found on 16 other logos.
+    folder: of a trained agent; None makes one whose policy is untrained, with a surrogate fitted on 16 other logos.
     """
     logos = square_logos(GROUP * (groups + 1))
     dealt = [logos[start : start + GROUP] for start in range(0, len(logos), GROUP)]
@@ -66,23 +69,23 @@ def groups_and_agent(groups: int, space: ParameterSpace, folder: Path | None) ->
 
 
 def untrained_agent(logos: Sequence[Logo], space: ParameterSpace) -> Agent:
-    """Openings as params.yaml's objective `smaller` has them; a policy that refines at random around them."""
+    """For params.yaml's objective `smaller`; its policy takes what a surrogate of these logos finds most promising."""
     settings = load_settings(PROJECT / "params.yaml")
     objective = objective_from(settings.objective.model_copy(update={"name": "smaller"}))
+    train = settings.train
     with pool_of(2) as pool:
-        portfolios = find_portfolios(
-            ready_tasks(logos, pool), pool, objective, space, candidates=CANDIDATES, seed=settings.train.seed
-        )
-    torch.manual_seed(settings.train.seed)
-    size = observation_size(len(MEASURE_NAMES), space.size)
+        tasks = ready_tasks(logos, pool)
+        portfolios = find_portfolios(tasks, pool, objective, space, candidates=CANDIDATES, seed=train.seed)
+        table, banks = collect(tasks, pool, objective, space, per_image=TABLE_TRACES, seed=train.seed)
+    default = space.encode(DEFAULT_PARAMS)
+    surrogate = fit_surrogate(table, space, default, steps=SURROGATE_STEPS, seed=train.seed)
+    torch.manual_seed(train.seed)
     return Agent(
-        policy=build_policy(space, settings.train.ppo.hidden_units, settings.train.ppo.initial_std),
-        normaliser=Normaliser(np.zeros(size), np.ones(size)),
-        space=space,
+        policy=build_policy(train.shortlist, train.ppo.hidden_units),
+        screen=Screen(surrogate, space, banks, train.shortlist),
         objective=objective,
         trained_for="smaller",
         portfolios={"smaller": portfolios},
-        n_openings=settings.train.openings,
         max_steps=TRACES,
         background=settings.data.background,
         timeout_seconds=settings.compute.timeout_seconds,

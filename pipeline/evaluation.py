@@ -88,12 +88,12 @@ def _run_all(
 ) -> tuple[dict[str, list[Outcome]], dict[str, tuple[str, str]]]:
     """Outcomes by method, and each method's label and kind."""
     tasks = _tasks(logos, evaluator, agent)
-    compared = methods(agent, settings.evaluate, settings.train.ppo.initial_std, settings.train.ppo.hidden_units)
+    compared = methods(agent, settings.evaluate)
     results: dict[str, list[Outcome]] = {}
     with tqdm(total=len(compared), unit="method", desc="evaluate", disable=None) as bar:
         for method in compared:
             bar.set_postfix_str(method.label)
-            results[method.name] = run_method(method, agent, tasks, evaluator, settings.evaluate.traces)
+            results[method.name] = run_method(method, agent, tasks, evaluator, settings.evaluate)
             bar.update()
     return results, {m.name: (m.label, m.kind) for m in compared}
 

@@ -38,6 +38,9 @@ class ProgressBar(Hooks):
     def __init__(self, total_timesteps: int) -> None:
         self._bar = tqdm(total=total_timesteps, unit="step", desc="train", smoothing=0.1, disable=None)
 
+    def on_table(self, progress: Report) -> None:
+        self._bar.set_postfix_str(f"{progress['what']}: {progress['done']} of {progress['total']}")
+
     def on_progress(self, progress: Report) -> None:
         self._bar.total = max(self._bar.total, progress["timesteps"])  # a stage that is retried adds to it
         self._bar.update(progress["timesteps"] - self._bar.n)

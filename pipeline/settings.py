@@ -243,7 +243,6 @@ class PPOSettings(Section):
     gae_lambda: Ratio
     clip_range: Annotated[float, Field(gt=0, le=1)]
     ent_coef: Annotated[float, Field(ge=0, le=1)]
-    initial_std: Annotated[float, Field(gt=0, le=2)]
     hidden_units: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
 
 
@@ -254,10 +253,12 @@ class TrainSettings(Section):
     max_steps: Annotated[int, Field(ge=1, le=200)]
     vary_budget: bool
     n_envs: Annotated[int, Field(ge=1, le=1024)]
-    openings: Annotated[int, Field(ge=1, le=16)]
-    opening_images: Positive
-    opening_candidates: Annotated[int, Field(ge=2)]
-    other_opening_candidates: Annotated[int, Field(ge=0)]
+    table_traces: Annotated[int, Field(ge=4)]
+    surrogate_steps: Annotated[int, Field(ge=10)]
+    shortlist: Annotated[int, Field(ge=2, le=256)]
+    portfolio_images: Positive
+    portfolio_candidates: Annotated[int, Field(ge=2)]
+    other_portfolio_candidates: Annotated[int, Field(ge=0)]
     eval_every_timesteps: Positive
     checkpoint_every_timesteps: Positive
     early_stopping_patience: Annotated[int, Field(ge=0)]

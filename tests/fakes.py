@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 
 from pipeline.data.probe import measure
@@ -24,8 +26,13 @@ from pipeline.records import (
     Scores,
     TracerParams,
 )
+from pipeline.rl.agent import Agent
 from pipeline.rl.episode import Task
+from pipeline.rl.features import CONTEXT_SIZE
+from pipeline.rl.policy import build_policy
 from pipeline.rl.reward import Baseline, Objective
+from pipeline.rl.screen import Screen
+from pipeline.rl.surrogate import Surrogate
 from pipeline.settings import Settings, parse_settings
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import Pending
@@ -64,6 +71,34 @@ def scores(**changes: Any) -> Scores:
         "zoom_ssim": 0.9,
     }
     return Scores(**(values | changes))
+
+
+def tiny_screen(space: ParameterSpace | None = None, size: int = 6) -> Screen:
+    """Its surrogate has learnt nothing, its bank is random."""
+    space = space or space_of()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        surrogate = Surrogate(CONTEXT_SIZE, space).requires_grad_(False)
+    bank = np.random.default_rng(3).random((32, space.size)).astype(np.float32)
+    return Screen(surrogate, space, {"smaller": bank}, size)
+
+
+def tiny_agent(**changes: Any) -> Agent:
+    """Untrained, with one setting in its portfolio."""
+    values: dict[str, Any] = {
+        "screen": tiny_screen(),
+        "objective": SMALLER,
+        "trained_for": "smaller",
+        "portfolios": {"smaller": {"simple": [replace(DEFAULT_PARAMS, color_precision=3)]}},
+        "max_steps": 4,
+        "background": "#ffffff",
+        "timeout_seconds": 20.0,
+        "worker_memory_bytes": 2 * 10**9,
+    } | changes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        values.setdefault("policy", build_policy(values["screen"].size, [8]))
+    return Agent(**values)
 
 
 def rgba_of(seed: int, side: int = 32) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -12,7 +12,7 @@ from pipeline.reports.results import OURS, Finding, ImageResult, Results
 from pipeline.reports.tables import to_markdown
 
 SCHEMA_VERSION = 1
-SHOWN_IMAGES = 6  # on a sheet
+SHOWN_IMAGES = 10  # on a sheet
 SETTINGS = {"objective", "tracing", "train", "curriculum", "evaluate"}
 
 HEADLINE, CATEGORIES, TRAINING, GAINS, IMPROVED, WORST = (

@@ -35,7 +35,7 @@ def rival_words(name: str) -> str:
         PORTFOLIO: "the portfolio of fixed settings",
         RANDOM: "random search",
         TPE: "TPE",
-        UNTRAINED: "the same openings with an untrained policy",
+        UNTRAINED: "the same surrogate with an untrained policy",
     }
     return known.get(name, f"VTracer's preset {name.removeprefix('preset_')}" if name.startswith("preset_") else name)
 
@@ -84,7 +84,7 @@ def losses_in_categories(results: Results) -> Iterator[Finding]:
 
 
 def ablation(results: Results) -> Iterator[Finding]:
-    """What training added beyond the openings."""
+    """What PPO added beyond the surrogate."""
     comparison, name = results.comparison, results.comparison.objective.name
     duel = comparison.duel(UNTRAINED, comparison.headline_traces)
     if duel is None:
@@ -100,7 +100,7 @@ def ablation(results: Results) -> Iterator[Finding]:
         f"{said}: {words.change(duel.gain.mean, name)} at {words.counted(duel.traces, 'trace')} than "
         f"{rival_words(UNTRAINED)} ({_sure(results, duel.gain)})."
     )
-    text += " What is gained may come from the openings alone." if said == by_chance else ""
+    text += " What is gained may come from the surrogate alone." if said == by_chance else ""
     yield Finding(level, text, duel.model_dump(mode="json"))
 
 

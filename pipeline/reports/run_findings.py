@@ -16,9 +16,19 @@ TIME_WORDS = {
     "ppo": "updating the policy",
     "tracking": "tracking",
     "validation": "validation",
-    "openings": "the search for openings",
+    "portfolios": "the search for the rivals' settings",
+    "table": "the table of evaluations",
+    "surrogate": "the surrogate's fit",
 }
-HIGH_SHARES = {"tracing": 0.5, "ppo": 0.4, "tracking": 0.1, "validation": 0.3, "openings": 0.4}
+HIGH_SHARES = {
+    "tracing": 0.5,
+    "ppo": 0.4,
+    "tracking": 0.1,
+    "validation": 0.3,
+    "portfolios": 0.2,
+    "table": 0.6,
+    "surrogate": 0.3,
+}
 """From which share of the training's time a part is worth changing."""
 
 ADVICE = {
@@ -26,7 +36,9 @@ ADVICE = {
     "ppo": "a larger train.ppo.batch_size or fewer train.ppo.n_epochs would speed it up most",
     "tracking": "the tracking server is slow; a local one would speed it up",
     "validation": "a larger train.eval_every_timesteps or fewer validation.images_per_category would speed it up most",
-    "openings": "fewer train.opening_images or train.opening_candidates would speed it up most",
+    "portfolios": "fewer train.portfolio_images or train.portfolio_candidates would speed it up most",
+    "table": "fewer train.table_traces would speed it up most",
+    "surrogate": "fewer train.surrogate_steps would speed it up most",
 }
 
 

@@ -149,7 +149,7 @@ def settings(results: Results) -> Table:
         ("Objective", _objective(results)),
         ("Timesteps", made),
         ("Traces per episode", str(s.train.max_steps)),
-        ("Openings per category", str(s.train.openings)),
+        ("Shortlist", str(s.train.shortlist)),
         ("Environments", str(s.train.n_envs)),
         ("Seed", words.count(training.seed) if training.seed is not None else str(s.train.seed)),
         ("Seeds trained", str(max(1, len(training.seeds)))),

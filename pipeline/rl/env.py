@@ -3,11 +3,11 @@
 | | |
 |---|---|
 | observation | float32 vector, laid out in `rl.features` |
-| action | float32 in [-1, 1], one per free parameter; see `rl.episode` |
+| action | the number of a candidate on the shortlist; see `rl.episode` |
 | reward | gain in the objective's best value so far, 0 or more; the return is what was achieved over the default |
 | terminated | the traces are spent: the horizon is part of the task and of the observation |
 | truncated | never |
-| info | `evaluation` (Scored or Failed), `best_value`, `image` |
+| info | `evaluation` (Scored, Lost or Failed), `best_value`, `image` |
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from pipeline.records import Evaluation
-from pipeline.rl.agent import action_box, observation_box
-from pipeline.rl.episode import Episode, Openings, Task
+from pipeline.rl.episode import Episode, Screening, Task
 from pipeline.rl.features import Vector
+from pipeline.rl.policy import action_space, observation_box
 from pipeline.rl.reward import Objective
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import Evaluator, Pending
 
 
-class LogoEnv(gymnasium.Env[Vector, Vector]):
+class LogoEnv(gymnasium.Env[Vector, np.int64]):
     """Many images, one per episode. `reset(options={"image": i})` names one; else one is drawn."""
 
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
@@ -41,20 +42,19 @@ class LogoEnv(gymnasium.Env[Vector, Vector]):
         evaluator: Evaluator,
         objective: Objective,
         space: ParameterSpace,
-        openings: Openings,
+        screen: Screening,
         max_steps: int,
     ) -> None:
         if not tasks:
             raise ValueError("an environment needs at least one image")
-        self.observation_space = observation_box(space)
-        self.action_space = action_box(space)
+        self.observation_space = observation_box(screen.size)
+        self.action_space = action_space(screen.size)
         self._tasks, self._evaluator = tasks, evaluator
-        self._objective, self._space, self._openings, self._max_steps = objective, space, openings, max_steps
+        self._objective, self._space, self._screen, self._max_steps = objective, space, screen, max_steps
         self._episode = self._start(tasks[0])
 
     def _start(self, task: Task) -> Episode:
-        openings = self._openings.get(task.logo.category, ())
-        return Episode(task, self._objective, self._space, openings, self._max_steps)
+        return Episode(task, self._objective, self._space, self._max_steps, self._screen)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
         super().reset(seed=seed)
@@ -63,9 +63,9 @@ class LogoEnv(gymnasium.Env[Vector, Vector]):
         self._episode = self._start(self._tasks[index])
         return self._episode.observation(), {"image": self._tasks[index].logo.name}
 
-    def step(self, action: Vector) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64 | int) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
         episode = self._episode
-        [evaluation] = self._evaluator.evaluate([episode.job(episode.params_for(action))])
+        [evaluation] = self._evaluator.evaluate([episode.job(episode.params_for(int(action)))])
         reward = episode.record(evaluation)
         return episode.observation(), reward, episode.done, False, _info(episode, evaluation)
 
@@ -85,12 +85,12 @@ class PoolVecEnv(VecEnv):
         self,
         n_envs: int,
         evaluator: Evaluator,
-        space: ParameterSpace,
+        shortlist: int,
         draw: Callable[[], Task],
         start: Callable[[Task], Episode],
     ) -> None:
         self.render_mode = None
-        super().__init__(n_envs, observation_box(space), action_box(space))
+        super().__init__(n_envs, observation_box(shortlist), action_space(shortlist))
         self._evaluator, self._draw, self._start = evaluator, draw, start
         self._episodes: list[Episode] = []
         self._pending: Pending | None = None
@@ -105,11 +105,13 @@ class PoolVecEnv(VecEnv):
         self._episodes = [self._start(self._draw()) for _ in range(self.num_envs)]
         return np.stack([e.observation() for e in self._episodes])
 
-    def step_async(self, actions: Vector) -> None:
-        jobs = [e.job(e.params_for(a)) for e, a in zip(self._episodes, actions, strict=True)]
+    def step_async(self, actions: NDArray[np.int64]) -> None:
+        jobs = [e.job(e.params_for(int(a))) for e, a in zip(self._episodes, actions, strict=True)]
         self._pending = self._evaluator.submit(jobs)
         ending = [i for i, e in enumerate(self._episodes) if e.spent + 1 >= e.max_steps]
         self._next = {i: self._start(self._draw()) for i in ending}
+        for episode in self._next.values():
+            episode.observation()  # screened now rather than when the pool has nothing to do
 
     def step_wait(self) -> VecEnvStepReturn:
         assert self._pending is not None, "step_wait follows step_async"

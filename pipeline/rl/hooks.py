@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.rl.agent import Agent, Portfolios
+from pipeline.rl.agent import Agent
 
 Report = dict[str, Any]
 
@@ -15,8 +15,8 @@ Report = dict[str, Any]
 class Hooks:
     """Every method may be left as it is. What a hook raises ends the training."""
 
-    def on_openings(self, portfolios: Portfolios) -> None:
-        """The opening settings of the objective trained for were found."""
+    def on_table(self, progress: Report) -> None:
+        """While the table for the surrogate is collected and fitted: what, done, total, seconds."""
 
     def on_progress(self, progress: Report) -> None:
         """After each rollout: timesteps, total_timesteps, stage, return_mean, success_rate, steps_per_second, ..."""
@@ -44,10 +44,10 @@ class Followers(Hooks):
         yield self._followers
         self.seconds += time.perf_counter() - started
 
-    def on_openings(self, portfolios: Portfolios) -> None:
+    def on_table(self, progress: Report) -> None:
         with self._each() as followers:
             for follower in followers:
-                follower.on_openings(portfolios)
+                follower.on_table(progress)
 
     def on_progress(self, progress: Report) -> None:
         with self._each() as followers:

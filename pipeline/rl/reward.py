@@ -45,6 +45,21 @@ class Baseline:
         return cls(default, replace(default, ssim=ssim, zoom_ssim=zoom))
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """An objective on one image in terms of outcomes (`rl.outcome`): its value is linear in them, within limits.
+
+    value = offset - size_weight * size - error_weight * error - work_weight * ln(pixels traced / pixels); limits: the
+    highest size, error and zoom error that are allowed, infinite where any is.
+    """
+
+    size_weight: float
+    error_weight: float
+    work_weight: float
+    offset: float
+    limits: tuple[float, float, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
     """What is sought. target: skill, 0 to 1. tolerance: of SSIM. The weights are those of `balanced`."""
@@ -85,14 +100,46 @@ class Objective:
         ssim_short = max(0.0, self._floor(baseline.bar.ssim) - scores.ssim)
         return size_gain - SHORTFALL_SLOPE * max(ssim_short, zoom_short)
 
+    def graded_evaluation(self, evaluation: Evaluation, baseline: Baseline) -> float:
+        """The same of any evaluation; minus infinity for one that failed."""
+        match evaluation:
+            case Scored(params=params, scores=scores):
+                return self.graded(params, scores, baseline)
+            case Lost():
+                return self.graded_lost(evaluation, baseline)
+            case _:
+                return -math.inf
+
     def graded_lost(self, lost: Lost, baseline: Baseline) -> float:
         """The same for what did not pass the gate, from what is known of it."""
         size_gain = math.log(baseline.default.svg_bytes / lost.svg_bytes)
         if lost.ssim is None:
             return size_gain
         if self.name == "sharper":
-            return _error_gain(lost.ssim, baseline.default.ssim)
+            return -error_ratio(lost.ssim, baseline.default.ssim)
         return size_gain - SHORTFALL_SLOPE * (self._floor(baseline.bar.ssim) - lost.ssim)
+
+    def goal(self, baseline: Baseline) -> Goal:
+        """What `value` says of a picture, of outcomes that are only foreseen."""
+        default, bar = baseline.default, baseline.bar
+        error = error_ratio(self._floor(bar.ssim), default.ssim)
+        zoom_error = error_ratio(self._floor(bar.zoom_ssim), default.zoom_ssim)
+        match self.name:
+            case "smaller":
+                return Goal(1.0, 0.0, 0.0, 0.0, (math.inf, error, zoom_error))
+            case "sharper":
+                return Goal(0.0, 1.0, 0.0, 0.0, (0.0, math.inf, zoom_error))
+            case "target":
+                reached = error_ratio(self._target_ssim(default), default.ssim)
+                offset = -self._towards_target(0.0, default)
+                return Goal(1.0, 0.0, 0.0, offset, (math.inf, reached, math.inf))
+            case "balanced":
+                return Goal(self.size_weight, self.quality_weight, self.work_weight, 0.0, (math.inf,) * 3)
+
+    def _target_ssim(self, default: Scores) -> float:
+        """The SSIM at which skill is the target: both grow alike, from a blank's SSIM and 0 to 1 and 1."""
+        blank_lacks = (1 - default.ssim) / (1 - default.skill) if default.skill < 1 else 1.0
+        return 1 - (1 - self.target) * blank_lacks
 
     def gate(self, best_value: float, baseline: Baseline) -> Gate:
         """Which candidates can still beat `best_value` (>= 0): the others need not be measured to the end."""
@@ -124,11 +171,12 @@ class Objective:
 
 def error_gain(scores: Scores, default: Scores) -> float:
     """ln of how many times smaller the SSIM error is than the default's."""
-    return _error_gain(scores.ssim, default.ssim)
+    return -error_ratio(scores.ssim, default.ssim)
 
 
-def _error_gain(ssim: float, default_ssim: float) -> float:
-    return math.log((1 + ERROR_FLOOR - default_ssim) / (1 + ERROR_FLOOR - ssim))
+def error_ratio(ssim: float, default_ssim: float) -> float:
+    """ln of how many times larger the SSIM error is than the default's; of zoom SSIM likewise."""
+    return math.log((1 + ERROR_FLOOR - ssim) / (1 + ERROR_FLOOR - default_ssim))
 
 
 def value_of(objective: Objective, evaluation: Evaluation, baseline: Baseline) -> float | None:

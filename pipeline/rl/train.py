@@ -1,31 +1,33 @@
-"""Training: openings, then PPO through the curriculum, validated on held-out images as it goes.
+"""Training: a table, the surrogate, then PPO through the curriculum, validated on held-out images as it goes.
 
 Whoever wants to follow it (a progress bar, MLflow, files) passes `Hooks`.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecNormalize
 
 from pipeline.data.probe import MEASURE_NAMES
-from pipeline.records import OBJECTIVES, ObjectiveName
-from pipeline.rl.agent import Agent, Portfolios, build_policy, policy_kwargs
+from pipeline.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName
+from pipeline.rl.agent import Agent, Portfolios
 from pipeline.rl.curriculum import Stage, plan, stage_images, success_rate
 from pipeline.rl.env import PoolVecEnv
 from pipeline.rl.episode import Episode, Task
-from pipeline.rl.features import Normaliser
 from pipeline.rl.hooks import Followers, Hooks, Report
+from pipeline.rl.policy import CandidatePolicy, build_policy
 from pipeline.rl.reward import Objective
 from pipeline.rl.sampling import BalancedSampler
+from pipeline.rl.screen import Screen
+from pipeline.rl.surrogate import fit_surrogate
 from pipeline.rl.watch import Watch
+from pipeline.search.collect import collect
 from pipeline.search.portfolio import find_portfolios
 from pipeline.settings import ObjectiveSettings, Settings
 from pipeline.tracing.space import ParameterSpace
@@ -69,28 +71,25 @@ def train(
     objective = objective_from(settings.objective)
 
     portfolios = _find_all_portfolios(settings, train_tasks, evaluator, objective, space, seed)
-    hooks.on_openings(portfolios[objective.name])
-    openings_seconds = time.perf_counter() - started
+    portfolio_seconds = time.perf_counter() - started
+    screen, seconds_of = _learn_screen(settings, train_tasks, evaluator, objective, space, hooks, seed)
+    seconds_of["portfolios"] = portfolio_seconds
 
     def start(task: Task) -> Episode:
-        found = portfolios[objective.name]
-        openings = found.get(task.logo.category) or next(iter(found.values()))
-        return Episode(task, objective, space, openings[: settings.train.openings], next(budgets))
+        return Episode(task, objective, space, next(budgets), screen, seed=next(seeds))
 
     budgets = _budgets(settings.train.max_steps, settings.train.vary_budget, seed)
-    env = PoolVecEnv(settings.train.n_envs, evaluator, space, _drawing(train_tasks, seed), start)
-    normalised = VecNormalize(env, norm_obs=True, norm_reward=False)
-    model = build_ppo(settings, normalised, seed)
+    seeds = itertools.count(seed << 32)
+    env = PoolVecEnv(settings.train.n_envs, evaluator, screen.size, _drawing(train_tasks, seed), start)
+    model = build_ppo(settings, env, seed)
 
     def agent_now() -> Agent:
         return Agent(
-            policy=_copy(model.policy, space, settings),
-            normaliser=_normaliser(normalised),
-            space=space,
+            policy=_copy(model.policy, settings),
+            screen=screen,
             objective=objective,
             trained_for=objective.name,
             portfolios=portfolios,
-            n_openings=settings.train.openings,
             max_steps=settings.train.max_steps,
             background=settings.data.background,
             timeout_seconds=settings.compute.timeout_seconds,
@@ -118,7 +117,7 @@ def train(
         stages=stages,
         validations=watch.validations,
         failures=dict(watch.failures),
-        time_shares=_time_shares(seconds, openings_seconds, env, watch, hooks),
+        time_shares=_time_shares(seconds, seconds_of, env, watch, hooks),
         steps_per_second=model.num_timesteps / learning_seconds,
         peak_memory_bytes=watch.peak_memory_bytes,
     )
@@ -132,19 +131,54 @@ def _find_all_portfolios(
     space: ParameterSpace,
     seed: int,
 ) -> dict[ObjectiveName, Portfolios]:
-    """Openings for the objective trained for, and with fewer candidates on half the images for the others."""
+    """Settings for rivals: for the objective trained for, and with fewer candidates on half the images for others."""
     wanted = settings.train
     found: dict[ObjectiveName, Portfolios] = {}
     for name in (objective.name, *(n for n in OBJECTIVES if n != objective.name)):
         own = name == objective.name
-        candidates = wanted.opening_candidates if own else wanted.other_opening_candidates
+        candidates = wanted.portfolio_candidates if own else wanted.other_portfolio_candidates
         sampler = BalancedSampler([t.logo.category for t in tasks], "round_robin", seed)
-        images = wanted.opening_images // (4 if own else 8) or 1
+        images = wanted.portfolio_images // (4 if own else 8) or 1
         chosen = [tasks[i] for i in sampler.sample(images)]
         if candidates:
             sought = replace(objective, name=name)
             found[name] = find_portfolios(chosen, evaluator, sought, space, candidates=candidates, seed=seed)
     return found
+
+
+def _learn_screen(
+    settings: Settings,
+    tasks: Sequence[Task],
+    evaluator: Evaluator,
+    objective: Objective,
+    space: ParameterSpace,
+    hooks: Followers,
+    seed: int,
+) -> tuple[Screen, dict[str, float]]:
+    """A table of the training images and a surrogate fitted on it; with the seconds that each took."""
+    started = time.perf_counter()
+    traces, steps = settings.train.table_traces, settings.train.surrogate_steps
+    done = 0
+
+    def told(what: str, done: int, total: int) -> None:
+        hooks.on_table({"what": what, "done": done, "total": total, "seconds": time.perf_counter() - started})
+
+    def on_traces(more: int) -> None:
+        nonlocal done
+        done += more
+        told("table", done, traces * len(tasks))
+
+    table, banks = collect(tasks, evaluator, objective, space, per_image=traces, seed=seed, on_traces=on_traces)
+    table_seconds = time.perf_counter() - started
+
+    def on_step(step: int, loss: float) -> None:
+        if step % 100 == 0 or step == steps:
+            told("surrogate", step, steps)
+
+    default = space.encode(DEFAULT_PARAMS)
+    surrogate = fit_surrogate(table, space, default, steps=steps, seed=seed, on_step=on_step)
+    shares = {"table": table_seconds, "surrogate": time.perf_counter() - started - table_seconds}
+    return Screen(surrogate, space, banks, settings.train.shortlist), shares
 
 
 def _through_curriculum(
@@ -195,10 +229,10 @@ def _train_stage(stage: Stage, attempt: int, model: PPO, watch: Watch) -> Report
     }
 
 
-def build_ppo(settings: Settings, env: VecNormalize, seed: int) -> PPO:
+def build_ppo(settings: Settings, env: PoolVecEnv, seed: int) -> PPO:
     ppo = settings.train.ppo
     return PPO(
-        "MlpPolicy",
+        CandidatePolicy,
         env,
         learning_rate=ppo.learning_rate,
         n_steps=ppo.n_steps,
@@ -208,7 +242,7 @@ def build_ppo(settings: Settings, env: VecNormalize, seed: int) -> PPO:
         gae_lambda=ppo.gae_lambda,
         clip_range=ppo.clip_range,
         ent_coef=ppo.ent_coef,
-        policy_kwargs=policy_kwargs(ppo.hidden_units, ppo.initial_std),
+        policy_kwargs={"hidden_units": ppo.hidden_units},
         seed=seed,
         device="cpu",  # a policy this small is slower on a GPU
     )
@@ -247,24 +281,18 @@ def _images_of(stage: Stage, tasks: Sequence[Task]) -> list[Task]:
     return [tasks[i] for i in chosen] or list(tasks)
 
 
-def _normaliser(env: VecNormalize) -> Normaliser:
-    assert isinstance(env.obs_rms, RunningMeanStd)  # a dict of them belongs to dict observations
-    return Normaliser(env.obs_rms.mean.copy(), env.obs_rms.var.copy())
-
-
-def _copy(policy: ActorCriticPolicy, space: ParameterSpace, settings: Settings) -> ActorCriticPolicy:
-    copy = build_policy(space, settings.train.ppo.hidden_units, settings.train.ppo.initial_std)
+def _copy(policy: ActorCriticPolicy, settings: Settings) -> CandidatePolicy:
+    copy = build_policy(settings.train.shortlist, settings.train.ppo.hidden_units)
     copy.load_state_dict(policy.state_dict())
     copy.set_training_mode(False)
     return copy
 
 
 def _time_shares(
-    seconds: float, openings_seconds: float, env: PoolVecEnv, watch: Watch, hooks: Followers
+    seconds: float, seconds_of: Mapping[str, float], env: PoolVecEnv, watch: Watch, hooks: Followers
 ) -> dict[str, float]:
-    """Shares of the whole time; `ppo` is what is left: the policy's own work."""
-    shares = {
-        "openings": openings_seconds / seconds,
+    """Shares of the whole time; `ppo` is what is left: screening and the policy's own work."""
+    shares = {name: spent / seconds for name, spent in seconds_of.items()} | {
         "tracing": env.waiting_seconds / seconds,
         "validation": watch.validation_seconds / seconds,
         "tracking": hooks.seconds / seconds,

@@ -25,8 +25,8 @@ def run_agent(
     seed: int,
     keep_svg: bool = False,
 ) -> list[Outcome]:
-    """The agent's search on every task, each with a generator of its own made from `seed` and the image's digest."""
-    searches = [(agent.episode(task, traces), AgentProposer(agent, image_seed(seed, task))) for task in tasks]
+    """The agent's search on every task, each with a seed of its own made from `seed` and the image's digest."""
+    searches = [(agent.episode(task, traces, image_seed(seed, task)), AgentProposer(agent)) for task in tasks]
     return run_searches(searches, evaluator, keep_svg=keep_svg)
 
 

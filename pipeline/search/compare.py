@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-
 from pipeline.intervals import Bootstrap, Interval
 from pipeline.records import CATEGORIES
-from pipeline.rl.agent import Agent, AgentProposer, build_policy
-from pipeline.rl.episode import Task
+from pipeline.rl.agent import Agent, AgentProposer
+from pipeline.rl.episode import Episode, Task
+from pipeline.rl.policy import build_policy
 from pipeline.rl.validate import image_seed
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
 from pipeline.search.run import Outcome, Proposer, run_searches
@@ -38,18 +37,16 @@ class Method:
     sees_budget: bool = False
 
 
-def methods(agent: Agent, settings: EvaluateSettings, initial_std: float, hidden_units: Sequence[int]) -> list[Method]:
+def methods(agent: Agent, settings: EvaluateSettings) -> list[Method]:
     """The agent, the same agent before training, and the rivals of invariant 8."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        fresh = replace(agent, policy=build_policy(agent.space, hidden_units, initial_std))
+    fresh = untrained(agent)
 
     def seeded(task: Task) -> int:
         return image_seed(settings.seed, task)
 
     return [
-        Method("agent", "tracewright", "ours", lambda t: AgentProposer(agent, seeded(t)), sees_budget=True),
-        Method("untrained", "untrained policy", "reference", lambda t: AgentProposer(fresh, seeded(t)), True),
+        Method("agent", "tracewright", "ours", lambda t: AgentProposer(agent), sees_budget=True),
+        Method("untrained", "untrained policy", "reference", lambda t: AgentProposer(fresh), True),
         Method("default", "VTracer's default", "reference", lambda t: Listed([])),
         *(_preset(name) for name in PRESETS),
         Method("fixed", "best fixed per category", "rival", lambda t: Listed(agent.portfolio(t.logo.category)[:1])),
@@ -59,26 +56,39 @@ def methods(agent: Agent, settings: EvaluateSettings, initial_std: float, hidden
     ]
 
 
+def untrained(agent: Agent) -> Agent:
+    """The same surrogate with a policy that has learnt nothing: it takes the most promising candidate."""
+    return replace(agent, policy=build_policy(agent.screen.size, agent.policy.hidden_units))
+
+
 def _preset(name: str) -> Method:
     return Method(f"preset_{name}", f"preset {name}", "reference", lambda t: Listed([PRESETS[name]]))
 
 
 def run_method(
-    method: Method, agent: Agent, tasks: Sequence[Task], evaluator: Evaluator, traces: Sequence[int]
+    method: Method, agent: Agent, tasks: Sequence[Task], evaluator: Evaluator, settings: EvaluateSettings
 ) -> list[Outcome]:
     """One method on every task at each number of traces.
 
     An agent sees how many traces it has and plays them accordingly, so it runs anew for each number. A rival does the
     same whatever comes after, so one run with the most traces tells what it had at fewer.
     """
-    runs = {n: _run(method, agent, tasks, evaluator, n) for n in (traces if method.sees_budget else [max(traces)])}
+    traces, seed = settings.traces, settings.seed
+    budgets = traces if method.sees_budget else [max(traces)]
+    runs = {n: _run(method, agent, tasks, evaluator, n, seed) for n in budgets}
     if not method.sees_budget:
         return runs[max(traces)]
     return [_joined([runs[n][index] for n in traces], traces) for index in range(len(tasks))]
 
 
-def _run(method: Method, agent: Agent, tasks: Sequence[Task], evaluator: Evaluator, traces: int) -> list[Outcome]:
-    searches = [(agent.episode(t, traces), method.make(t)) for t in tasks]
+def _run(
+    method: Method, agent: Agent, tasks: Sequence[Task], evaluator: Evaluator, traces: int, seed: int
+) -> list[Outcome]:
+    def start(task: Task) -> Episode:
+        seen = method.sees_budget
+        return agent.episode(task, traces, image_seed(seed, task)) if seen else agent.rival_episode(task, traces)
+
+    searches = [(start(task), method.make(task)) for task in tasks]
     return run_searches(searches, evaluator)
 
 

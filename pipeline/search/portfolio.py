@@ -1,4 +1,4 @@
-"""Settings found good on the training images of a category: the agent's opening moves, and two of its rivals.
+"""Settings found good on the training images of a category: two of the agent's rivals.
 
 The first of a category's settings is the best single one (`fixed`); each further one adds the most to the mean of
 the best value over those before it, so the first k are a greedy portfolio (Nemhauser et al. 1978: within 1 - 1/e of

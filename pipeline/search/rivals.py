@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 
-from pipeline.records import TracerParams
+from pipeline.records import Failed, TracerParams
 from pipeline.rl.episode import Episode
 
 GP_STARTUP_TRIALS = 4  # before the first fit: the default and three at random
@@ -79,10 +79,10 @@ class StudySearch:
         return study
 
     def _tell(self, study: optuna.Study, trial: optuna.trial.Trial, episode: Episode) -> None:
-        if episode.last is None or episode.last.svg_bytes is None:
+        if episode.last is None or isinstance(episode.last, Failed):
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
-            study.tell(trial, self._told(episode.last.graded))
+            study.tell(trial, self._told(float(episode.graded[-1])))
 
 
 def _axes(episode: Episode) -> dict[str, BaseDistribution]:

@@ -184,6 +184,18 @@ class ParameterSpace:
         chosen = {axis.name: axis.at(float(x)) for axis, x in zip(self.axes, point, strict=True)}
         return self.canonical(TracerParams.from_json({**dict(self.fixed), **chosen}))
 
+    def centred(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points (n, size) moved to the middle of their values' shares, where `encode` puts a setting."""
+        cells = self.cells(units)
+        edges = [np.array(axis.edges) for axis in self.axes]
+        columns = [(e[cells[:, i]] + e[cells[:, i] + 1]) / 2 for i, e in enumerate(edges)]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def cells(self, units: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Points (n, size) in [0, 1] as the number of each axis' value, (n, size): equal where `decode` is."""
+        columns = [np.searchsorted(axis.edges[1:-1], units[:, i], "right") for i, axis in enumerate(self.axes)]
+        return np.stack(columns, axis=1).astype(np.int64)
+
     def encode(self, params: TracerParams) -> NDArray[np.float32]:
         """The centre of the setting's share: decode(encode(p)) == canonical(p) for every p in the space.
 

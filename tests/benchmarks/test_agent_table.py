@@ -97,6 +97,7 @@ def test_without_the_agent_there_is_no_duel() -> None:
 def report(shown: Table) -> dict[str, Any]:
     return {
         "date": "2026-01-01",
+        "command": "python -m benchmarks.bench_agent",
         "cores": 2,
         "versions": {"python": "3.11"},
         "logos": 4,

@@ -70,8 +70,11 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         train__total_timesteps=64,
         train__n_envs=4,
         train__max_steps=2,
-        train__opening_candidates=4,
-        train__other_opening_candidates=0,
+        train__portfolio_candidates=4,
+        train__other_portfolio_candidates=0,
+        train__table_traces=8,
+        train__surrogate_steps=20,
+        train__shortlist=6,
         train__ppo__n_steps=4,
         train__ppo__batch_size=16,
         train__ppo__n_epochs=1,
@@ -138,9 +141,9 @@ def evaluations_summary(root: Path) -> dict[str, Any]:
 def evaluate(root: Path, settings: Settings, result: Any, noted: NotedRun) -> SimpleNamespace:
     tasks = [task_of(seed) for seed in range(4)]
     agent = result.agent
-    compared = methods(agent, settings.evaluate, settings.train.ppo.initial_std, settings.train.ppo.hidden_units)
+    compared = methods(agent, settings.evaluate)
     evaluator = FakeEvaluator(lambda job: job.params.filter_speckle > 12)
-    results = {m.name: run_method(m, agent, tasks, evaluator, settings.evaluate.traces) for m in compared}
+    results = {m.name: run_method(m, agent, tasks, evaluator, settings.evaluate) for m in compared}
     kinds: dict[str, tuple[str, str]] = {m.name: (m.label, m.kind) for m in compared}
     bootstrap = Bootstrap(100, 0.95)
     report = evaluation._report(root, settings, agent, results, kinds, bootstrap) | {"run_id": "r1", "seconds": 1.0}

@@ -176,7 +176,10 @@ def training(rng: np.random.Generator) -> dict[str, Any]:
         "tracking_uri": "sqlite:///.tracewright/mlflow.db", "started": "2025-01-07T09:12:44+00:00", "seconds": 612.0,
         "total_timesteps": 20480, "steps_per_second": 41.3, "peak_memory_bytes": 1_240_000_000, "stopped": None,
         "best": {"timesteps": best["timesteps"], "value": best["value"]["mean"]}, "model_id": "m-2b1c",
-        "time_shares": {"tracing": 0.61, "ppo": 0.17, "tracking": 0.01, "validation": 0.09, "openings": 0.12},
+        "time_shares": {
+            "tracing": 0.61, "ppo": 0.17, "tracking": 0.01, "validation": 0.09,
+            "portfolios": 0.02, "table": 0.08, "surrogate": 0.02,
+        },
         "dataset": {**{s: {"images": n, "digest": s * 8} for s, n in totals.items()}, "by_category": by_category},
         "failures": {"panic": 9, "timeout": 2, "empty": 14}, "stages": stages,
         "seeds": [{"seed": 1, "run_id": "6f1c", "best_value": 0.58}], "seed_spread": None,

@@ -211,11 +211,14 @@ def test_failures_are_told_by_kind_and_weighed_by_their_share(results: Results) 
 
 def test_speed_comes_with_what_to_change(results: Results) -> None:
     assert "more cores (compute.workers)" in one(run_findings.speed(results)).text
-    spread = with_training(results, time_shares={"tracing": 0.4, "ppo": 0.35, "openings": 0.25})
+    spread = with_training(results, time_shares={"tracing": 0.4, "ppo": 0.35, "portfolios": 0.25})
     assert one(run_findings.speed(spread)).text == (
         "Training made 41 timesteps per second; 40 % of the time went into tracing, 35 % into updating the policy and "
-        "25 % into the search for openings."
+        "25 % into the search for the rivals' settings."
     )
+    for part in ("portfolios", "table", "surrogate"):
+        mostly = with_training(results, time_shares={part: 0.9, "tracing": 0.1})
+        assert "would speed it up most." in one(run_findings.speed(mostly)).text
     assert list(run_findings.speed(with_training(results, steps_per_second=None))) == []
 
 

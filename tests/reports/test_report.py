@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import DataError, ImageRejected
 from pipeline.records import Pixels
-from pipeline.reports.document import PICTURES, as_json, as_markdown, improved_and_worst
+from pipeline.reports.document import PICTURES, SHOWN_IMAGES, as_json, as_markdown, improved_and_worst
 from pipeline.reports.findings import find
 from pipeline.reports.report import read_results, write_report
 from pipeline.reports.results import ImageResult, Results
@@ -198,10 +198,10 @@ def image(path: str, value: float, size: int = 100) -> ImageResult:
 
 
 def test_the_most_and_least_improved_never_overlap() -> None:
-    images = [image(f"{k}", float(k)) for k in range(20)]
+    images = [image(f"{k}", float(k)) for k in range(2 * SHOWN_IMAGES + 3)]
     best, worst = improved_and_worst(images)
-    assert [i.path for i in best] == ["19", "18", "17", "16", "15", "14"]
-    assert [i.path for i in worst] == ["0", "1", "2", "3", "4", "5"]
+    assert best == images[: -SHOWN_IMAGES - 1 : -1]
+    assert worst == images[:SHOWN_IMAGES]
     best, worst = improved_and_worst(images[:5])
     assert [i.path for i in best] == ["4", "3", "2"]
     assert [i.path for i in worst] == ["0", "1"]

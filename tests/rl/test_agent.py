@@ -7,48 +7,55 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.probe import MEASURE_NAMES
 from pipeline.errors import DataError, Mismatch
-from pipeline.rl.agent import Agent, AgentProposer, build_policy, load_agent
-from pipeline.rl.episode import Episode
-from pipeline.rl.features import Normaliser, observation_size
-from tests.fakes import SMALLER, space_of, task_of
-
-SPACE = space_of()
-SIZE = observation_size(len(MEASURE_NAMES), SPACE.size)
+from pipeline.rl.agent import Agent, AgentProposer, load_agent
+from pipeline.rl.features import observation_size
+from pipeline.rl.screen import Banks
+from tests.fakes import SMALLER, FakeEvaluator, task_of, tiny_agent
 
 
 @pytest.fixture
 def agent() -> Agent:
-    torch.manual_seed(3)
-    rng = np.random.default_rng(3)
-    return Agent(
-        policy=build_policy(SPACE, [16, 16], 0.4),
-        normaliser=Normaliser(rng.normal(size=SIZE), rng.uniform(0.5, 2, SIZE)),
-        space=SPACE,
-        objective=SMALLER,
-        trained_for="smaller",
-        portfolios={"smaller": {"simple": [SPACE.decode(np.full(SPACE.size, x)) for x in (0.2, 0.4, 0.6)]}},
-        n_openings=2,
-        max_steps=8,
-        background="#ffffff",
-        timeout_seconds=5.0,
-        worker_memory_bytes=10**9,
-    )
+    """Its policy does not agree with the surrogate about what is promising."""
+    made = tiny_agent(max_steps=8)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(3)
+        made.policy.scores.score.weight.normal_(0, 20)
+    return made
+
+
+def observations(count: int) -> list[np.ndarray]:
+    size = observation_size(6)
+    return [np.random.default_rng(seed).normal(size=size).astype(np.float32) for seed in range(count)]
 
 
 def test_a_saved_agent_acts_the_same(agent: Agent, tmp_path: Path) -> None:
     agent.save(tmp_path)
     loaded = load_agent(tmp_path)
-    for seed in range(5):
-        observation = np.random.default_rng(seed).normal(size=SIZE).astype(np.float32)
-        np.testing.assert_array_equal(loaded.act(observation, None), agent.act(observation, None))
-        ours, theirs = (a.act(observation, np.random.default_rng(seed)) for a in (agent, loaded))
-        np.testing.assert_array_equal(ours, theirs)
-    assert loaded.openings("simple") == agent.openings("simple")
-    assert len(loaded.openings("text")) == 2
+    actions = [agent.act(observation) for observation in observations(20)]
+    assert len(set(actions)) > 2
+    assert [loaded.act(observation) for observation in observations(20)] == actions
     assert loaded.objective == agent.objective
     assert loaded.space == agent.space
+    assert loaded.portfolios == agent.portfolios
+
+
+def test_a_saved_agent_foresees_the_same(agent: Agent, tmp_path: Path) -> None:
+    agent.save(tmp_path)
+    shortlists = []
+    for one in (agent, load_agent(tmp_path)):
+        episode = one.episode(task_of(1), 8, seed=4)
+        episode.record(FakeEvaluator().evaluate([episode.job(episode.params_for(0))])[0])
+        shortlists.append(episode.shortlist)
+    ours, theirs = shortlists
+    assert theirs.params == ours.params
+    np.testing.assert_array_equal(theirs.features, ours.features)
+
+
+def test_a_bank_may_be_empty(agent: Agent, tmp_path: Path) -> None:
+    empty: Banks = {"smaller": np.zeros((0, agent.space.size), np.float32)}
+    replace(agent, screen=replace(agent.screen, banks=empty)).save(tmp_path)
+    assert len(load_agent(tmp_path).episode(task_of(1), 8).shortlist.params) == 6
 
 
 def test_nothing_in_the_folder_is_a_pickle(agent: Agent, tmp_path: Path) -> None:
@@ -58,25 +65,21 @@ def test_nothing_in_the_folder_is_a_pickle(agent: Agent, tmp_path: Path) -> None
         assert not path.read_bytes().startswith((b"\x80", b"PK"))
 
 
-def test_the_observation_is_normalised_before_the_policy_sees_it(agent: Agent) -> None:
-    observation = np.random.default_rng(1).normal(size=SIZE).astype(np.float32)
-    by_hand = (observation - agent.normaliser.mean) / np.sqrt(agent.normaliser.variance + 1e-8)
-    raw, _ = agent.policy.predict(np.clip(by_hand, -10, 10).astype(np.float32), deterministic=True)
-    np.testing.assert_allclose(agent.act(observation, None), raw, atol=1e-6)
+def test_a_category_without_a_portfolio_gets_anothers(agent: Agent) -> None:
+    assert agent.portfolio("text") == agent.portfolio("simple") != []
+    assert replace(agent, objective=replace(SMALLER, name="sharper")).portfolio("simple") == agent.portfolio("simple")
 
 
-def test_openings_are_deterministic_and_refinements_are_drawn(agent: Agent) -> None:
-    def proposals(seed: int, spent: int) -> list[object]:
-        episode = Episode(task_of(0, "simple"), SMALLER, SPACE, agent.openings("simple"), 8)
-        episode.spent = spent
-        proposer = AgentProposer(agent, seed)
-        return [proposer.propose(episode) for _ in range(4)]
+def test_a_proposal_is_the_candidate_that_the_policy_scores_highest(agent: Agent) -> None:
+    for seed in range(4):
+        episode = agent.episode(task_of(seed), 8)
+        logits = agent.policy.logits(torch.as_tensor(episode.observation())[None])[0]
+        assert AgentProposer(agent).propose(episode) == episode.shortlist.params[int(logits.argmax())]
 
-    assert proposals(1, 0) == proposals(2, 0)
-    assert len(set(proposals(1, 0))) == 1
-    assert proposals(1, 2) == proposals(1, 2)
-    assert proposals(1, 2) != proposals(2, 2)
-    assert len(set(proposals(1, 2))) > 1
+
+def test_for_an_objective_it_was_not_trained_for_it_takes_the_most_promising(agent: Agent) -> None:
+    other = replace(agent, objective=replace(SMALLER, name="sharper"))
+    assert {other.act(observation) for observation in observations(20)} == {0}
 
 
 def test_damaged_weights_are_named(agent: Agent, tmp_path: Path) -> None:
@@ -102,7 +105,12 @@ def test_weights_that_are_no_safetensors_are_not_executed(agent: Agent, tmp_path
 
 @pytest.mark.parametrize(
     ("change", "error"),
-    [({"schema_version": 99}, Mismatch), ({"measures": ["log_pixels"]}, Mismatch), ({"space": {}}, DataError)],
+    [
+        ({"schema_version": 1}, Mismatch),
+        ({"measures": ["log_pixels"]}, Mismatch),
+        ({"space": {}}, DataError),
+        ({"hidden_units": [9]}, DataError),
+    ],
 )
 def test_a_description_of_another_kind_is_refused(
     agent: Agent, tmp_path: Path, change: dict[str, object], error: type[Exception]
@@ -117,12 +125,3 @@ def test_a_description_of_another_kind_is_refused(
 def test_a_missing_agent_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="make repro"):
         load_agent(tmp_path / "nowhere")
-
-
-def test_for_an_objective_it_was_not_trained_for_the_policy_keeps_to_the_anchor(agent: Agent) -> None:
-    observation = np.random.default_rng(1).normal(size=SIZE).astype(np.float32)
-    other = replace(agent, objective=replace(SMALLER, name="sharper"))
-    assert agent.act(observation, None).any()
-    assert not other.act(observation, None).any()
-    assert other.act(observation, np.random.default_rng(1)).any()
-    assert other.openings("simple") == agent.openings("simple")

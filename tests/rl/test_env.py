@@ -9,15 +9,15 @@ from pipeline.records import Failed, Job
 from pipeline.rl.env import LogoEnv, PoolVecEnv
 from pipeline.rl.episode import Episode, Task
 from pipeline.rl.sampling import BalancedSampler
-from tests.fakes import SMALLER, Done, FakeEvaluator, space_of, task_of
+from tests.fakes import SMALLER, Done, FakeEvaluator, task_of, tiny_screen
 
-SPACE = space_of()
+SCREEN = tiny_screen()
+SPACE = SCREEN.space
 TASKS = [task_of(seed) for seed in range(4)]
-OPENINGS = {task.logo.category: [SPACE.decode(np.full(SPACE.size, 0.4))] for task in TASKS}
 
 
 def env(evaluator: FakeEvaluator | None = None, max_steps: int = 5) -> LogoEnv:
-    return LogoEnv(TASKS, evaluator or FakeEvaluator(), SMALLER, SPACE, OPENINGS, max_steps)
+    return LogoEnv(TASKS, evaluator or FakeEvaluator(), SMALLER, SPACE, SCREEN, max_steps)
 
 
 def pool_env(n_envs: int) -> PoolVecEnv:
@@ -25,13 +25,12 @@ def pool_env(n_envs: int) -> PoolVecEnv:
     return PoolVecEnv(
         n_envs,
         FakeEvaluator(),
-        SPACE,
+        SCREEN.size,
         lambda: TASKS[sampler.draw()],
-        lambda task: Episode(task, SMALLER, SPACE, OPENINGS[task.logo.category], 5),
+        lambda task: Episode(task, SMALLER, SPACE, 5, SCREEN),
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*Box observation space.*infinity.*")
 @pytest.mark.filterwarnings("ignore:.*not having a reset.*")
 def test_it_passes_gymnasiums_own_check() -> None:
     check_env(env(), skip_render_check=True)
@@ -61,7 +60,7 @@ def test_an_image_can_be_named() -> None:
 def test_a_failed_trace_costs_a_step_and_no_reward() -> None:
     logos = env(FakeEvaluator(fails=lambda job: True))
     logos.reset(seed=1)
-    _, reward, _, _, info = logos.step(np.zeros(SPACE.size, np.float32))
+    _, reward, _, _, info = logos.step(0)
     assert reward == 0
     assert isinstance(info["evaluation"], Failed)
 
@@ -69,7 +68,7 @@ def test_a_failed_trace_costs_a_step_and_no_reward() -> None:
 def test_the_vectorised_environment_does_what_single_ones_do() -> None:
     pool = pool_env(3)
     rng = np.random.default_rng(0)
-    actions = rng.uniform(-1, 1, (5, 3, SPACE.size)).astype(np.float32)
+    actions = rng.integers(SCREEN.size, size=(5, 3))
     seen: list[Any] = [pool.reset()]
     rewards: list[Any] = []
     drawn = [episode.task for episode in pool._episodes]
@@ -102,10 +101,10 @@ def test_the_next_images_are_made_ready_while_the_pool_traces() -> None:
         events.append("draw")
         return TASKS[0]
 
-    pool = PoolVecEnv(2, Noted(), SPACE, draw, lambda task: Episode(task, SMALLER, SPACE, (), 2))
+    pool = PoolVecEnv(2, Noted(), SCREEN.size, draw, lambda task: Episode(task, SMALLER, SPACE, 2, SCREEN))
     pool.reset()
     for _ in range(3):
-        pool.step_async(np.zeros((2, SPACE.size), np.float32))
+        pool.step_async(np.zeros(2, np.int64))
         events.append("wait")
         pool.step_wait()
     assert events == ["draw", "draw", "submit", "wait", "submit", "draw", "draw", "wait", "submit", "wait"]
@@ -116,6 +115,6 @@ def test_finished_episodes_make_place_for_the_next_image() -> None:
     pool.reset()
     names = []
     for _ in range(4 * 5):
-        pool.step_async(np.zeros((1, SPACE.size), np.float32))
+        pool.step_async(np.zeros(1, np.int64))
         names.append(pool.step_wait()[3][0]["image"])
     assert {name: names.count(name) for name in names} == {task.logo.name: 5 for task in TASKS}

@@ -1,28 +1,27 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from pipeline.data.probe import MEASURE_NAMES
-from pipeline.records import CATEGORIES, DEFAULT_PARAMS, OBJECTIVES, Failed
-from pipeline.rl.episode import Episode, move
-from pipeline.rl.features import observation_size
-from tests.fakes import SMALLER, FakeEvaluator, space_of, task_of
+from pipeline.records import DEFAULT_PARAMS, OBJECTIVES, Failed
+from pipeline.rl.episode import Episode
+from pipeline.rl.features import CONTEXT_SIZE, observation_size
+from pipeline.rl.outcome import outcome_of, telling_gate
+from tests.fakes import SMALLER, FakeEvaluator, task_of, tiny_screen
 
-SPACE = space_of()
-
-
-def episode(max_steps: int = 6, openings: int = 2, trained_steps: int | None = None) -> Episode:
-    settings = [SPACE.decode(np.full(SPACE.size, 0.3 + 0.1 * n)) for n in range(openings)]
-    return Episode(task_of(1), SMALLER, SPACE, settings, max_steps, trained_steps)
+SCREEN = tiny_screen()
+SPACE = SCREEN.space
+SMALL = SPACE.decode(np.full(SPACE.size, 0.3))
+FAILED = Failed("", DEFAULT_PARAMS, "panic", "", 0.1)
 
 
-actions = arrays(np.float32, SPACE.size, elements=st.floats(-1, 1, width=32))
+def episode(max_steps: int = 6, trained_steps: int | None = None) -> Episode:
+    return Episode(task_of(1), SMALLER, SPACE, max_steps, SCREEN, trained_steps=trained_steps)
 
 
-@given(st.lists(actions, min_size=6, max_size=6), st.sets(st.integers(0, 5)))
-def test_the_rewards_add_up_to_what_was_achieved(chosen: list[np.ndarray], failing: set[int]) -> None:
+@given(st.lists(st.integers(0, SCREEN.size - 1), min_size=6, max_size=6), st.sets(st.integers(0, 5)))
+@settings(max_examples=30, deadline=None)
+def test_the_rewards_add_up_to_what_was_achieved(chosen: list[int], failing: set[int]) -> None:
     running = episode()
     evaluator = FakeEvaluator(fails=lambda job: len(evaluator.jobs) - 1 in failing)
     rewards = []
@@ -39,64 +38,70 @@ def test_the_rewards_add_up_to_what_was_achieved(chosen: list[np.ndarray], faili
         assert running.best_value == 0
 
 
-@given(
-    arrays(np.float32, 5, elements=st.floats(0, 1, width=32)),
-    arrays(np.float32, 5, elements=st.floats(-1, 1, width=32)),
-)
-def test_a_move_stays_in_the_cube_and_no_share_of_an_action_is_dead(anchor: np.ndarray, action: np.ndarray) -> None:
-    moved = move(anchor, action)
-    assert ((moved >= 0) & (moved <= 1)).all()
-    np.testing.assert_allclose(move(anchor, np.full(5, -1, np.float32)), 0)
-    np.testing.assert_allclose(move(anchor, np.ones(5, np.float32)), 1)
-    np.testing.assert_allclose(move(anchor, np.zeros(5, np.float32)), anchor)
+def test_an_action_stands_for_a_setting_until_the_next_result() -> None:
+    running = episode()
+    first = [running.params_for(action) for action in range(SCREEN.size)]
+    assert [running.params_for(action) for action in range(SCREEN.size)] == first
+    running.record(FakeEvaluator().evaluate([running.job(first[0])])[0])
+    assert first[0] not in [running.params_for(action) for action in range(SCREEN.size)]
 
 
-def test_a_still_action_plays_the_openings_and_then_the_best() -> None:
-    running = episode(max_steps=4)
-    still = np.zeros(SPACE.size, np.float32)
-    for opening in running.openings:
-        assert running.params_for(still) == opening
-        [evaluation] = FakeEvaluator().evaluate([running.job(opening)])
+def test_it_remembers_what_every_trace_gave() -> None:
+    running = episode()
+    [good] = FakeEvaluator().evaluate([running.job(SMALL)])
+    for evaluation in (good, FAILED):
         running.record(evaluation)
-    assert running.best is not None
-    assert running.params_for(still) == running.best.params
+    baseline = running.task.baseline
+    assert running.last is FAILED
+    assert running.tried == [SMALL, DEFAULT_PARAMS]
+    np.testing.assert_array_equal(running.points, [SPACE.encode(SMALL), SPACE.encode(DEFAULT_PARAMS)])
+    np.testing.assert_array_equal(running.outcomes, [outcome_of(good, baseline), outcome_of(FAILED, baseline)])
+    assert running.graded == pytest.approx([SMALLER.graded_evaluation(good, baseline), -np.inf])
 
 
-def test_without_openings_it_starts_at_the_default() -> None:
-    running = episode(openings=0)
-    assert running.params_for(np.zeros(SPACE.size, np.float32)) == SPACE.canonical(DEFAULT_PARAMS)
+def test_before_the_first_trace_its_history_is_empty_and_has_its_shape() -> None:
+    running = episode()
+    assert (running.points.shape, running.outcomes.shape, running.graded.shape) == ((0, SPACE.size), (0, 3), (0,))
 
 
-def test_the_observation_has_its_declared_size_and_shows_failures() -> None:
+def test_the_observation_has_its_declared_size_and_a_failure_costs_no_value() -> None:
     running = episode()
     before = running.observation()
-    assert before.shape == (observation_size(len(MEASURE_NAMES), SPACE.size),)
+    assert before.shape == (observation_size(SCREEN.size),)
     assert np.isfinite(before).all()
-    running.record(Failed("", DEFAULT_PARAMS, "panic", "", 0.1))
-    after = running.observation()
-    assert after[-1] == 1
-    assert before[-1] == 0
+    assert running.record(FAILED) == 0
     assert running.best_value == 0
+    assert np.isfinite(running.observation()).all()
+
+
+def test_without_a_screen_there_is_nothing_to_choose_from() -> None:
+    bare = Episode(task_of(1), SMALLER, SPACE, 6)
+    for ask in (lambda: bare.params_for(0), bare.observation):
+        with pytest.raises(ValueError, match="without a screen"):
+            ask()
 
 
 def test_a_policy_is_never_shown_more_traces_than_it_was_trained_on() -> None:
     """With 64 traces as with 8: what it has not learnt to read would send it astray."""
-    start = len(MEASURE_NAMES) + len(CATEGORIES) + len(OBJECTIVES) + 1 + 6
+    start = CONTEXT_SIZE + len(OBJECTIVES) + 1
     trained, longer = episode(max_steps=6), episode(max_steps=20, trained_steps=6)
-    seen = [trained.observation()[start : start + 3].tolist()]
+    seen = [trained.observation()[start : start + 2].tolist()]
     for _ in range(5):
-        trained.record(Failed("", DEFAULT_PARAMS, "panic", "", 0.1))
-        seen.append(trained.observation()[start : start + 3].tolist())
+        trained.record(FAILED)
+        seen.append(trained.observation()[start : start + 2].tolist())
+    assert len({tuple(budget) for budget in seen}) == 6
     for step in range(20):
-        assert longer.observation()[start : start + 3].tolist() == seen[min(step, 2)]
-        longer.record(Failed("", DEFAULT_PARAMS, "panic", "", 0.1))
+        assert longer.observation()[start : start + 2].tolist() == seen[max(0, step - 14)]
+        longer.record(FAILED)
     assert longer.done
 
 
-def test_a_better_setting_closes_the_gate_for_bigger_ones() -> None:
-    running = episode(openings=0)
-    first = running.job(DEFAULT_PARAMS).gate
-    small = SPACE.decode(np.full(SPACE.size, 0.3))
-    running.record(FakeEvaluator().evaluate([running.job(small)])[0])
-    assert running.best is not None
-    assert running.job(DEFAULT_PARAMS).gate.max_bytes < first.max_bytes
+def test_a_better_setting_closes_the_gate_for_bigger_ones_unless_a_screen_learns_from_them() -> None:
+    bare, screened = Episode(task_of(1), SMALLER, SPACE, 6), episode()
+    first = bare.job(DEFAULT_PARAMS).gate
+    for running in (bare, screened):
+        running.record(FakeEvaluator().evaluate([running.job(SMALL)])[0])
+        assert running.best is not None
+    assert bare.job(DEFAULT_PARAMS).gate.max_bytes < first.max_bytes
+    assert screened.job(DEFAULT_PARAMS).gate == telling_gate(screened.task.baseline)
+    assert bare.job(DEFAULT_PARAMS, every_score=True).gate.max_bytes == np.inf

@@ -17,7 +17,7 @@ WORSE = SPACE.decode(np.full(SPACE.size, 0.95))
 
 
 def searched(proposer: Proposer, traces: int, evaluator: FakeEvaluator | None = None, seed: int = 1) -> Outcome:
-    episode = Episode(task_of(seed), SMALLER, SPACE, (), traces)
+    episode = Episode(task_of(seed), SMALLER, SPACE, traces)
     return run_searches([(episode, proposer)], evaluator or FakeEvaluator(), keep_svg=True)[0]
 
 
@@ -52,7 +52,7 @@ def test_failures_are_counted_and_cost_a_trace() -> None:
 
 def test_an_image_gets_the_same_result_alone_and_among_others() -> None:
     alone = searched(RandomSearch(5), 6, seed=2)
-    pairs = [(Episode(task_of(s), SMALLER, SPACE, (), 6), RandomSearch(5)) for s in (1, 2, 3)]
+    pairs = [(Episode(task_of(s), SMALLER, SPACE, 6), RandomSearch(5)) for s in (1, 2, 3)]
     among = run_searches(pairs, FakeEvaluator())[1]
     assert among.values == alone.values
 
@@ -88,7 +88,7 @@ class LastFirst(FakeEvaluator):
 
 def test_outcomes_do_not_depend_on_whose_trace_is_done_first() -> None:
     def outcomes(evaluator: FakeEvaluator) -> list[Outcome]:
-        pairs = [(Episode(task_of(s), SMALLER, SPACE, (), 3 + s), RandomSearch(s)) for s in (1, 2, 3)]
+        pairs = [(Episode(task_of(s), SMALLER, SPACE, 3 + s), RandomSearch(s)) for s in (1, 2, 3)]
         traces: list[int] = []
         found = run_searches(pairs, evaluator, on_traces=traces.append)
         assert sum(traces) == 4 + 5 + 6

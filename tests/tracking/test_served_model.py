@@ -7,41 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
-import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.data.probe import MEASURE_NAMES
-from pipeline.rl.agent import Agent, build_policy
-from pipeline.rl.features import Normaliser, observation_size
 from pipeline.settings import load_settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
-from tests.fakes import SMALLER, space_of
+from tests.fakes import tiny_agent
 from tests.tracking.conftest import PARAMS
-
-SPACE = space_of()
-SIZE = observation_size(len(MEASURE_NAMES), SPACE.size)
 
 
 @pytest.fixture(scope="module")
 def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """An untrained agent, logged and loaded as a server does it."""
     folder = tmp_path_factory.mktemp("agent")
-    Agent(
-        policy=build_policy(SPACE, [8], 0.4),
-        normaliser=Normaliser(np.zeros(SIZE), np.ones(SIZE)),
-        space=SPACE,
-        objective=SMALLER,
-        trained_for="smaller",
-        portfolios={"smaller": {"simple": [SPACE.decode(np.full(SPACE.size, 0.5))]}},
-        n_openings=1,
-        max_steps=2,
-        background="#ffffff",
-        timeout_seconds=10.0,
-        worker_memory_bytes=2 * 10**9,
-    ).save(folder)
+    tiny_agent(max_steps=2, timeout_seconds=10.0).save(folder)
     settings = load_settings(PARAMS).model_copy(update={"experiment": "served"})
     with Run.start(root, settings, stage="train") as run:
         model_id = run.log_model(folder, "agent", 1, {}, {}, None)
