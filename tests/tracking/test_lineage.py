@@ -113,7 +113,7 @@ def test_settings_become_dotted_parameters(settings: Settings) -> None:
     assert params["train.ppo.learning_rate"] == str(settings.train.ppo.learning_rate)
     assert params["register.min_improvement"] == "0.0"
     assert params["curriculum.enabled"] == "true"
-    assert json.loads(params["train.ppo.hidden_units"]) == [128, 128]
+    assert json.loads(params["train.ppo.hidden_units"]) == [64, 64]
     assert all(isinstance(value, str) for value in params.values())
 
 
