@@ -7,7 +7,7 @@
 | zoom error | the same of zoom SSIM |
 
 All are 0 for the default itself, and lower is better. How much worse than the default something is matters little, so
-what lies above `BENT_FROM` is bent towards a ceiling; limits are bent alike, which keeps every comparison.
+what lies above `BENT_FROM` is bent towards a ceiling.
 """
 
 from __future__ import annotations

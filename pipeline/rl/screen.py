@@ -19,7 +19,7 @@ from pipeline.records import DEFAULT_PARAMS, ObjectiveName, TracerParams
 from pipeline.rl.candidates import CANDIDATE_FEATURES, Points, Shortlist, varied
 from pipeline.rl.episode import Episode, Task
 from pipeline.rl.features import Vector, context_of
-from pipeline.rl.outcome import ERROR, SIZE, bent
+from pipeline.rl.outcome import BENT_FROM, ERROR, SIZE
 from pipeline.rl.reward import Goal
 from pipeline.rl.surrogate import Surrogate
 from pipeline.tracing.space import ParameterSpace
@@ -166,6 +166,7 @@ def foresee(
     z = gain / spread
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     improvement = np.log(np.maximum(spread * (z * ndtr(z) + density), math.exp(LEAST_LOG)))
-    margins = (bent(goal.limits) - mean) / std
+    # Outcomes that are bent can hardly be told apart: a limit among them is taken as where the bend begins.
+    margins = (np.minimum(goal.limits, BENT_FROM) - mean) / std
     feasible = np.where(np.isfinite(goal.limits), log_ndtr(margins), 0.0).sum(axis=1)
     return Foreseen(gain, spread, improvement, np.maximum(feasible, LEAST_LOG))

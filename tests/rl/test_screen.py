@@ -7,7 +7,7 @@ import pytest
 from pipeline.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName, TracerParams
 from pipeline.rl.candidates import CANDIDATE_FEATURES, Shortlist, varied
 from pipeline.rl.episode import Episode
-from pipeline.rl.outcome import SIZE, ZOOM_ERROR, bent
+from pipeline.rl.outcome import BENT_FROM, SIZE, ZOOM_ERROR
 from pipeline.rl.reward import Goal
 from pipeline.rl.screen import FEATURE_LIMIT, Banks, Screen, foresee
 from pipeline.tracing.space import ParameterSpace
@@ -121,7 +121,7 @@ def test_the_expected_improvement_is_what_draws_from_the_outcomes_give(best_valu
     rng = np.random.default_rng(1)
     mean, std = rng.normal(0, 0.3, (4, 3)), rng.uniform(0.1, 0.5, (4, 3))
     work = np.log([1.0, 2.25, 4.0, 1.0])
-    goal = Goal(0.6, 0.4, 0.1, 0.05, (0.3, math.inf, 0.8))
+    goal = Goal(0.6, 0.4, 0.1, 0.05, (0.1, math.inf, 0.8))
     foreseen = foresee(goal, mean, std, work, best_value)
 
     drawn = rng.normal(mean, std, (200_000, 4, 3))
@@ -129,7 +129,7 @@ def test_the_expected_improvement_is_what_draws_from_the_outcomes_give(best_valu
     np.testing.assert_allclose(foreseen.gain, gain.mean(0), atol=0.005)
     np.testing.assert_allclose(foreseen.spread, gain.std(0), rtol=0.01)
     np.testing.assert_allclose(np.exp(foreseen.gain_promise), np.maximum(gain, 0).mean(0), atol=1e-3)
-    allowed = (drawn[..., [SIZE, ZOOM_ERROR]] < bent(goal.limits)[[SIZE, ZOOM_ERROR]]).all(-1)  # any error is
+    allowed = (drawn[..., SIZE] < 0.1) & (drawn[..., ZOOM_ERROR] < BENT_FROM[ZOOM_ERROR])  # any error is
     np.testing.assert_allclose(np.exp(foreseen.feasible), allowed.mean(0), rtol=0.03)
     np.testing.assert_allclose(foreseen.promise, foreseen.gain_promise + foreseen.feasible)
 
@@ -150,3 +150,10 @@ def test_a_variation_keeps_all_but_a_few_axes() -> None:
     kept = (points[:, None] == parents).sum(-1).max(1)
     assert set(SPACE.size - kept) <= {0, 1, 2, 3}  # 0 where a step ends at the edge that it set out from
     assert (SPACE.size - kept).max() == 3
+
+
+def test_a_limit_far_beyond_the_bend_still_tells_ruined_pictures_from_good_ones() -> None:
+    goal = Goal(1.0, 0.0, 0.0, 0.0, (math.inf, 0.66, math.inf))
+    ruined, good = [-3.0, 0.68, 0.0], [-2.0, 0.1, 0.0]
+    seen = foresee(goal, np.array([ruined, good]), np.full((2, 3), 0.15), np.zeros(2), 0.0)
+    assert seen.promise[1] > seen.promise[0]
