@@ -134,9 +134,7 @@ class Runner:
         return [(self.search(method, tasks, seed, n), [column]) for column, n in enumerate(TRACES)]
 
     def _start(self, method: Method, task: Task, traces: int, seed: int) -> tuple[Episode, Proposer]:
-        ours = method.sees_budget
-        episode = self.agent.episode(task, traces, seed) if ours else self.agent.rival_episode(task, traces)
-        return episode, method.make(task, seed)
+        return self.agent.episode(task, traces, seed, screened=method.sees_budget), method.make(task, seed)
 
     def search(self, method: Method, tasks: Sequence[Task], seed: int, traces: int) -> list[Outcome]:
         searches = [self._start(method, task, traces, image_seed(seed, task)) for task in tasks]

@@ -65,13 +65,10 @@ class Agent:
         known = self.portfolios.get(self.objective.name) or self.portfolios[self.trained_for]
         return known.get(category) or next(iter(known.values()))
 
-    def episode(self, task: Task, traces: int, seed: int = 0) -> Episode:
-        """A search by the agent on an image. seed: of the candidates that are imagined."""
-        return Episode(task, self.objective, self.space, traces, self.screen, trained_steps=self.max_steps, seed=seed)
-
-    def rival_episode(self, task: Task, traces: int) -> Episode:
-        """A search of another kind under the same conditions."""
-        return Episode(task, self.objective, self.space, traces)
+    def episode(self, task: Task, traces: int, seed: int = 0, *, screened: bool = True) -> Episode:
+        """A search on an image; not screened for a rival under the same conditions. seed: of what the screen draws."""
+        screen = self.screen if screened else None
+        return Episode(task, self.objective, self.space, traces, screen, trained_steps=self.max_steps, seed=seed)
 
     def act(self, observation: Vector) -> int:
         """The candidate that the policy finds most likely to be right."""

@@ -112,6 +112,13 @@ class Episode:
             self._shortlist = Shortlist.nothing(self._screen.size) if self.done else self._screen.shortlist(self)
         return self._shortlist
 
+    @property
+    def context(self) -> Vector:
+        """The image as the screen describes it. Raises ValueError without a screen."""
+        if self._context is None:
+            raise ValueError("an episode without a screen has no context")
+        return self._context
+
     def params_for(self, action: int) -> TracerParams:
         """The setting that an action, 0 to the shortlist's size - 1, stands for at this point."""
         return self.shortlist.params[action]
@@ -158,12 +165,10 @@ class Episode:
 
     def observation(self) -> Vector:
         """float32 of shape (observation_size,). Raises ValueError without a screen."""
-        shortlist = self.shortlist
-        assert self._context is not None
         return features.observed(
-            self._context,
+            self.context,
             features.goal_part(self.objective.name, self.objective.target),
             features.budget_part(*self._shown_budget()),
             self.best_value,
-            shortlist,
+            self.shortlist,
         )

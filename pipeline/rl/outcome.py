@@ -35,8 +35,9 @@ def outcome_of(evaluation: Evaluation, baseline: Baseline) -> Outcome:
     """float32 of shape (3,), bent; NaN for what was not measured. A failure counts as a picture that is lost."""
     match evaluation:
         case Scored(scores=s):
-            looks = s.ssim, s.zoom_ssim
-            raw = [_size(s.svg_bytes, baseline), *_errors(*looks, baseline)]
+            default = baseline.default
+            errors = error_ratio(s.ssim, default.ssim), error_ratio(s.zoom_ssim, default.zoom_ssim)
+            raw = [_size(s.svg_bytes, baseline), *errors]
         case Lost(svg_bytes=size, ssim=float(ssim)):
             raw = [_size(size, baseline), error_ratio(ssim, baseline.default.ssim), np.nan]
         case Lost(svg_bytes=size):
@@ -63,8 +64,3 @@ def telling_gate(baseline: Baseline) -> Gate:
 
 def _size(svg_bytes: int, baseline: Baseline) -> float:
     return math.log(svg_bytes / baseline.default.svg_bytes)
-
-
-def _errors(ssim: float, zoom_ssim: float, baseline: Baseline) -> tuple[float, float]:
-    default = baseline.default
-    return error_ratio(ssim, default.ssim), error_ratio(zoom_ssim, default.zoom_ssim)

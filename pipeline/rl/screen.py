@@ -1,4 +1,4 @@
-"""The screening of settings: thousands are imagined, the surrogate foresees each, and a few go to the policy.
+"""The screening of settings: hundreds are imagined, the surrogate foresees each, and a few go to the policy.
 
 The expected improvement of the objective (Jones et al., 1998), times the probability that the picture is allowed
 (Gardner et al., 2014), says how promising a setting is. Some of the shortlist are chosen as if permission mattered
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 
@@ -42,10 +43,6 @@ class Screen:
     space: ParameterSpace
     banks: Banks
     size: int
-    _default: Points = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_default", self.space.encode(DEFAULT_PARAMS)[np.newaxis])
 
     def context(self, task: Task) -> Vector:
         """What is known of an image before any trace, float32 (CONTEXT_SIZE,), each in [-5, 5]."""
@@ -56,9 +53,9 @@ class Screen:
         """The `size` most promising settings at this point of an episode."""
         rng = np.random.default_rng([episode.seed, episode.spent])
         goal = episode.objective.goal(episode.task.baseline)
-        tried = np.concatenate([self._default, episode.points])
+        tried = np.concatenate([self.space.encode(DEFAULT_PARAMS)[np.newaxis], episode.points])
         outcomes = np.concatenate([np.zeros((1, 3), np.float32), episode.outcomes])
-        posterior = self.surrogate.given(self.surrogate.normalised(context_of(episode.task)), tried, outcomes)
+        posterior = self.surrogate.given(torch.from_numpy(episode.context), tried, outcomes)
 
         def foreseen(points: Points) -> Foreseen:
             mean, std = posterior(points)

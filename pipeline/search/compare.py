@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pipeline.intervals import Bootstrap, Interval
 from pipeline.records import CATEGORIES
 from pipeline.rl.agent import Agent, AgentProposer
-from pipeline.rl.episode import Episode, Task
+from pipeline.rl.episode import Task
 from pipeline.rl.policy import build_policy
 from pipeline.rl.validate import image_seed
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
@@ -84,11 +84,8 @@ def run_method(
 def _run(
     method: Method, agent: Agent, tasks: Sequence[Task], evaluator: Evaluator, traces: int, seed: int
 ) -> list[Outcome]:
-    def start(task: Task) -> Episode:
-        seen = method.sees_budget
-        return agent.episode(task, traces, image_seed(seed, task)) if seen else agent.rival_episode(task, traces)
-
-    searches = [(start(task), method.make(task)) for task in tasks]
+    screened = method.sees_budget
+    searches = [(agent.episode(t, traces, image_seed(seed, t), screened=screened), method.make(t)) for t in tasks]
     return run_searches(searches, evaluator)
 
 

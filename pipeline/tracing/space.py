@@ -192,7 +192,9 @@ class ParameterSpace:
         return np.stack(columns, axis=1).astype(np.float32)
 
     def cells(self, units: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Points (n, size) in [0, 1] as the number of each axis' value, (n, size): equal where `decode` is."""
+        """Points (n, size) in [0, 1] as the number of each axis' value, (n, size).
+
+        Equal ones decode alike; so may others, where a parameter is inactive."""
         columns = [np.searchsorted(axis.edges[1:-1], units[:, i], "right") for i, axis in enumerate(self.axes)]
         return np.stack(columns, axis=1).astype(np.int64)
 
