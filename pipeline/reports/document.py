@@ -1,37 +1,24 @@
-"""The report as one document: Markdown for people, one JSON value for machines. Pure text; report.py writes it."""
+"""The report as one document in Markdown, for people. Pure text; report.py writes it, machine.py has the values."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
 
 from pipeline.reports import tables, words
 from pipeline.reports.findings import headline
-from pipeline.reports.results import OURS, Finding, ImageResult, Results
+from pipeline.reports.machine import improved_and_worst
+from pipeline.reports.parts import Finding, Quality
+from pipeline.reports.results import OURS, Results
 from pipeline.reports.tables import to_markdown
-
-SCHEMA_VERSION = 1
-SHOWN_IMAGES = 10  # on a sheet
-SETTINGS = {"objective", "tracing", "train", "curriculum", "evaluate"}
 
 HEADLINE, CATEGORIES, TRAINING, GAINS, IMPROVED, WORST = (
     "headline.png", "categories.png", "training.png", "gains.png", "improved.png", "worst.png",
 )  # fmt: skip
 PICTURES = (HEADLINE, CATEGORIES, TRAINING, GAINS, IMPROVED, WORST)
 
+SHOWN_REJECTS = 20
+
 MARKERS = {"good": "✅ Good", "info": "ℹ️ Note", "attention": "⚠️ Attention"}
-
-
-def improved_and_worst(images: Sequence[ImageResult]) -> tuple[list[ImageResult], list[ImageResult]]:
-    """The most improved, best first, and the least, worst first; no image is in both.
-
-    Among images that kept the default, those with the most bytes come first: there was most to gain.
-    """
-    ordered = sorted(images, key=lambda i: (-i.value, -(i.default_bytes or 0), i.path))
-    best = [i for i in ordered[:SHOWN_IMAGES] if i.improved][: -(-len(ordered) // 2)]
-    rest = sorted(ordered[len(best) :], key=lambda i: (i.value, -(i.default_bytes or 0), i.path))
-    return best, rest[:SHOWN_IMAGES]
 
 
 def as_markdown(results: Results, findings: Sequence[Finding], made: Collection[str]) -> str:
@@ -46,7 +33,9 @@ def as_markdown(results: Results, findings: Sequence[Finding], made: Collection[
         _registry(results),
         _settings(results),
         _data(results),
+        _checkpoints(results),
         _times(results),
+        _resources(results),
         _reproduce(results),
     )
     return "\n".join(block for section in sections for block in section)
@@ -73,6 +62,10 @@ def _code(text: str) -> str:
 
 def _findings(findings: Sequence[Finding]) -> Iterator[str]:
     yield "## Findings\n"
+    yield from _listed_findings(findings)
+
+
+def _listed_findings(findings: Sequence[Finding]) -> Iterator[str]:
     yield "\n".join(f"- **{MARKERS[f.level]}:** {words.in_markdown(f.text)}" for f in findings) + "\n"
 
 
@@ -179,17 +172,53 @@ def _data(results: Results) -> Iterator[str]:
     yield "## Data\n"
     if training.dataset.by_category:
         yield to_markdown(tables.data(training))
-    if quality and quality.quality_mean is not None:
-        yield f"Mean quality {quality.quality_mean:.2f} of 1; data/quality.md has the details.\n"
-    if quality and quality.rejects:
-        yield f"{words.counted(sum(quality.rejects.values()), 'file')} rejected:\n"
-        yield to_markdown(tables.counts(quality.rejects, "Reason"))
+    if quality:
+        yield from _quality(quality)
     failures = {**training.failures}
     for kind, number in results.comparison.failures.items():
         failures[kind] = failures.get(kind, 0) + number
     if any(failures.values()):
         yield "Traces that failed, in training and evaluation:\n"
         yield to_markdown(tables.counts(failures, "Kind"))
+
+
+def _quality(quality: Quality) -> Iterator[str]:
+    said = [f"{words.count(quality.images)} images"] if quality.images is not None else []
+    said += [f"{words.count(quality.distinct_images)} of them distinct"] if quality.distinct_images is not None else []
+    said += [f"mean quality {quality.quality_mean:.2f} of 1"] if quality.quality_mean is not None else []
+    if said:
+        yield f"{_sentence(', '.join(said))}; data/quality.md has the details.\n"
+    if quality.categories:
+        yield to_markdown(tables.quality(quality))
+    if quality.rejects:
+        yield f"{words.counted(sum(quality.rejects.values()), 'file')} rejected:\n"
+        yield to_markdown(tables.counts(quality.rejects, "Reason"))
+        yield to_markdown(tables.rejected(quality, SHOWN_REJECTS))
+
+
+def _checkpoints(results: Results) -> Iterator[str]:
+    entries, best = results.checkpoints, results.training.best
+    if not entries:
+        return
+    size = sum(entry.bytes or 0 for entry in entries)
+    yield "## Checkpoints\n"
+    yield (
+        f"{words.counted(len(entries), 'state')} of the training kept, {words.storage(size)} in all, under "
+        f"`.tracewright/runs/{_code(results.training.run_id)}/checkpoints`; in bold the best.\n"
+    )
+    yield to_markdown(tables.checkpoints(entries, best.timesteps if best else None))
+
+
+def _resources(results: Results) -> Iterator[str]:
+    resources = results.resources
+    if resources is None:
+        return
+    yield "## Resources\n"
+    yield f"{words.counted(resources.samples, 'sample')} over {words.duration(resources.seconds)}.\n"
+    if resources.usage:
+        yield to_markdown(tables.usage(resources.usage))
+    if resources.findings:
+        yield from _listed_findings(resources.findings)
 
 
 def _times(results: Results) -> Iterator[str]:
@@ -223,28 +252,3 @@ def _reproduce(results: Results) -> Iterator[str]:
         rows[f"{name} images"] = split.digest if split else None
     rows["Test images"] = results.comparison.test_digest
     yield to_markdown(tables.pairs({k: v for k, v in rows.items() if v}))
-
-
-def as_json(results: Results, findings: Sequence[Finding], made: Collection[str]) -> dict[str, Any]:
-    """Everything the Markdown says, as values. What was not measured is null."""
-    comparison, training = results.comparison, results.training
-    best, worst = improved_and_worst(results.images)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "headline": headline(results),
-        "run_id": training.run_id,
-        "git_commit": training.git_commit or results.commit,
-        "findings": [f.to_json() for f in findings],
-        "training": {
-            **training.model_dump(mode="json"),
-            "tracking_uri": words.without_secrets(training.tracking_uri) if training.tracking_uri else None,
-        },
-        "comparison": {**comparison.model_dump(mode="json"), "headline_traces": comparison.headline_traces},
-        "images": [asdict(i) for i in sorted(results.images, key=lambda i: (-i.value, i.path))],
-        "most_improved": [i.path for i in best],
-        "least_improved": [i.path for i in worst],
-        "registry": results.decision.model_dump(mode="json") if results.decision else None,
-        "quality": results.quality.model_dump(mode="json") if results.quality else None,
-        "settings": results.settings.model_dump(mode="json", include=SETTINGS),
-        "pictures": [name for name in PICTURES if name in made],
-    }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pipeline.reports import rival_findings, run_findings, words
-from pipeline.reports.results import DEFAULT, FIXED, OURS, Finding, Results
+from pipeline.reports.parts import Finding
+from pipeline.reports.results import DEFAULT, FIXED, OURS, Results
 
 KINDS: tuple[Callable[[Results], Iterator[Finding]], ...] = (
     rival_findings.rivals,

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.errors import TracewrightError
 from pipeline.records import Pixels
 from pipeline.reports import words
+from pipeline.reports.colours import LIGHT
 from pipeline.reports.results import ImageResult
 from pipeline.reports.tables import change_in_bytes
 
@@ -36,7 +37,8 @@ LARGEST = 1.5  # a small image is not blown up further, or the crop would not be
 ZOOM = 3
 MOST_PIXELS = 48_000_000  # of an enlarged drawing; a larger image is cropped but not enlarged
 
-INK, MUTED, LINE, PAPER, STRONG, PALE = "#1f2430", "#6b7280", "#d5d9e0", "#ffffff", "#0b57a4", "#f4f6f9"
+INK, MUTED, PAPER, STRONG = LIGHT.ink, LIGHT.muted, LIGHT.paper, LIGHT.strong
+LINE, PALE = "#d5d9e0", "#f4f6f9"
 FRAME: Colour = (194, 65, 12)  # where the crop is
 DIFFERENCE: Colour = (96, 12, 68)  # at its strongest
 DIFFERENCE_SCALE = 4  # a difference of 64 of 255 is shown as the strongest
@@ -84,7 +86,7 @@ def _strip(subject: Subject, render: Render, background: Colour, label: str) -> 
     original = _Views(subject.rgb, _resized(subject.rgb, width * zoom, height * zoom))
     default = _drawn(subject.default_svg, original, render, background)
     ours = _drawn(subject.svg, original, render, background)
-    shade = _Views(_shade(original.plain, ours.plain), _shade(original.large, ours.large)) if ours else None
+    apart = _Views(shade(original.plain, ours.plain), shade(original.large, ours.large)) if ours else None
 
     whole_width, whole_height = fitted(width, height)
     box = crop_box(_interest(original.plain, [v.plain for v in (default, ours) if v]), zoom)
@@ -92,7 +94,7 @@ def _strip(subject: Subject, render: Render, background: Colour, label: str) -> 
     strip = Image.new("RGB", (WIDTH, TITLE_HEIGHT + whole_height + CAPTION_HEIGHT + crop_height + STRIP_GAP), PAPER)
     _title(strip, subject, label)
     captions = _captions(subject, original.plain, ours.plain if ours else None)
-    for left, views, lines in zip(COLUMNS, (original, default, ours, shade), captions, strict=True):
+    for left, views, lines in zip(COLUMNS, (original, default, ours, apart), captions, strict=True):
         whole = _resized(views.plain, whole_width, whole_height) if views else None
         frame = tuple(round(edge / zoom * whole_width / width) for edge in box)
         _place(strip, whole, left, TITLE_HEIGHT, whole_height, frame if views else None)
@@ -163,11 +165,11 @@ def difference(one: Pixels, other: Pixels) -> NDArray[np.int16]:
     return apart
 
 
-def _shade(one: Pixels, other: Pixels) -> Pixels:
+def shade(one: Pixels, other: Pixels) -> Pixels:
     """White where two pictures agree, darker the more they differ."""
     strength = np.minimum(difference(one, other) * DIFFERENCE_SCALE, 255)[..., None] / 255
-    shade: Pixels = (255 - strength * (255 - np.array(DIFFERENCE))).round().astype(np.uint8)
-    return shade
+    shaded: Pixels = (255 - strength * (255 - np.array(DIFFERENCE))).round().astype(np.uint8)
+    return shaded
 
 
 def _resized(pixels: Pixels, width: int, height: int) -> Pixels:

@@ -1,7 +1,6 @@
 """The pictures of figures: PNGs 1600 pixels wide that stay readable at half that.
 
-Drawn on Figure objects without pyplot, whose global state would leak between pictures. Colours are chosen to differ
-in lightness as well as in hue (after Okabe and Ito 2008); ours is the only strong one among methods.
+Drawn on Figure objects without pyplot, whose global state would leak between pictures.
 """
 
 from __future__ import annotations
@@ -23,28 +22,14 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from pipeline.intervals import Interval
 from pipeline.records import CATEGORIES
 from pipeline.reports import words
-from pipeline.reports.results import (
-    FIXED,
-    OURS,
-    PORTFOLIO,
-    RANDOM,
-    TPE,
-    UNTRAINED,
-    Comparison,
-    ImageResult,
-    Method,
-)
+from pipeline.reports.colours import LIGHT
+from pipeline.reports.results import FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Comparison, ImageResult, Method
 
 DPI = 200
 WIDTH = 8.0  # inches
 
-INK, MUTED, FAINT, PAPER = "#1f2430", "#6b7280", "#e3e6eb", "#ffffff"
-STRONG = "#0b57a4"
-METHOD_COLOURS = {
-    OURS: STRONG, UNTRAINED: "#7fb0dd", TPE: "#4b5563", RANDOM: "#9aa1ac", PORTFOLIO: "#b08a4f", FIXED: "#8a6a35",
-}  # fmt: skip
+INK, MUTED, FAINT, PAPER, STRONG = LIGHT.ink, LIGHT.muted, LIGHT.faint, LIGHT.paper, LIGHT.strong
 METHOD_MARKS = {OURS: "o", UNTRAINED: "o", TPE: "s", RANDOM: "^", PORTFOLIO: "D", FIXED: "D"}
-CATEGORY_COLOURS = {"simple": "#56b4e9", "text": "#e69f00", "gradient": "#009e73", "complex": "#b5609a"}
 DASHES = (0, (4, 3))
 CLOSE = 0.03  # of the ratio: presets nearer than this share a label
 
@@ -242,7 +227,7 @@ def _gains(figure: Figure, images: Sequence[ImageResult], traces: int, is_bytes:
     axes: Axes = figure.subplots()
     ordered = sorted(images, key=lambda i: (i.ratio, i.path))
     changes = np.array([i.ratio - 1 for i in ordered])
-    colours = [CATEGORY_COLOURS.get(i.category, MUTED) for i in ordered]
+    colours = [LIGHT.category(i.category) for i in ordered]
     axes.bar(np.arange(len(ordered)), changes, 1.0 if len(ordered) > 120 else 0.86, color=colours, zorder=2)
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=3)
     kept = sum(not i.improved for i in ordered)
@@ -267,13 +252,13 @@ def _gains(figure: Figure, images: Sequence[ImageResult], traces: int, is_bytes:
     _head(axes, f"Each image against VTracer's default, at {words.counted(traces, 'trace')}",
           f"{words.counted(len(ordered), 'test image')}, most improved first")  # fmt: skip
     present = [c for c in CATEGORIES if any(i.category == c for i in ordered)]
-    handles = [Patch(color=CATEGORY_COLOURS[c], label=f"{c} logos") for c in present]
+    handles = [Patch(color=LIGHT.categories[c], label=f"{c} logos") for c in present]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1, handleheight=1)
 
 
 def _method_colour(method: Method) -> str:
-    return STRONG if method.kind == "ours" else METHOD_COLOURS.get(method.name, MUTED)
+    return STRONG if method.kind == "ours" else LIGHT.method(method.name)
 
 
 def _bar_colour(method: Method) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from monitoring.findings import Setup
 from pipeline.data.images import path_of
 from pipeline.errors import DataError, ImageRejected
 from pipeline.files import read_json, write_bytes, write_json, write_text
 from pipeline.pixels import on_background, rgb_of
 from pipeline.records import Pixels
-from pipeline.reports import pictures, plots, training_plot
+from pipeline.reports import archive, pictures, plots, training_plot
 from pipeline.reports.document import (
     CATEGORIES,
     GAINS,
@@ -24,24 +26,16 @@ from pipeline.reports.document import (
     PICTURES,
     TRAINING,
     WORST,
-    as_json,
     as_markdown,
-    improved_and_worst,
 )
-from pipeline.reports.findings import find
+from pipeline.reports.findings import find, headline
+from pipeline.reports.machine import as_json, improved_and_worst, run_report
+from pipeline.reports.page import as_html
+from pipeline.reports.parts import Part, Quality
 from pipeline.reports.pictures import Render, Subject
-from pipeline.reports.results import (
-    OURS,
-    Comparison,
-    Decision,
-    ImageResult,
-    Part,
-    Progress,
-    Quality,
-    Results,
-    Training,
-    Values,
-)
+from pipeline.reports.resources import read_resources
+from pipeline.reports.results import OURS, Comparison, Decision, ImageResult, Progress, Results, Training, Values
+from pipeline.reports.run_folder import read_checkpoints
 from pipeline.settings import Settings
 
 TRAIN, EVALUATE, REGISTER = "results/train/train.json", "results/evaluate/evaluate.json", "results/register.json"
@@ -53,13 +47,23 @@ Read = Callable[[Path], Pixels]
 """A path to straight RGBA, uint8 (height, width, 4). Raises ImageRejected."""
 
 
-def write_report(root: Path, settings: Settings, read_image: Read, render: Render, commit: str | None = None) -> Path:
+def write_report(
+    root: Path,
+    settings: Settings,
+    read_image: Read,
+    render: Render,
+    *,
+    commit: str | None = None,
+    home: Path | None = None,
+) -> Path:
     """Read the results of the project at `root` and write its reports/; returns the path of report.md.
 
-    commit: of git, for a run that did not write its own. Raises DataError when the training or the evaluation is
-    missing, StorageError when reports/ cannot be written.
+    What the app needs of it is kept under the run's folder too. commit: of git, for a run that did not write its own.
+    home: where .tracewright is, `root` by default. Raises DataError when the training or the evaluation is missing,
+    StorageError when reports/ cannot be written.
     """
-    results = read_results(root, settings, commit)
+    runs = (home or root) / archive.RUNS
+    results = read_results(root, settings, commit=commit, runs=runs)
     folder = root / "reports"
     made = dict(_draw(root, results, read_image, render))
     for name in PICTURES:
@@ -68,9 +72,23 @@ def write_report(root: Path, settings: Settings, read_image: Read, render: Rende
         else:
             (folder / name).unlink(missing_ok=True)  # of an earlier run
     findings = find(results)
-    write_json(folder / "report.json", as_json(results, findings, made))
-    write_text(folder / "report.md", as_markdown(results, findings, made))
+    report = run_report(results, findings, made)
+    markdown = as_markdown(results, findings, made)
+    archive.write_images(folder / archive.IMAGES, results)
+    write_json(folder / archive.REPORT, as_json(report))
+    page = as_html(markdown, headline(results), made)
+    write_text(folder / archive.PAGE, page)
+    write_text(folder / "report.md", markdown)
+    svgs: dict[archive.Version, Path] = {"ours": root / OURS_SVGS, "default": root / DEFAULT_SVGS}
+    archive.keep(runs / _folder_name(report.run_id), report, page, results, svgs)
     return folder / "report.md"
+
+
+def _folder_name(run_id: str) -> str:
+    """Raises DataError for a run whose name could leave the folder of runs."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", run_id):
+        raise DataError(f"{TRAIN}: run_id: {run_id!r} is no name of a run; run `dvc repro --force train`")
+    return run_id
 
 
 def _draw(root: Path, results: Results, read_image: Read, render: Render) -> Iterator[tuple[str, bytes]]:
@@ -111,11 +129,15 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def read_results(root: Path, settings: Settings, commit: str | None = None) -> Results:
-    """Everything the stages left under `root`. Raises DataError naming the command that makes what is missing."""
+def read_results(root: Path, settings: Settings, *, commit: str | None = None, runs: Path | None = None) -> Results:
+    """Everything the stages left under `root`, and what the run left in its folder under `runs`.
+
+    Raises DataError naming the command that makes what is missing.
+    """
     training = _parsed(Training, root / TRAIN, "dvc repro train")
     comparison = _parsed(Comparison, root / EVALUATE, "dvc repro evaluate")
     images, values = _read_images(root / IMAGES, max(comparison.traces))
+    run_folder = (runs or root / archive.RUNS) / _folder_name(training.run_id)
     return Results(
         settings=settings,
         training=training,
@@ -125,6 +147,10 @@ def read_results(root: Path, settings: Settings, commit: str | None = None) -> R
         progress=_read_progress(root / PROGRESS),
         decision=_optional(Decision, root / REGISTER, "dvc repro register"),
         quality=_optional(Quality, root / QUALITY, "dvc repro catalogue"),
+        checkpoints=read_checkpoints(run_folder),
+        resources=read_resources(
+            run_folder, Setup(n_envs=settings.train.n_envs, batch_size=settings.train.ppo.batch_size)
+        ),
         commit=commit,
     )
 

@@ -5,15 +5,15 @@ A value that a stage did not measure is None here. Keys that are not read are ig
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, Field, computed_field
 
 from pipeline.intervals import Interval
 from pipeline.records import Category, ObjectiveName
+from pipeline.reports.parts import CheckpointEntry, Measured, Part, Quality, Resources, mean_of
 from pipeline.settings import Settings
 
 HEADLINE_TRACES = 8
@@ -22,21 +22,6 @@ HEADLINE_TRACES = 8
 OURS, UNTRAINED, DEFAULT, FIXED, PORTFOLIO, RANDOM, TPE = (
     "agent", "untrained", "default", "fixed", "portfolio", "random", "tpe",
 )  # fmt: skip
-
-
-def _measured(value: Any) -> Any:
-    return None if isinstance(value, dict) and value.get("mean") is None else value
-
-
-def _mean(value: Any) -> Any:
-    return value.get("mean") if isinstance(value, dict) else value
-
-
-Measured = Annotated[Interval | None, BeforeValidator(_measured)]
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class TrendResult(Part):
@@ -69,11 +54,11 @@ class Validation(Part):
     skill: Measured = None
     mse: Measured = None
     psnr: Measured = None
-    seconds_per_image: Annotated[float | None, BeforeValidator(_mean)] = None
+    seconds_per_image: Annotated[float | None, BeforeValidator(mean_of)] = None
     target_reached_ratio: float | None = None
     stability: float | None = None
     consistency: float | None = None
-    by_category: dict[str, CategoryValidation] = {}
+    by_category: dict[str, CategoryValidation] = Field(default_factory=dict)
     trend: TrendResult | None = None
 
 
@@ -110,7 +95,7 @@ class Dataset(Part):
     train: SplitImages | None = None
     val: SplitImages | None = None
     test: SplitImages | None = None
-    by_category: dict[str, dict[str, int]] = {}
+    by_category: dict[str, dict[str, int]] = Field(default_factory=dict)
 
 
 class SeedResult(Part):
@@ -165,9 +150,9 @@ class Training(Part):
     stopped: str | None = None
     best: Best | None = None
     model_id: str | None = None
-    time_shares: dict[str, float] = {}
+    time_shares: dict[str, float] = Field(default_factory=dict)
     dataset: Dataset = Dataset()
-    failures: dict[str, int] = {}
+    failures: dict[str, int] = Field(default_factory=dict)
     evaluations: Evaluations | None = None
     stages: tuple[StageResult, ...] = ()
     seeds: tuple[SeedResult, ...] = ()
@@ -198,7 +183,7 @@ class Method(Part):
     label: str
     kind: Literal["ours", "rival", "reference"]
     curve: tuple[CurvePoint, ...]
-    by_category: dict[str, tuple[CurvePoint, ...]] = {}
+    by_category: dict[str, tuple[CurvePoint, ...]] = Field(default_factory=dict)
 
     def at(self, traces: int) -> Interval | None:
         """The ratio with at most so many traces; a method that stops earlier keeps what it had."""
@@ -242,7 +227,7 @@ class Comparison(Part):
     traces: tuple[int, ...]
     confidence: float = 0.95
     seconds: float | None = None
-    failures: dict[str, int] = {}
+    failures: dict[str, int] = Field(default_factory=dict)
     evaluations: Evaluations | None = None
     second_renderer: SecondRenderer | None = None
     methods: tuple[Method, ...]
@@ -258,6 +243,7 @@ class Comparison(Part):
         method = self.method(name)
         return method.label if method else name
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def headline_traces(self) -> int:
         return HEADLINE_TRACES if HEADLINE_TRACES in self.traces else max(self.traces)
@@ -278,6 +264,8 @@ class Decision(Part):
 
     decision: Literal["promoted", "refused", "first"]
     name: str
+    wins: int | None = None
+    losses: int | None = None
     version: int | str | None = None
     alias: str | None = None
     run_id: str | None = None
@@ -294,38 +282,22 @@ class Decision(Part):
         return self.reason.removeprefix(f"{self.decision}: ").removeprefix("promoted: ").rstrip(".")
 
 
-class Reject(Part):
-    path: str
-    reason: str
-
-
-class Quality(Part):
-    """data/quality.json"""
-
-    images: int | None = None
-    quality_mean: float | None = None
-    rejected: tuple[Reject, ...] = ()
-    recommendations: tuple[str, ...] = ()
-
-    @property
-    def rejects(self) -> dict[str, int]:
-        """Files by the reason for which they were turned away."""
-        return dict(Counter(r.reason for r in self.rejected))
-
-
 class Progress(Part):
     """One line of results/train/progress.csv."""
 
     timesteps: int
     return_mean: float | None = None
+    success_rate: float | None = None
     stage: str | None = None
+    steps_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageResult:
     """What ours made of one test image with the most traces.
 
-    path: posix, relative to the data's root. digest: of its pixels, the name of its SVG.
+    path: posix, relative to the data's root. digest: of its pixels, the name of its SVG. params: the setting chosen,
+    as JSON. failures: traces of ours that failed on it.
     """
 
     path: str
@@ -339,6 +311,10 @@ class ImageResult:
     default_ssim: float | None = None
     zoom_ssim: float | None = None
     default_zoom_ssim: float | None = None
+    skill: float | None = None
+    default_skill: float | None = None
+    params: str | None = None
+    failures: int | None = None
 
     @property
     def improved(self) -> bool:
@@ -361,19 +337,6 @@ class Results:
     progress: tuple[Progress, ...] = ()
     decision: Decision | None = None
     quality: Quality | None = None
+    checkpoints: tuple[CheckpointEntry, ...] = ()
+    resources: Resources | None = None
     commit: str | None = None
-
-
-Level = Literal["good", "info", "attention"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found, in one or two sentences, and the numbers behind it."""
-
-    level: Level
-    text: str
-    evidence: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)

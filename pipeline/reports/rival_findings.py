@@ -9,19 +9,8 @@ import numpy as np
 
 from pipeline.intervals import Bootstrap, Interval
 from pipeline.reports import words
-from pipeline.reports.results import (
-    DEFAULT,
-    FIXED,
-    OURS,
-    PORTFOLIO,
-    RANDOM,
-    TPE,
-    UNTRAINED,
-    Duel,
-    Finding,
-    Level,
-    Results,
-)
+from pipeline.reports.parts import Finding, Level
+from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Duel, Results
 
 MANY_UNIMPROVED = 0.25  # of the test images
 STRONG_RIVALS = (FIXED, PORTFOLIO, RANDOM, TPE)

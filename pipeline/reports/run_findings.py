@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.reports import words
-from pipeline.reports.results import Finding, Level, Results, StageResult
+from pipeline.reports.parts import Finding, Level
+from pipeline.reports.results import Results, StageResult
 
 FEW_TEST_IMAGES = 30  # below this a bootstrap over images is itself unsure
 IMBALANCE = 3.0  # largest category / smallest

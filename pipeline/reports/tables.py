@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.records import SPLITS
 from pipeline.reports import words
+from pipeline.reports.parts import CheckpointEntry, Quality, Usage
 from pipeline.reports.results import OURS, Comparison, ImageResult, Results, Training, Validation
 from pipeline.reports.rival_findings import verdict
 from pipeline.settings import Choices, Fixed, Freedom, Range
@@ -201,6 +202,54 @@ def data(training: Training) -> Table:
     totals = [sum(n.get(s, 0) for n in by_category.values()) for s in SPLITS]
     rows.append(("all", *(f"{t:,}" for t in totals), f"{sum(totals):,}"))
     return Table(("Category", "Train", "Validation", "Test", "All"), tuple(rows), frozenset({len(rows) - 1}))
+
+
+def quality(measured: Quality) -> Table:
+    """Images per category: who said so, how sure, how good."""
+    rows = [
+        (
+            name,
+            words.count(c.images),
+            words.count(c.from_folder),
+            words.count(c.from_pixels),
+            words.number(c.confidence_mean),
+            words.number(c.quality_mean),
+        )
+        for name, c in measured.categories.items()
+    ]
+    return Table(("Category", "Images", "By folder", "From pixels", "Mean confidence", "Mean quality"), tuple(rows))
+
+
+def rejected(measured: Quality, most: int) -> Table:
+    """The first files that were turned away, with their reasons."""
+    rows = [(words.shortened(words.visible(r.path)), r.reason, r.detail) for r in measured.rejected[:most]]
+    return Table(("File", "Reason", "Detail"), tuple(rows), left=frozenset({0, 1, 2}))
+
+
+def checkpoints(entries: Sequence[CheckpointEntry], best: int | None) -> Table:
+    """The states that were kept, oldest first; that of the best validation in bold."""
+    rows = [
+        (
+            e.name,
+            words.count(e.timesteps) if e.phase in (None, "training") else str(e.phase),
+            e.reason or words.DASH,
+            words.moment(e.saved_seconds),
+            words.storage(e.bytes),
+            words.number(e.metrics.get("value"), 3),
+        )
+        for e in entries
+    ]
+    strong = frozenset(i for i, e in enumerate(entries) if best is not None and e.timesteps == best)
+    columns = ("Checkpoint", "Timesteps", "Saved for", "When", "Size", "Validation value")
+    return Table(columns, tuple(rows), strong, frozenset({0, 2}))
+
+
+def usage(used: Sequence[Usage]) -> Table:
+    rows = [
+        (u.name, words.quantity(u.mean, u.unit), words.quantity(u.highest, u.unit), words.quantity(u.limit, u.unit))
+        for u in used
+    ]
+    return Table(("Resource", "Mean", "Highest", "There is"), tuple(rows))
 
 
 def counts(counted: Mapping[str, int], what: str) -> Table:

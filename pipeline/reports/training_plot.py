@@ -11,8 +11,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.reports import words
-from pipeline.reports.plots import METHOD_COLOURS, MUTED, PAPER, STRONG, png
+from pipeline.reports.colours import LIGHT
+from pipeline.reports.plots import MUTED, PAPER, STRONG, png
 from pipeline.reports.results import RANDOM, Progress, Training
+from pipeline.reports.training_stages import stage_spans
 
 STAGE_SHADES = ("#e9edf3", "#f4f6f9")
 FAILED = "#b3261e"
@@ -57,7 +59,7 @@ def _returns(axes: Axes, progress: Sequence[Progress]) -> None:
     if points:
         x, y = zip(*points, strict=True)
         label = "mean return, training images of the stage"
-        axes.plot(x, y, color=METHOD_COLOURS[RANDOM], linewidth=1.3, label=label, zorder=3)
+        axes.plot(x, y, color=LIGHT.methods[RANDOM], linewidth=1.3, label=label, zorder=3)
 
 
 def _validations(axes: Axes, results: Training, confidence: float) -> None:
@@ -80,25 +82,6 @@ def _fewer(value: ArrayLike) -> NDArray[np.float64]:
 
 def _value(fewer: ArrayLike) -> NDArray[np.float64]:
     return -np.log(np.maximum(1 - np.asarray(fewer, dtype=np.float64), 1e-9))
-
-
-def stage_spans(results: Training, progress: Sequence[Progress]) -> list[tuple[str, float, float]]:
-    """(stage, first, last timestep), from the progress where it was written, else from the stages' own lengths."""
-    spans: list[tuple[str, float, float]] = []
-    for point in progress:
-        if point.stage is None:
-            continue
-        start = spans[-1][2] if spans else 0.0
-        if spans and spans[-1][0] == point.stage:
-            start = spans.pop()[1]
-        spans.append((point.stage, start, float(point.timesteps)))
-    if spans:
-        return spans
-    reached = 0.0
-    for stage in results.stages:
-        spans.append((stage.name, reached, reached + (stage.timesteps or 0)))
-        reached = spans[-1][2]
-    return spans
 
 
 def _stage_bands(axes: Axes, results: Training, progress: Sequence[Progress]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from pipeline.intervals import Interval
 from pipeline.records import ObjectiveName
@@ -63,6 +64,12 @@ def change(gain: float, objective: ObjectiveName) -> str:
     """ "12 % fewer bytes", "3.1 % more bytes"."""
     _, less, more = LESS_MORE[objective]
     return f"{percent(share_of_gain(gain))} {less if gain >= 0 else more}"
+
+
+def signed_percent(gain: float) -> str:
+    """The change in size that a gain in natural log units means: "−12 %", "+8.0 %"."""
+    size = share_of_gain(gain)
+    return f"{'−' if size < 0 else '+' if size > 0 else ''}{percent(size)}"
 
 
 def needs(gain: float, objective: ObjectiveName) -> str:
@@ -137,6 +144,32 @@ def storage(size: int | None) -> str:
         return counted(size, "byte")
     unit, factor = next((u, f) for u, f in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)) if size < 999.5 * f or u == "GB")
     return f"{_digits(size / factor)} {unit}"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A measured value in the base unit `unit`: "73 %", "1.2 GB", "61 °C"."""
+    if value is None:
+        return DASH
+    match unit:
+        case "ratio":
+            return f"{_digits(value * 100)} %"
+        case "bytes":
+            return storage(round(value))
+        case "celsius":
+            return f"{value:.0f} °C"
+        case "watts":
+            return f"{value:.0f} W"
+        case "seconds":
+            return duration(value)
+        case _:
+            return number(value, 0 if value >= 10 or value == round(value) else 1)
+
+
+def moment(seconds: float | None) -> str:
+    """Seconds since 1970 as "2026-01-07 09:12 UTC"."""
+    if seconds is None:
+        return DASH
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -11,13 +11,15 @@ from pipeline.settings import load_settings
 from pipeline.stages._main import run
 from pipeline.tracing.raster import render
 from pipeline.tracking.lineage import git_tags
+from pipeline.tracking.store import home
 
 
 def main() -> None:
     root = Path.cwd()
     settings = load_settings(root / "params.yaml")
     read = partial(read_image, limits=Limits.of(settings.data))
-    report = write_report(root, settings, read, render, git_tags(root).get("mlflow.source.git.commit"))
+    commit = git_tags(root).get("mlflow.source.git.commit")
+    report = write_report(root, settings, read, render, commit=commit, home=home(root))
     print(f"the report is {report.relative_to(root)}")
 
 

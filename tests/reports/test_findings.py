@@ -8,17 +8,8 @@ import pytest
 from pipeline.intervals import Interval
 from pipeline.reports import rival_findings, run_findings
 from pipeline.reports.findings import find, headline
-from pipeline.reports.results import (
-    Decision,
-    Duel,
-    Evaluations,
-    Finding,
-    Quality,
-    Results,
-    SeedResult,
-    SeedSpread,
-    TrendResult,
-)
+from pipeline.reports.parts import Finding, Quality
+from pipeline.reports.results import Decision, Duel, Evaluations, Results, SeedResult, SeedSpread, TrendResult
 
 
 def with_training(results: Results, **changes: Any) -> Results:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.reports import plots, training_plot
 from pipeline.reports.results import CurvePoint, Progress, Results, StageResult
-from pipeline.reports.training_plot import stage_spans
+from pipeline.reports.training_stages import stage_spans
 
 
 def opened(png: bytes) -> Image.Image:

@@ -11,13 +11,15 @@ import pytest
 
 from pipeline.errors import DataError, ImageRejected
 from pipeline.records import Pixels
-from pipeline.reports.document import PICTURES, SHOWN_IMAGES, as_json, as_markdown, improved_and_worst
+from pipeline.reports.document import PICTURES, as_markdown
 from pipeline.reports.findings import find
+from pipeline.reports.machine import SCHEMA_VERSION, SHOWN_IMAGES, as_json, improved_and_worst, run_report
 from pipeline.reports.report import read_results, write_report
 from pipeline.reports.results import ImageResult, Results
 from pipeline.settings import Settings, load_settings
 from pipeline.stages import report
 
+FILES = ("report.md", "report.html", "report.json", "images.parquet")
 HOSTILE = (
     "simple/a|b`c*d_.png",
     "simple/<img src=x onerror=alert(1)>.png",
@@ -38,14 +40,14 @@ def written(make_project: Callable[..., Any], tmp_path_factory: pytest.TempPathF
     """A whole report, over images with hostile names."""
     root = tmp_path_factory.mktemp("written")
     made = make_project(root, names=HOSTILE)
-    path = write_report(made.root, load_settings(root / "params.yaml"), tools.read, tools.render, "ab" * 20)
+    path = write_report(made.root, load_settings(root / "params.yaml"), tools.read, tools.render, commit="ab" * 20)
     assert path == root / "reports" / "report.md"
     return root
 
 
 def test_all_files_are_there_and_every_link_leads_to_one(written: Path) -> None:
     folder = written / "reports"
-    assert {p.name for p in folder.iterdir()} == {*PICTURES, "report.md", "report.json"}
+    assert {p.name for p in folder.iterdir()} == {*PICTURES, *FILES}
     links = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", (folder / "report.md").read_text(encoding="utf-8"))
     assert set(links) == set(PICTURES)
 
@@ -81,11 +83,11 @@ def test_no_line_of_the_report_is_left_by_a_name(written: Path) -> None:
 
 def test_the_machine_form_says_the_same(written: Path) -> None:
     said = json.loads((written / "reports" / "report.json").read_text(encoding="utf-8"))
-    assert said["schema_version"] == 1
+    assert said["schema_version"] == SCHEMA_VERSION
     assert said["headline"].startswith("With 8 traces per logo, tracewright needs 44 % fewer bytes")
     assert said["comparison"]["headline_traces"] == 8
-    assert len(said["images"]) == 40
-    assert set(HOSTILE) <= {i["path"] for i in said["images"]}
+    assert said["images_table"] == "images.parquet"
+    assert len(said["most_improved"]) == len(said["least_improved"]) == SHOWN_IMAGES
     assert said["pictures"] == list(PICTURES)
     assert {f["level"] for f in said["findings"]} == {"good", "info", "attention"}
     assert said["settings"]["tracing"]["mode"] == {"fixed": "spline"}
@@ -97,7 +99,9 @@ def test_the_stage_writes_it_with_the_real_reader_and_rasteriser(
     monkeypatch.chdir(project.root)
     report.main()
     assert capsys.readouterr().out == "the report is reports/report.md\n"
-    assert {p.name for p in (project.root / "reports").iterdir()} == {*PICTURES, "report.md", "report.json"}
+    assert {p.name for p in (project.root / "reports").iterdir()} == {*PICTURES, *FILES}
+    [archive] = (project.root / ".tracewright/runs").glob("*/report")
+    assert {p.name for p in archive.iterdir()} == {"report.json", "report.html", "images.parquet", "svgs.zip"}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +221,7 @@ def test_secrets_of_the_tracking_server_are_not_written(results: Results) -> Non
     address = "postgresql://someone:secret@db.example/mlflow?password=secret"
     leaky = replace(results, training=results.training.model_copy(update={"tracking_uri": address}))
     assert "secret" not in as_markdown(leaky, find(leaky), ())
-    assert "secret" not in json.dumps(as_json(leaky, find(leaky), ()))
+    assert "secret" not in json.dumps(as_json(run_report(leaky, find(leaky), ())))
 
 
 def test_the_runs_own_commit_goes_before_that_of_the_report(results: Results) -> None:

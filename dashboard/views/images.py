@@ -1,0 +1,299 @@
+"""Images: original, VTracer's default and ours of each test image, as closely as one wants to look."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import frame, queries
+from dashboard.frame import Here
+from dashboard.queries import Run
+from dashboard.viewer import viewer
+from dashboard.viewer.viewer import Pane
+from pipeline.records import CATEGORIES
+from pipeline.reports import words
+from pipeline.reports.archive import VALUE_OF
+from pipeline.reports.machine import RunReport
+from pipeline.reports.results import DEFAULT, OURS, UNTRAINED
+from pipeline.reports.trouble import Trouble
+
+ANY = "all"
+OUTCOMES = {
+    ANY: "all",
+    "improved": "improved",
+    "kept": "kept the default",
+    "behind": "behind a rival",
+}
+ORDERS = {
+    "ratio": "most improved",
+    "-ratio": "least improved",
+    "-default_bytes": "largest default",
+    "-bytes": "largest of ours",
+    "ssim": "lowest SSIM",
+    "zoom_ssim": "lowest zoom SSIM",
+    "skill": "lowest skill",
+    "lead": "furthest behind a rival",
+    "path": "name",
+}
+VIEWS = {"beside": "Side by side", "slider": "Slider", "difference": "Difference", "paths": "Paths"}
+PAIRS = {"default-ours": "default, ours", "original-ours": "original, ours", "original-default": "original, default"}
+ZOOMS = (1, 2, 3, 6, 12)
+MOST_ROWS = 500
+
+
+def page(here: Here) -> None:
+    st.title("Images")
+    found = frame.report_of(here)
+    if found is None:
+        return
+    run, report = found
+    table = queries.images(run)
+    if isinstance(table, Trouble):
+        frame.trouble(table)
+        return
+    chosen = _filtered(table)
+    if chosen.empty:
+        frame.empty("No image is like that; widen the filter.")
+        return
+    row = _picked(chosen, table)
+    _shown(here, run, report, row)
+
+
+def _filtered(table: pd.DataFrame) -> pd.DataFrame:
+    first, second, third, fourth = st.columns([2, 2, 3, 3])
+    with first:
+        category = st.selectbox("Category", [ANY, *CATEGORIES], key="category", bind="query-params")
+    with second:
+        outcome = st.selectbox(
+            "Outcome", list(OUTCOMES), format_func=OUTCOMES.__getitem__, key="outcome", bind="query-params"
+        )
+    with third:
+        order = st.selectbox("Order", list(ORDERS), format_func=ORDERS.__getitem__, key="order", bind="query-params")
+    with fourth:
+        part = st.text_input("Name contains", key="name", bind="query-params", max_chars=255)
+    return filtered(with_lead(table), category or ANY, outcome or ANY, order or "ratio", part or "")
+
+
+def with_lead(table: pd.DataFrame) -> pd.DataFrame:
+    """With a column `lead`: ours minus the best of its rivals, in natural log units; below 0 is behind."""
+    others = [name for name in table.columns if name.startswith(VALUE_OF) and name != f"{VALUE_OF}{UNTRAINED}"]
+    lead = table["value"] - (table[others].max(axis=1) if others else 0.0)
+    return table.assign(lead=lead)
+
+
+def filtered(table: pd.DataFrame, category: str, outcome: str, order: str, part: str) -> pd.DataFrame:
+    """What is asked for, in its order: a column's name, with `-` before it for the highest first."""
+    keep = pd.Series(True, index=table.index)
+    if category != ANY:
+        keep &= table["category"] == category
+    if outcome == "improved":
+        keep &= table["value"] > 0
+    elif outcome == "kept":
+        keep &= table["value"] <= 0
+    elif outcome == "behind":
+        keep &= table["lead"] < -1e-9
+    if part:
+        keep &= table["path"].str.contains(part, case=False, regex=False)
+    column = order.removeprefix("-")
+    columns = [column, "path"] if column != "path" and column in table else ["path"]
+    rising = [not order.startswith("-"), True][: len(columns)] if len(columns) > 1 else [True]
+    return table[keep].sort_values(columns, ascending=rising)
+
+
+def _picked(chosen: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
+    """The image that the address names, else the first; picked in the table."""
+    part = chosen.head(MOST_ROWS)
+    shown = pd.DataFrame(
+        {
+            "image": [words.visible(p) for p in part["path"]],
+            "category": part["category"].to_list(),
+            "change": (100 * (part["ratio"] - 1)).to_list(),
+            "default": part["default_bytes"].to_list(),
+            "ours": part["bytes"].to_list(),
+            "SSIM": part["ssim"].to_list(),
+            "zoom SSIM": part["zoom_ssim"].to_list(),
+            "skill": part["skill"].to_list(),
+            "lead": part["lead"].to_list(),
+        }
+    )
+    selection = st.dataframe(
+        shown,
+        hide_index=True,
+        height=230,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="rows",
+        alt="Test images with their scores",
+        column_config={
+            "change": st.column_config.NumberColumn(format="%+.0f %%", help="against the default; below 0 is better"),
+            "default": st.column_config.NumberColumn("default, bytes", format="localized"),
+            "ours": st.column_config.NumberColumn("ours, bytes", format="localized"),
+            "SSIM": st.column_config.NumberColumn(format="%.4f"),
+            "zoom SSIM": st.column_config.NumberColumn(format="%.4f"),
+            "skill": st.column_config.NumberColumn(format="%.3f"),
+            "lead": st.column_config.NumberColumn(
+                format="%+.3f", help="over the best of its rivals, in natural log units; below 0 is behind"
+            ),
+        },
+    )
+    more = f", the first {MOST_ROWS} listed" if len(chosen) > MOST_ROWS else ""
+    st.caption(f"{len(chosen):,} of {len(table):,} images{more}. Click a row to look at it.")
+    rows = selection["selection"]["rows"] if selection else []
+    if rows and rows[0] < len(part):
+        digest = str(part.iloc[rows[0]]["digest"])
+        st.query_params["image"] = digest
+    else:
+        digest = st.query_params.get("image", "")
+    named = table[table["digest"] == digest]
+    row = with_lead(named).iloc[0] if len(named) else part.iloc[0]
+    return {str(name): value for name, value in row.to_dict().items()}
+
+
+def _shown(here: Here, run: Run, report: RunReport, row: dict[str, Any]) -> None:
+    path, digest = str(row["path"]), str(row["digest"])
+    st.subheader("Chosen image", anchor=False)
+    st.text(words.shortened(words.visible(path), 120))
+    data = queries.data_root(here.root, run)
+    original = queries.original(data, path, digest) if data else None
+    default, ours = (queries.svg(here.root, run, version, digest) for version in ("default", "ours"))
+    if original is None and default is None and ours is None:
+        frame.empty("Neither the original nor an SVG of this image is there any more.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = st.segmented_control(
+            "View", list(VIEWS), format_func=VIEWS.__getitem__, default="beside", required=True, key="view",
+            bind="query-params",
+        )  # fmt: skip
+        pair = None
+        if view == "slider":
+            pair = st.segmented_control(
+                "Between", list(PAIRS), format_func=PAIRS.__getitem__, default="default-ours", required=True,
+                key="between", bind="query-params",
+            )  # fmt: skip
+        zoom = st.segmented_control(
+            "Enlarged", list(ZOOMS), format_func=lambda n: f"{n} ×", default=1, required=True, key="zoom",
+            bind="query-params",
+        )  # fmt: skip
+    background = queries.background(run)
+    panes = _panes(report, row, original, default, ours)
+    size = (original[1], original[2]) if original else _size_of(ours or default or "")
+    if view == "difference":
+        shown = _difference_panes(data, path, background, panes, default, ours)
+    elif view == "paths":
+        shown = [panes["original"], *(_path_pane(panes[n], text) for n, text in (("default", default), ("ours", ours)))]
+    elif view == "slider":
+        shown = [panes[name] for name in (pair or "default-ours").split("-")]
+    else:
+        shown = [panes["original"], panes["default"], panes["ours"]]
+    viewer.show(
+        shown, mode="between" if view == "slider" else "beside", width=size[0], height=size[1],
+        zoom=float(zoom or 1), background=background, key=f"viewer-{view}",
+    )  # fmt: skip
+    _details(report, row, default, ours)
+
+
+def _panes(
+    report: RunReport,
+    row: dict[str, Any],
+    original: tuple[bytes, int, int] | None,
+    default: str | None,
+    ours: str | None,
+) -> dict[str, Pane]:
+    kept = row["value"] <= 0
+    size = f"{original[1]:,} × {original[2]:,} pixels" if original else "gone, or another image now"
+    change = "the default's, kept" if kept else f"{row['bytes']:,} bytes, {_signed_percent(row['ratio'] - 1)}"
+    return {
+        "original": Pane(label="Original", says=size, picture=original[0] if original else None),
+        "default": Pane(
+            label="VTracer's default",
+            says=f"{row['default_bytes']:,} bytes · {_looks(row, 'default_')}",
+            picture=default,
+        ),
+        "ours": Pane(
+            label=report.comparison.label(OURS), says=f"{change} · {_looks(row, '')}", picture=ours, ours=True
+        ),
+    }
+
+
+def _signed_percent(share: float) -> str:
+    return f"{'−' if share < 0 else '+'}{words.percent(share)}"
+
+
+def _looks(row: dict[str, Any], before: str) -> str:
+    return f"SSIM {words.number(row[f'{before}ssim'], 3)}, zoom {words.number(row[f'{before}zoom_ssim'], 3)}"
+
+
+def _size_of(svg: str) -> tuple[int, int]:
+    found = queries.lines_of(svg, "#000000", "#000000")
+    return (found.width, found.height) if found else (256, 256)
+
+
+def _difference_panes(
+    data: Any, path: str, background: str, panes: dict[str, Pane], default: str | None, ours: str | None
+) -> list[Pane]:
+    found = queries.differences(data, path, background, ours, default) if data else Trouble("The original is gone.")
+    if isinstance(found, Trouble):
+        frame.trouble(found)
+        return [panes["original"]]
+    shown = [panes["original"]]
+    for name in ("default", "ours"):
+        differs = found.get(name)
+        says = f"differs by {differs.mean:.2f} of 255 on average, shown 4 × as strong" if differs else "cannot be drawn"
+        shown.append(
+            Pane(label=panes[name].label, says=says, picture=differs.png if differs else None, ours=panes[name].ours)
+        )
+    return shown
+
+
+def _path_pane(pane: Pane, svg: str | None) -> Pane:
+    colours = frame.palette()
+    lines = queries.lines_of(svg, colours.strong, colours.attention) if svg else None
+    if lines is None:
+        return Pane(label=pane.label, says="no paths to show", picture=None, ours=pane.ours)
+    says = f"{words.counted(lines.paths, 'path')}, {words.counted(lines.nodes, 'node')}"
+    return Pane(label=pane.label, says=says, picture=lines.svg, under=svg, ours=pane.ours)
+
+
+def _details(report: RunReport, row: dict[str, Any], default: str | None, ours: str | None) -> None:
+    with st.container(horizontal=True):
+        for name, label, text in (("ours", "SVG of ours", ours), ("default", "SVG of the default", default)):
+            if text:
+                st.download_button(
+                    label, text, file_name=f"{str(row['digest'])[:12]}-{name}.svg", mime="image/svg+xml",
+                    icon=":material/download:", key=f"download-{name}", on_click="ignore",
+                )  # fmt: skip
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**Every method on this image**")
+        rows = pd.DataFrame(_methods(report, row))
+        st.dataframe(
+            rows, hide_index=True, alt="Every method on this image",
+            column_config={"ratio": st.column_config.NumberColumn("ratio to the default", format="%.3f")},
+        )  # fmt: skip
+    with right:
+        st.markdown("**Setting chosen**")
+        st.dataframe(_setting(row), hide_index=True, height="content", alt="The setting that ours chose")
+
+
+def _methods(report: RunReport, row: dict[str, Any]) -> list[dict[str, Any]]:
+    import math
+
+    found = [{"method": report.comparison.label(OURS), "ratio": float(row["ratio"])}]
+    for method in report.comparison.methods:
+        value = row.get(f"{VALUE_OF}{method.name}")
+        if method.name not in (OURS, DEFAULT) and value is not None and not pd.isna(value):
+            found.append({"method": method.label, "ratio": math.exp(-float(value))})
+    found.append({"method": report.comparison.label(DEFAULT), "ratio": 1.0})
+    return sorted(found, key=lambda r: float(str(r["ratio"])))
+
+
+def _setting(row: dict[str, Any]) -> pd.DataFrame:
+    try:
+        params = json.loads(str(row.get("params")))
+        pairs = [(str(name), str(value)) for name, value in params.items()]
+    except (ValueError, AttributeError):
+        pairs = []
+    return pd.DataFrame(pairs, columns=["parameter", "value"])

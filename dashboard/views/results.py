@@ -1,0 +1,145 @@
+"""Results: ours against its rivals by number of traces, per category and image by image, wins and losses alike."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, frame, queries
+from dashboard.frame import Here
+from dashboard.queries import Run
+from pipeline.reports import tables, words
+from pipeline.reports.archive import VALUE_OF
+from pipeline.reports.machine import RunReport
+from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, TPE, ImageResult
+from pipeline.reports.trouble import Trouble
+
+BARS = (OURS, FIXED, PORTFOLIO, TPE)
+
+
+def page(here: Here) -> None:
+    st.title("Results")
+    found = frame.report_of(here)
+    if found is None:
+        return
+    run, report = found
+    st.markdown(f"**{frame.plain(report.headline)}**")
+    _curves(report)
+    _categories(run, report)
+    _duels(report)
+    _gap(run, report)
+    _images(here, run, report)
+    st.subheader("Findings")
+    frame.findings(report.findings)
+    _downloads(run)
+
+
+def _curves(report: RunReport) -> None:
+    comparison = report.comparison
+    st.subheader("By number of traces")
+    st.altair_chart(
+        charts.curves(comparison, frame.palette()), alt="Ratio to the default by number of traces, for every method"
+    )
+    sure = f"{words.percent(comparison.confidence)} interval"
+    st.caption(
+        f"{words.RATIO_WORDS[comparison.objective.name]}, geometric mean over "
+        f"{words.counted(comparison.images, 'test image')}, with its {sure}; lower is better, 1 is VTracer's default. "
+        "What more traces do not change is dashed; the table has VTracer's presets too."
+    )
+    frame.table(tables.methods(comparison), alt="Every method at every number of traces")
+
+
+def _categories(run: Run, report: RunReport) -> None:
+    comparison = report.comparison
+    if not comparison.categories:
+        return
+    st.subheader(f"Per category, at {words.counted(comparison.headline_traces, 'trace')}")
+    st.altair_chart(
+        charts.categories(comparison, BARS, frame.palette()), alt="Ratio to the default per category and method"
+    )
+    with st.expander("As a table"):
+        frame.table(tables.categories(comparison, ()), alt="Every method per category")
+
+
+def _duels(report: RunReport) -> None:
+    duels = tables.duels(report.comparison)
+    if duels.rows:
+        st.subheader(f"Image by image, at {words.counted(report.comparison.headline_traces, 'trace')}")
+        frame.table(duels, alt="Ours against each rival, image by image")
+
+
+def _gap(run: Run, report: RunReport) -> None:
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Gap closed")
+        share = gap_closed(queries.images(run))
+        if share is None:
+            st.markdown("It cannot be told from what this run left.")
+        else:
+            most = words.counted(max(report.comparison.traces), "trace")
+            st.markdown(
+                f"At {most} {frame.plain(report.comparison.label(OURS))} reaches **{words.percent(share)}** of what "
+                "the best of all methods reaches, chosen image by image with hindsight."
+            )
+    with right:
+        st.subheader("Seeds")
+        spread, seeds = report.training.seed_spread, report.training.seeds
+        if spread is None:
+            st.markdown("One seed was trained; more of them (train.n_seeds) would show how much is luck.")
+        else:
+            st.markdown(
+                f"Over {len(seeds)} seeds the best validation value is {words.number(spread.mean, 3)} ± "
+                f"{words.number(spread.std, 3)}."
+            )
+            rows = tuple((str(s.seed), words.number(s.best_value, 3), s.run_id or words.DASH) for s in seeds)
+            frame.table(tables.Table(("Seed", "Best validation value", "Run"), rows, left=frozenset({2})), alt="Seeds")
+
+
+def gap_closed(images: pd.DataFrame | Trouble) -> float | None:
+    """Ours as a share of the best of all methods, image by image, in natural log units; None where nothing gained."""
+    if isinstance(images, Trouble) or images.empty:
+        return None
+    others = [name for name in images.columns if name.startswith(VALUE_OF) and name != f"{VALUE_OF}{DEFAULT}"]
+    best = images[["value", *others]].max(axis=1).mean()
+    return float(images["value"].mean() / best) if best > 0 else None
+
+
+def _images(here: Here, run: Run, report: RunReport) -> None:
+    images = queries.images(run)
+    st.subheader(f"Each image, at {words.counted(max(report.comparison.traces), 'trace')}")
+    if isinstance(images, Trouble):
+        frame.trouble(images)
+        return
+    st.altair_chart(charts.gains(images, frame.palette()), alt="Each image's change against the default")
+    left, right = st.columns(2, gap="large")
+    with left:
+        _listed(here, run, "Most improved", report.most_improved)
+    with right:
+        _listed(here, run, "Least improved", report.least_improved)
+
+
+def _listed(here: Here, run: Run, title: str, chosen: tuple[ImageResult, ...]) -> None:
+    st.markdown(f"**{title}**")
+    if not chosen:
+        st.markdown("None.")
+    for image in chosen[:6]:
+        name = words.shortened(words.visible(image.path), 40)
+        st.page_link(
+            here.pages["images"],
+            label=f"{frame.plain(name)}: {tables.change_in_bytes(image)}",
+            query_params={"run": run.run_id, "image": image.digest},
+        )
+
+
+def _downloads(run: Run) -> None:
+    if run.archive is None:
+        return
+    st.subheader("Written report")
+    with st.container(horizontal=True):
+        for name, kind, label in queries.REPORT_FILES:
+            content = queries.report_file(run, name)
+            if content is not None:
+                st.download_button(
+                    label, content, file_name=f"{run.run_id}-{name}", mime=kind, key=name, on_click="ignore",
+                    icon=":material/download:",
+                )  # fmt: skip

@@ -1,0 +1,168 @@
+"""The report as one value for machines: report.json, and its JSON schema in report.schema.json beside this file.
+
+What a run was, on which data, how it went, what it is worth, checkpoint by checkpoint and validation by validation.
+Lists that grow with the data are cut here; images.parquet beside report.json has every image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, TypeVar
+
+from pipeline.reports import words
+from pipeline.reports.findings import headline
+from pipeline.reports.parts import CategoryQuality, CheckpointEntry, Finding, Part, Reject, Resources
+from pipeline.reports.results import Comparison, Decision, ImageResult, Progress, Results, Training
+
+SCHEMA_VERSION = 2
+SHOWN_IMAGES = 10  # on a sheet
+MOST_REJECTS, MOST_POINTS = 200, 500
+SETTINGS = {"objective", "tracing", "train", "curriculum", "evaluate"}
+
+T = TypeVar("T")
+
+
+class DatasetReport(Part):
+    """What the images are like. rejects: files by reason. rejected: the first 200 of them, with their reasons.
+
+    from_pixels: images that were categorised from their pixels, of them `unsure` with a probability below one half.
+    measures: [lowest, quarter, median, three quarters, highest] of each.
+    """
+
+    root: str | None
+    images: int | None
+    distinct_images: int | None
+    reject_ratio: float | None
+    quality_mean: float | None
+    categories: dict[str, CategoryQuality]
+    rejects: dict[str, int]
+    rejected: tuple[Reject, ...]
+    from_pixels: int
+    unsure: int
+    modes: dict[str, int]
+    measures: dict[str, tuple[float, ...]]
+    recommendations: tuple[str, ...]
+
+
+class CheckpointsReport(Part):
+    """The states that were kept of the training, oldest first. best: the name of that of the best validation."""
+
+    count: int
+    total_bytes: int
+    latest: str | None
+    best: str | None
+    entries: tuple[CheckpointEntry, ...]
+
+
+class RunReport(Part):
+    """report.json. Values are in natural log units, 0 is VTracer's default; null is what was not measured."""
+
+    schema_version: Literal[2]
+    headline: str
+    run_id: str
+    git_commit: str | None
+    ended_early: str | None
+    findings: tuple[Finding, ...]
+    training: Training
+    progress: tuple[Progress, ...]
+    comparison: Comparison
+    images_table: Literal["images.parquet"]
+    most_improved: tuple[ImageResult, ...]
+    least_improved: tuple[ImageResult, ...]
+    registry: Decision | None
+    dataset: DatasetReport | None
+    checkpoints: CheckpointsReport | None
+    resources: Resources | None
+    settings: dict[str, Any]
+    pictures: tuple[str, ...]
+
+
+def run_report(results: Results, findings: Sequence[Finding], made: Collection[str]) -> RunReport:
+    """Everything that the Markdown says, as values. made: the pictures that were drawn."""
+    training = results.training
+    best, worst = improved_and_worst(results.images)
+    address = words.without_secrets(training.tracking_uri) if training.tracking_uri else None
+    return RunReport(
+        schema_version=2,
+        headline=headline(results),
+        run_id=training.run_id,
+        git_commit=training.git_commit or results.commit,
+        ended_early=training.stopped,
+        findings=tuple(findings),
+        training=training.model_copy(update={"tracking_uri": address}),
+        progress=tuple(thinned(results.progress, MOST_POINTS)),
+        comparison=results.comparison,
+        images_table="images.parquet",
+        most_improved=tuple(best),
+        least_improved=tuple(worst),
+        registry=results.decision,
+        dataset=_dataset(results),
+        checkpoints=_checkpoints(results),
+        resources=results.resources,
+        settings=results.settings.model_dump(mode="json", include=SETTINGS),
+        pictures=tuple(made),
+    )
+
+
+def as_json(report: RunReport) -> dict[str, Any]:
+    return report.model_dump(mode="json")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) that every report.json fulfils."""
+    described = RunReport.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described, "title": "tracewright run report"}
+
+
+def schema_text() -> str:
+    """As report.schema.json holds it."""
+    return json.dumps(schema(), indent=2, sort_keys=True) + "\n"
+
+
+def improved_and_worst(images: Sequence[ImageResult]) -> tuple[list[ImageResult], list[ImageResult]]:
+    """The most improved, best first, and the least, worst first; no image is in both.
+
+    Among images that kept the default, those with the most bytes come first: there was most to gain.
+    """
+    ordered = sorted(images, key=lambda i: (-i.value, -(i.default_bytes or 0), i.path))
+    best = [i for i in ordered[:SHOWN_IMAGES] if i.improved][: -(-len(ordered) // 2)]
+    rest = sorted(ordered[len(best) :], key=lambda i: (i.value, -(i.default_bytes or 0), i.path))
+    return best, rest[:SHOWN_IMAGES]
+
+
+def thinned(values: Sequence[T], most: int) -> list[T]:
+    """At most `most` of them, evenly spaced, the last among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round((k + 1) * len(values) / most) - 1] for k in range(most)]
+
+
+def _dataset(results: Results) -> DatasetReport | None:
+    quality = results.quality
+    if quality is None:
+        return None
+    shared = ("root", "images", "distinct_images", "reject_ratio", "quality_mean", "categories", "modes", "measures")
+    return DatasetReport(
+        **{name: getattr(quality, name) for name in shared},
+        rejects=dict(Counter(quality.rejects).most_common()),
+        rejected=quality.rejected[:MOST_REJECTS],
+        from_pixels=len(quality.from_pixels),
+        unsure=sum(i.confidence is not None and i.confidence < 0.5 for i in quality.from_pixels),
+        recommendations=quality.recommendations,
+    )
+
+
+def _checkpoints(results: Results) -> CheckpointsReport | None:
+    entries, best = results.checkpoints, results.training.best
+    if not entries:
+        return None
+    at = best.timesteps if best else None
+    return CheckpointsReport(
+        count=len(entries),
+        total_bytes=sum(entry.bytes or 0 for entry in entries),
+        latest=entries[-1].name,
+        best=next((entry.name for entry in entries if entry.timesteps == at), None),
+        entries=entries,
+    )

@@ -1,0 +1,13 @@
+"""`python -m pipeline.reports.schema_file` writes report.schema.json anew, after a change of what a report holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.files import write_text
+from pipeline.reports.machine import schema_text
+
+SCHEMA = Path(__file__).parent / "report.schema.json"
+
+if __name__ == "__main__":
+    write_text(SCHEMA, schema_text())

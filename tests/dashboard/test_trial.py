@@ -1,0 +1,203 @@
+"""What a visitor hands in, from a logo to a bomb."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from dashboard import trial
+from dashboard.trial import Refused
+from tests.dashboard import made
+from tests.fakes import ROOT
+
+
+def png(width: int = 48, height: int = 40) -> bytes:
+    image = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(image).rectangle((1, 1, width // 2, height // 2), fill="#0b57a4")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG of a few bytes whose header promises 400 million pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(60001)))
+        + chunk(b"IEND", b"")
+    )
+
+
+def never(seconds: float) -> None:
+    """Somebody who only watches."""
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, to see that none stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def refusal(content: bytes) -> str:
+    with pytest.raises(Refused) as refused, trial.image_file(content) as path:
+        trial.default_of(path, ROOT, never)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b"hello", "no PNG, JPEG, BMP, TIFF or WebP"),
+        (made.HOSTILE_SVG.encode(), "an SVG, a vector drawing already"),
+        (b'<?xml version="1.0"?><!-- x --><SVG/>', "an SVG"),
+        (b"\0" * 20_000_001, "20,000,001 bytes"),
+        (bomb(), "bomb"),
+        (png(4, 4), "pixels"),
+        (png(2100, 2100), "pixels"),
+        (png()[:60], "save it again as PNG"),
+        (b"%PDF-1.4", "no PNG"),
+        (b"\x80\x04cos\nsystem\n", "no PNG"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_what_can(folders: Path, content: bytes, says: str) -> None:
+    message = refusal(content)
+    assert says in message
+    assert trial.ALLOWED in message
+    assert "Traceback" not in message
+    assert list(folders.iterdir()) == []
+
+
+def test_the_default_comes_with_its_scores(folders: Path) -> None:
+    seen: list[float] = []
+    with trial.image_file(png()) as path:
+        attempt, given = trial.default_of(path, ROOT, seen.append)
+    assert attempt.svg.count("<path") >= 1
+    assert attempt.bytes == len(attempt.svg.encode())
+    assert 0.5 < attempt.ssim <= 1
+    assert (given.width, given.height) == (48, 40)
+    assert given.png.startswith(b"\x89PNG")
+    assert seen == sorted(seen)
+    assert list(folders.iterdir()) == []
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose `tracewright vectorize` is a few lines, so that no model is needed."""
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/__init__.py").touch()
+    return tmp_path
+
+
+COMMAND = """
+import json, pathlib, sys, time
+out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1]); out.mkdir()
+assert sys.argv[1] == "vectorize"
+{body}
+(out / "image.svg").write_text("<svg/>")
+line = {{"status": "{status}", "svg": "image.svg", "bytes": 6, "ssim": 0.9, "zoom_ssim": 0.8}}
+line["error"] = "panic: as asked"
+(out / "results.jsonl").write_text(json.dumps(line) + chr(10))
+"""
+
+
+def command(project: Path, body: str = "", status: str = "improved") -> None:
+    (project / "pipeline/cli.py").write_text(COMMAND.format(body=body, status=status))
+
+
+def attempt(project: Path, tick: trial.Tick = never) -> trial.Attempt:
+    with trial.image_file(png()) as path:
+        return trial.ours_of(path, project, 8, model="m", objective="sharper", tick=tick)
+
+
+def test_ours_is_what_the_command_wrote(project: Path) -> None:
+    command(project, 'assert sys.argv[-6:] == ["--traces", "8", "--model", "m", "--objective", "sharper"]')
+    found = attempt(project)
+    assert (found.traces, found.svg, found.bytes, found.kept) == (8, "<svg/>", 6, False)
+    command(project, status="default")
+    assert attempt(project).kept
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ('sys.exit("tracewright: no champion; run make repro first")', "no champion; run make repro first"),
+        ("sys.exit(3)", "exit code 3"),
+        ("import os; os.abort()", "could not be vectorised"),
+    ],
+)
+def test_a_command_that_fails_says_why(project: Path, body: str, says: str) -> None:
+    command(project, body)
+    with pytest.raises(Refused, match=says):
+        attempt(project)
+
+
+def test_an_image_that_the_command_fails_on_says_why(project: Path) -> None:
+    command(project, status="failed")
+    with pytest.raises(Refused, match="as asked"):
+        attempt(project)
+
+
+def test_a_command_that_takes_too_long_is_ended_with_all_below_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(trial, "SECONDS", 1.0)
+    noted = tmp_path / "pid"
+    command(
+        project,
+        "import subprocess; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        f"pathlib.Path({str(noted)!r}).write_text(str(child.pid)); time.sleep(60)",
+    )
+    with pytest.raises(Refused, match="longer than 1 s"):
+        attempt(project)
+    _gone(int(noted.read_text()))
+
+
+def test_a_visitor_who_leaves_ends_the_work(project: Path) -> None:
+    class Left(BaseException):
+        pass
+
+    def leave(seconds: float) -> None:
+        raise Left
+
+    command(project, "time.sleep(60)")
+    started = time.monotonic()
+    with pytest.raises(Left):
+        attempt(project, leave)
+    assert time.monotonic() - started < 10
+
+
+def _gone(pid: int) -> None:
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    os.kill(pid, 9)
+    raise AssertionError("the child's child lives on")
+
+
+def test_one_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "WAIT_SECONDS", 0.1)
+    with trial.one_at_a_time(), pytest.raises(Refused, match="Another image"), trial.one_at_a_time():
+        pass
+    with trial.one_at_a_time():
+        pass
