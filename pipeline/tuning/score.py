@@ -1,0 +1,42 @@
+"""What a trial is worth: its best agent on the validation images, under conditions that no trial changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from pipeline.intervals import Bootstrap
+from pipeline.rl.agent import Agent
+from pipeline.rl.episode import Task
+from pipeline.rl.reward import objective_from
+from pipeline.rl.train import Result
+from pipeline.rl.validate import validate
+from pipeline.settings import Settings, TuneObjective
+from pipeline.tracing.workers import Evaluator
+
+SMALLER_IS_BETTER = frozenset({"bytes_ratio", "seconds"})
+
+
+def direction(objective: TuneObjective) -> Literal["maximize", "minimize"]:
+    return "minimize" if objective in SMALLER_IS_BETTER else "maximize"
+
+
+def measured(agent: Agent, base: Settings, tasks: Sequence[Task], evaluator: Evaluator) -> dict[str, Any]:
+    """A validation on all `tasks`, with `base`'s objective and number of traces, whatever the agent was trained for."""
+    return validate(
+        replace(agent, objective=objective_from(base.objective)),
+        tasks,
+        evaluator,
+        traces=base.train.max_steps,
+        seed=base.train.seed,
+        stochastic_runs=0,
+        target_skill=base.validation.target_skill,
+        bootstrap=Bootstrap(base.evaluate.bootstrap_samples, base.evaluate.confidence, base.train.seed),
+    )
+
+
+def values_of(objectives: Sequence[TuneObjective], report: dict[str, Any], result: Result) -> list[float]:
+    """seconds: of learning; the table's are fewer the more trials there were before, and say nothing of a setting."""
+    learning_seconds = result.timesteps / result.steps_per_second
+    return [learning_seconds if name == "seconds" else float(report[name]["mean"]) for name in objectives]

@@ -1,0 +1,98 @@
+"""What a study searches: `tune.space` of params.yaml, held against the settings that it changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pipeline.errors import SettingsError
+from pipeline.overrides import Overrides, put, value_at
+from pipeline.schema import error_lines
+from pipeline.settings import Options, Range, Search, Settings
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+SECTIONS = ("train", "objective", "curriculum")
+KEPT = ("objective.name", "train.seed", "train.n_seeds")
+"""In those sections, but not to be searched: trials with another one could not be compared, or would be luck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """By dotted setting what may become of it. whole: those whose values are whole numbers."""
+
+    freedoms: dict[str, Search]
+    whole: frozenset[str]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Space:
+        """Raises SettingsError with every setting that there is not and every value that it may not have."""
+        freedoms = dict(settings.tune.space)
+        lines = [line for key, freedom in freedoms.items() for line in _wrong(settings, key, freedom)]
+        if lines:
+            count = f"{len(lines)} errors" if len(lines) > 1 else "an error"
+            raise SettingsError(f"tune.space in params.yaml has {count}:\n  " + "\n  ".join(lines))
+        return cls(freedoms, frozenset(key for key in freedoms if _is_whole(value_at(settings, key))))
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """A value for each setting; of a trial that has some already, the same ones."""
+        return {key: self._suggested(trial, key, freedom) for key, freedom in self.freedoms.items()}
+
+    def overrides(self, params: Overrides) -> dict[str, Any]:
+        """Of what Optuna keeps of a trial."""
+        return {
+            key: json.loads(params[key]) if isinstance(freedom, Options) else params[key]
+            for key, freedom in self.freedoms.items()
+            if key in params
+        }
+
+    def _suggested(self, trial: Trial, key: str, freedom: Search) -> Any:
+        if isinstance(freedom, Options):  # Optuna keeps words and numbers, a choice may be a list
+            return json.loads(trial.suggest_categorical(key, [json.dumps(choice) for choice in freedom.choices]))
+        if key in self.whole:
+            return trial.suggest_int(key, int(freedom.low), int(freedom.high), log=freedom.log)
+        return trial.suggest_float(key, freedom.low, freedom.high, log=freedom.log)
+
+    @property
+    def changes_what_is_measured(self) -> bool:
+        """Whether the validations of two trials differ in more than the agent."""
+        return any(key == "train.max_steps" or key.startswith("objective.") for key in self.freedoms)
+
+
+def _wrong(settings: Settings, key: str, freedom: Search) -> Iterator[str]:
+    if key.partition(".")[0] not in SECTIONS or key in KEPT:
+        yield f"{key}: cannot be searched; allowed are settings of {', '.join(SECTIONS)}, without {', '.join(KEPT)}"
+        return
+    bounds = freedom.choices if isinstance(freedom, Options) else (freedom.low, freedom.high)
+    try:
+        if isinstance(freedom, Range) and _is_whole(value_at(settings, key)):
+            if any(bound != int(bound) for bound in bounds):
+                yield f"{key}: low {freedom.low:g} and high {freedom.high:g} must be whole numbers"
+                return
+            bounds = tuple(int(bound) for bound in bounds)
+    except (KeyError, TypeError):
+        pass  # there is no such setting, which the check below says with the nearest that there is
+    yield from dict.fromkeys(line for bound in bounds for line in _wrong_with(settings, key, bound))
+
+
+def _wrong_with(settings: Settings, key: str, value: Any) -> list[str]:
+    """What is wrong with one value of one setting; not what it does together with others, which a trial may change."""
+    values = settings.to_json()
+    if misplaced := put(values, key, value):
+        return [misplaced]
+    try:
+        Settings.model_validate(values)
+    except ValidationError as error:
+        depth = key.count(".") + 1
+        own = [e for e in error.errors(include_url=False) if e["type"] != "value_error" or len(e["loc"]) >= depth]
+        return list(error_lines(Settings, own))
+    return []
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,205 @@
+"""The process that does trials one after another: `python -m pipeline.tuning.worker`, which `tracewright tune` starts.
+
+What it is to do comes as JSON on standard input, so that no password of a storage is in the list of processes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from pipeline import resume
+from pipeline.errors import DataError, Mismatch, SettingsError, Stopped, StorageError, TracewrightError
+from pipeline.overrides import with_overrides
+from pipeline.rl.agent import Agent
+from pipeline.rl.hooks import Hooks, Report
+from pipeline.rl.train import Result
+from pipeline.run import Setting, Source, prepared, train_one
+from pipeline.settings import Settings, parse_settings
+from pipeline.tracing.stored import Ledger
+from pipeline.tracking import store
+from pipeline.tracking.run import new_run_id
+from pipeline.tuning.score import measured, values_of
+from pipeline.tuning.study import ERROR, RUN, SEEN, Claimed, Study, reachable
+
+SEEN_EVERY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a worker is told. limit: of trials in the study. parent_run_id: of the study's own run on this machine."""
+
+    root: str
+    study: str
+    storage: str | None
+    settings: dict[str, Any]
+    limit: int
+    parent_run_id: str
+
+
+class Pruned(Stopped):
+    """A trial that is not worth going on with."""
+
+
+class Judge(Hooks):
+    """Tells the study of each validation, and ends a trial that the pruner gives up. Raises Pruned."""
+
+    def __init__(self, study: Study, claimed: Claimed, own: Settings, measure: Callable[[Agent], Report]) -> None:
+        """own: the trial's settings. measure: a validation under conditions that no trial changes."""
+        self._study, self._trial, self._own, self._measure = study, claimed.trial, own, measure
+        self._told = set(claimed.told)
+        self._seen = 0.0
+
+    def on_table(self, progress: Report) -> None:
+        self._say_that_it_lives()
+
+    def on_progress(self, progress: Report) -> None:
+        self._say_that_it_lives()
+
+    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
+        tune = self._study.settings.tune
+        [first, *others] = tune.objectives
+        # The n-th, since another length of rollouts validates at other timesteps.
+        number = round(report["timesteps"] / self._own.train.eval_every_timesteps)
+        if others or tune.pruner == "none" or number in self._told:
+            return
+        comparable = self._measure(agent) if self._study.space.changes_what_is_measured else report
+        self._told.add(number)
+        self._trial.report(comparable[first]["mean"], number)
+        if self._trial.should_prune():
+            raise Pruned(f"pruned at {report['timesteps']} steps: worse than most trials were at this validation")
+
+    def _say_that_it_lives(self) -> None:
+        if time.monotonic() - self._seen > SEEN_EVERY_SECONDS or not self._seen:
+            self._trial.set_user_attr(SEEN, time.time())
+            self._seen = time.monotonic()
+
+
+def work(order: Order) -> None:
+    """Do trials until the study has enough. Raises Stopped, leaving the trial that it is at to be gone on with."""
+    root = Path(order.root)
+    settings = parse_settings(order.settings, "the study's settings")
+    with prepared(root, settings) as setting:
+        images = {part: str(setting.split[part]["digest"]) for part in ("train", "val")}
+        with reachable(order.storage), closing(Study(root, settings, images, order.study, order.storage)) as study:
+            while claimed := study.claim(order.limit):
+                try:
+                    do_trial(setting, study, claimed, order.parent_run_id)
+                finally:
+                    claimed.lock.release()
+                setting.stop.check()
+
+
+def do_trial(setting: Setting, study: Study, claimed: Claimed, parent_run_id: str) -> None:
+    """Train with the trial's settings, and tell the study what came of it.
+
+    Raises Stopped, Unavailable or StorageError, which say nothing of the settings: the trial is left as it is.
+    """
+    trial, told = claimed.trial, study.optuna.tell
+    try:
+        folder, values = _trained(setting, study, claimed, parent_run_id)
+    except Pruned as pruned:
+        print(f"trial {trial.number}: {pruned}", flush=True)
+        told(trial, state=TrialState.PRUNED)
+    # What a setting that is out of its depth can make of a training: a network of NaN, a batch that does not fit.
+    except (SettingsError, DataError, ValueError, ArithmeticError, RuntimeError) as error:
+        traceback.print_exc()
+        print(f"trial {trial.number} failed: {error}", flush=True)
+        trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}"[:1000])
+        told(trial, state=TrialState.FAIL)
+    else:
+        print(f"trial {trial.number}: {values}", flush=True)
+        told(trial, values)
+        resume.deliver(folder)
+        return
+    _put_away(study, trial.number)
+
+
+def _trained(setting: Setting, study: Study, claimed: Claimed, parent_run_id: str) -> tuple[Path, list[float]]:
+    base, trial = study.settings, claimed.trial
+    own = with_overrides(base, claimed.overrides, f"trial {trial.number}")
+    evaluator = setting.evaluator
+    evaluator.asked = evaluator.found = 0
+    evaluator.known.clear()
+
+    def measure(agent: Agent) -> Report:
+        return measured(agent, base, setting.val_tasks, evaluator)
+
+    source = Source(
+        base.train.seed,
+        is_own=True,
+        run_id=claimed.run_id,
+        parent_run_id=parent_run_id,
+        name=f"trial {trial.number}",
+        tags={"tune.study": study.optuna.study_name, "tune.trial": str(trial.number)},
+        hooks=[Judge(study, claimed, own, measure)],
+        best_only=True,
+    )
+    folder, result = _gone_on_with(replace(setting, settings=own), source, claimed)
+    with Ledger(folder / "asked.bin") as ledger:  # the training has closed its own
+        evaluator.note_in(ledger)
+        report = measure(result.agent)
+    trial.set_user_attr(
+        "report", {name: report[name] for name in ("value", "bytes_ratio", "skill", "ssim", "zoom_ssim")}
+    )
+    trial.set_user_attr("timesteps", result.timesteps)
+    return folder, values_of(base.tune.objectives, report, result)
+
+
+def _gone_on_with(setting: Setting, source: Source, claimed: Claimed) -> tuple[Path, Result]:
+    """The trial's run to its end: the one that was left, or a new one where that cannot be gone on with."""
+    if source.run_id is not None:
+        try:
+            return train_one(setting, source)
+        except Mismatch as error:
+            print(f"trial {claimed.trial.number} begins anew: {error}", flush=True)
+    source = replace(source, run_id=new_run_id())
+    claimed.trial.set_user_attr(RUN, source.run_id)
+    return train_one(setting, source)
+
+
+def _put_away(study: Study, number: int) -> None:
+    """A trial that ended early is not what `make repro` should go on with."""
+    run_id = next((t.user_attrs.get(RUN) for t in study.trials() if t.number == number), None)
+    folder = study.folder.parents[1] / store.RUNS.name / str(run_id)
+    if (folder / resume.TRAINING).is_file():
+        resume.deliver(folder)
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel for SIGTERM when `tracewright tune` ends, however it does (prctl(2))."""
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+    if os.getppid() == 1:
+        raise Stopped("stopped: `tracewright tune` has ended")
+
+
+def main() -> int:
+    """Returns the exit code."""
+    order = Order(**json.load(sys.stdin))
+    try:
+        _end_with_parent()
+        work(order)
+    except TracewrightError as error:
+        print(error, file=sys.stderr, flush=True)
+        return error.exit_code
+    except OSError as error:
+        print(f"{error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr, flush=True)
+        return StorageError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
