@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?=
+ONLY ?=
 TORCH := 2.13.0
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export PYTHONUTF8 := 1
 
-.PHONY: help setup repro test check faults soak nightly bench bench-agent bench-evaluate bench-pieces profile ui clean lock audit
+.PHONY: help setup repro test check faults soak nightly bench bench-agent bench-checkpoints bench-dashboard bench-evaluate \
+	bench-exporter bench-pieces bench-scale bench-tracking profile ui up dashboard env clean lock audit
 
 help:
 	@echo "make repro            set up, then catalogue, split, train, evaluate, register and report"
@@ -21,6 +23,10 @@ help:
 	@echo "make bench            the benchmarks, as JSON"
 	@echo "make bench-agent      the agent against search, from 1 to 64 traces (two hours on two cores)"
 	@echo "make bench-evaluate   evaluations per second against VTracer alone and a plain loop"
+	@echo "make bench-checkpoints, bench-tracking, bench-exporter, bench-dashboard   what saving, tracking and looking cost"
+	@echo "make up               MLflow, exporter, dashboard, and Prometheus and Grafana where installed, until Ctrl-C"
+	@echo "make dashboard        the dashboard alone, on http://127.0.0.1:8501"
+	@echo "make env              passwords for docker compose, in .env"
 	@echo "make ui               the MLflow UI on http://127.0.0.1:5000"
 	@echo "make clean            remove what was made, except the data, the runs and the environment"
 
@@ -50,7 +56,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.bench_catalogue
@@ -58,6 +64,22 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.bench_evaluate
 	$(BIN)/python -m benchmarks.bench_pieces
 	$(BIN)/python -m benchmarks.bench_train
+	$(BIN)/python -m benchmarks.bench_checkpoints
+
+bench-checkpoints: $(READY)
+	$(BIN)/python -m benchmarks.bench_checkpoints
+
+bench-tracking: $(READY)
+	$(BIN)/python -m benchmarks.bench_tracking
+
+bench-exporter: $(READY)
+	$(BIN)/python -m benchmarks.bench_exporter
+
+bench-scale: $(READY)
+	$(BIN)/python -m benchmarks.bench_scale
+
+bench-dashboard: $(READY)
+	$(BIN)/python -m benchmarks.bench_dashboard
 
 bench-evaluate: $(READY)
 	$(BIN)/python -m benchmarks.bench_evaluate
@@ -72,12 +94,23 @@ profile: $(READY)
 	$(BIN)/python -m benchmarks.profile_evaluate docs/images/profile.png
 
 faults: $(READY)
-	TRACEWRIGHT_RANDOM_SETTINGS=10000 $(BIN)/pytest tests/faults
+	TRACEWRIGHT_RANDOM_SETTINGS=10000 TRACEWRIGHT_KILLS=500 TRACEWRIGHT_STOPS=200 TRACEWRIGHT_EVERY_BOUNDARY=1 \
+	TRACEWRIGHT_FLIPS=100000 TRACEWRIGHT_GUARDS=1 TRACEWRIGHT_SERVER_KILLS=50 TRACEWRIGHT_STALL_SECONDS=30 \
+	TRACEWRIGHT_TALLY=$${TRACEWRIGHT_TALLY:-$(CURDIR)/.tracewright/faults.jsonl} $(BIN)/pytest -n 2 --dist loadfile tests/faults
 
 soak: $(READY)
 	$(BIN)/python -m benchmarks.soak
 
 nightly: test faults soak bench
+
+up: $(READY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m monitoring.up $(ONLY)
+
+dashboard: $(READY)
+	@$(BIN)/python -m dashboard
+
+env: $(READY)
+	@$(BIN)/python -m monitoring.passwords
 
 ui: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipeline.tracking.ui
@@ -88,7 +121,7 @@ audit: $(READY)
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --upgrade "setuptools>=77"
-	.venv-lock/bin/python -m pip install --quiet ".[pipeline,monitoring,dashboard,dev]" "torch==$(TORCH)"
+	.venv-lock/bin/python -m pip install --quiet ".[pipeline,monitoring,dashboard,server,dev]" "torch==$(TORCH)"
 	echo "# Every version, pinned. Made by \`make lock\` from pyproject.toml; do not edit." > requirements.lock
 	.venv-lock/bin/python -m pip freeze --all --exclude tracewright --exclude pip | sed 's/+cpu$$//' >> requirements.lock
 	rm -rf .venv-lock

@@ -13,9 +13,9 @@ from pipeline.records import DEFAULT_PARAMS, Evaluation, Job, Logo
 from pipeline.rl.agent import Agent, load_agent
 from pipeline.rl.episode import Task
 from pipeline.rl.policy import build_policy
+from pipeline.rl.reward import objective_from
 from pipeline.rl.screen import Screen
 from pipeline.rl.surrogate import fit_surrogate
-from pipeline.rl.train import objective_from
 from pipeline.search.collect import collect
 from pipeline.search.portfolio import find_portfolios
 from pipeline.search.tasks import make_tasks

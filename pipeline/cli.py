@@ -9,9 +9,13 @@ from typing import Any
 
 import click
 
-from pipeline.errors import SettingsError, Stopped, TracewrightError, Unavailable
-from pipeline.files import project_root
+from pipeline.cli_checkpoints import checkpoints
+from pipeline.cli_runs import runs
+from pipeline.cli_tune import tune
+from pipeline.errors import SettingsError, Stopped, TracewrightError
+from pipeline.files import required_root
 from pipeline.records import OBJECTIVES
+from pipeline.stop import stop_on_sigterm
 
 
 class Group(click.Group):
@@ -19,6 +23,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["standalone_mode"] = False
+        stop_on_sigterm()
         try:
             return super().main(*args, **kwargs)
         except TracewrightError as error:
@@ -130,28 +135,17 @@ def _agent_folder(model: str | None) -> Path:
         return Path(model)
     from pipeline.tracking.models import download
 
-    return download(_model_uri(model), _root())
+    return download(_model_uri(model), required_root())
 
 
 def _model_uri(model: str | None) -> str:
     if model is None:
         from pipeline.settings import load_settings
 
-        model = load_settings(_root() / "params.yaml").experiment
+        model = load_settings(required_root() / "params.yaml").experiment
     if model.startswith("models:/"):
         return model
     return f"models:/{model}" if "@" in model or "/" in model else f"models:/{model}@champion"
-
-
-def _root() -> Path:
-    """The project's folder: at or above the current one, else where the package was installed from."""
-    root = project_root() or project_root(Path(__file__).parent)
-    if root is None:
-        raise Unavailable(
-            "no project folder (params.yaml and dvc.yaml) at or above the current one; "
-            "run from there, or name an agent's folder with --model PATH"
-        )
-    return root
 
 
 @main.command("use-data")
@@ -160,7 +154,7 @@ def use_data(folder: Path) -> None:
     """Set data.root in params.yaml to FOLDER, so that `make repro` trains on it."""
     from pipeline.data.folder import set_data_root
 
-    click.echo(set_data_root(_root(), folder))
+    click.echo(set_data_root(required_root(), folder))
 
 
 @main.command()
@@ -169,9 +163,49 @@ def check() -> None:
     from pipeline.data.folder import check_data_root
     from pipeline.settings import load_settings
 
-    root = _root()
+    root = required_root()
     check_data_root(root, load_settings(root / "params.yaml").data)
     click.echo("params.yaml and the data folder are in order")
+
+
+main.add_command(checkpoints)
+main.add_command(runs)
+main.add_command(tune)
+
+
+@main.command()
+def doctor() -> None:
+    """Check data, results, stores, checkpoints, journals, versions, disk and ports.
+
+    Exits with 65 when something is damaged.
+    """
+    from pipeline.doctor import examine
+    from pipeline.errors import DataError
+
+    marks = {"fine": "ok     ", "note": "note   ", "damaged": "DAMAGED"}
+    damaged = 0
+    for finding in examine(required_root()):
+        click.echo(f"{marks[finding.level]} {finding.subject}: {finding.text}")
+        damaged += finding.level == "damaged"
+    if damaged:
+        raise DataError(f"{damaged} finding(s) need attention; see above")
+
+
+@main.command()
+def sync() -> None:
+    """Send MLflow what it has not got of any run: after it was away, or a process died.
+
+    Twice does no more than once.
+    """
+    from pipeline.errors import Unavailable
+    from pipeline.tracking.sync import sync as send
+
+    failed = 0
+    for run_id, outcome in send(required_root()):
+        failed += isinstance(outcome, TracewrightError)
+        click.echo(f"run {run_id}: {outcome}")
+    if failed:
+        raise Unavailable(f"{failed} run(s) could not be sent; see above, then run `tracewright sync` again")
 
 
 @main.group()
@@ -182,7 +216,7 @@ def models() -> None:
 def _with_registry(act: Callable[[Path, str], str]) -> None:
     from pipeline.settings import load_settings
 
-    root = _root()
+    root = required_root()
     click.echo(act(root, load_settings(root / "params.yaml").experiment))
 
 

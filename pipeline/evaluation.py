@@ -13,13 +13,12 @@ from tqdm import tqdm
 
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.errors import DataError
-from pipeline.files import read_json, whole, write_json, write_text
+from pipeline.files import read_json, whole, write_csv, write_json, write_text
 from pipeline.intervals import Bootstrap
 from pipeline.records import Logo
-from pipeline.rl.agent import Agent, load_agent
-from pipeline.rl.train import objective_from
+from pipeline.rl.agent import TRAINED, Agent, load_agent
+from pipeline.rl.reward import objective_from
 from pipeline.rl.validate import run_agent
-from pipeline.run import AGENT, write_csv
 from pipeline.search.compare import Results, curve, curves_by_category, duel, image_rows, methods, run_method
 from pipeline.search.run import Outcome, svg_texts
 from pipeline.search.second_opinion import opinions_report, second_opinions, second_renderer
@@ -39,7 +38,7 @@ def evaluate_agent(root: Path, settings: Settings) -> dict[str, Any]:
     Raises DataError, Mismatch, Unavailable or StorageError.
     """
     started = time.perf_counter()
-    agent = load_agent(root / AGENT)
+    agent = load_agent(root / TRAINED)
     trained = read_json(root / "results/train/train.json", "dvc repro train")
     logos = load_split(root, settings.data, ("test",))["test"]
     bootstrap = Bootstrap(settings.evaluate.bootstrap_samples, settings.evaluate.confidence, settings.evaluate.seed)

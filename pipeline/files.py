@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError, StorageError
+from pipeline.errors import DataError, StorageError, Unavailable
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -29,6 +31,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """NaN and infinity are refused (ValueError): a value that was not measured is left out or null."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of the same keys as CSV, with a header; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 @contextmanager
@@ -71,7 +82,7 @@ def read_json(path: Path, made_by: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `{made_by}` first") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `{made_by}`") from error
 
 
@@ -82,3 +93,17 @@ def project_root(start: Path | None = None) -> Path | None:
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
             return folder
     return None
+
+
+def required_root() -> Path:
+    """The project's folder: at or above the current one, else where the package was installed from.
+
+    Raises Unavailable when there is none.
+    """
+    root = project_root() or project_root(Path(__file__).parent)
+    if root is None:
+        raise Unavailable(
+            "no project folder (params.yaml and dvc.yaml) at or above the current one; "
+            "run from there, or name an agent's folder with --model PATH"
+        )
+    return root

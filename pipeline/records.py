@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -194,3 +194,23 @@ class Failed:
 
 
 Evaluation = Scored | Lost | Failed
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """With `type`, the name of its class; `evaluation_from_json` gives the same evaluation back, to the bit."""
+    values = {f.name: getattr(evaluation, f.name) for f in fields(evaluation)}
+    values["params"] = evaluation.params.to_json()
+    if isinstance(evaluation, Scored):
+        values["scores"] = asdict(evaluation.scores)
+    return {"type": type(evaluation).__name__, **values}
+
+
+def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
+    """Raises KeyError or TypeError for what `evaluation_json` did not write."""
+    known = {cls.__name__: cls for cls in (Scored, Lost, Failed)}
+    rest = {name: value for name, value in values.items() if name != "type"}
+    rest["params"] = TracerParams.from_json(rest["params"])
+    if "scores" in rest:
+        rest["scores"] = Scores(**rest["scores"])
+    evaluation: Evaluation = known[values["type"]](**rest)
+    return evaluation

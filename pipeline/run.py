@@ -2,171 +2,175 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from monitoring.history import Recorder
+from pipeline import resume
 from pipeline.data.dataset import load_split, split_summary
-from pipeline.errors import DataError
-from pipeline.files import write_json, write_text
+from pipeline.errors import DataError, Mismatch
+from pipeline.files import required_root, write_csv, write_json
+from pipeline.followers import ProgressBar, Tracked, model_name, validation_metrics
 from pipeline.records import Logo
-from pipeline.rl.agent import Agent
+from pipeline.rl.agent import TRAINED, Agent
+from pipeline.rl.checkpoint import read_checkpoint
+from pipeline.rl.checkpoints import CheckpointStore, bound_store, entry_of
 from pipeline.rl.episode import Task
 from pipeline.rl.hooks import Hooks, Report
 from pipeline.rl.train import Result, train
 from pipeline.search.tasks import make_tasks
-from pipeline.settings import Settings
-from pipeline.tracing.stored import stored_pool
+from pipeline.settings import Settings, load_settings
+from pipeline.status import Status
+from pipeline.stop import StopRequest, stop_request
+from pipeline.tracing.stored import Ledger, StoredEvaluator, stored_pool
 from pipeline.tracing.workers import Evaluator
+from pipeline.tracking import store
 from pipeline.tracking.lineage import git_tags
 from pipeline.tracking.run import Run
 
-AGENT = Path("models/agent")
 RESULTS = Path("results/train")
-CHECKPOINTS = Path(".tracewright/checkpoints")
-
-
-class ProgressBar(Hooks):
-    """A line in the terminal: timesteps, speed, time left, how the agent does."""
-
-    def __init__(self, total_timesteps: int) -> None:
-        self._bar = tqdm(total=total_timesteps, unit="step", desc="train", smoothing=0.1, disable=None)
-
-    def on_table(self, progress: Report) -> None:
-        self._bar.set_postfix_str(f"{progress['what']}: {progress['done']} of {progress['total']}")
-
-    def on_progress(self, progress: Report) -> None:
-        self._bar.total = max(self._bar.total, progress["timesteps"])  # a stage that is retried adds to it
-        self._bar.update(progress["timesteps"] - self._bar.n)
-        if progress["return_mean"] is not None:
-            self._bar.set_postfix(stage=progress["stage"], gain=f"{progress['return_mean']:.3f}")
-
-    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
-        ratio = report["bytes_ratio"]
-        star = " (best so far)" if is_best else ""
-        self._bar.write(
-            f"validation at {report['timesteps']} steps: {ratio['mean']:.3f} of the default's bytes "
-            f"[{ratio['low']:.3f}, {ratio['high']:.3f}] on {report['images']} images{star}"
-        )
-
-    def on_stage(self, result: Report) -> None:
-        passed = "passed" if result["passed"] else "not passed"
-        rate = result["success_rate"]
-        reached = "no episode ended" if rate is None else f"{rate:.0%} of episodes reached the goal"
-        self._bar.write(f"stage {result['name']}: {reached}, {result['pass_rate']:.0%} asked for: {passed}")
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-class Tracked(Hooks):
-    """Sends what happens to an MLflow run, and keeps the validated agents as logged models."""
-
-    def __init__(self, run: Run, folder: Path) -> None:
-        self._run, self._folder = run, folder
-        self.model_ids: dict[int, str] = {}
-
-    def on_progress(self, progress: Report) -> None:
-        names = ("return_mean", "success_rate", "steps_per_second", "memory_bytes")
-        metrics = {f"train/{name}": progress[name] for name in names if progress[name] is not None}
-        metrics |= {f"failures/{kind}": count for kind, count in progress["failures"].items()}
-        self._run.log_metrics(metrics, progress["timesteps"])
-
-    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
-        metrics = validation_metrics(report)
-        self._run.log_metrics(metrics, report["timesteps"])
-        folder = self._folder / f"{report['timesteps']:08d}"
-        digest = agent.save(folder)
-        self.model_ids[report["timesteps"]] = self._run.log_model(
-            folder,
-            name=f"agent-{report['timesteps']}",
-            step=report["timesteps"],
-            params={"weights_sha256": digest},
-            metrics=metrics,
-            dataset="val",
-        )
-
-    def on_stage(self, result: Report) -> None:
-        rate = result["success_rate"]
-        self._run.set_tags({f"stage/{result['name']}": "passed" if result["passed"] else f"not passed ({rate})"})
-
-
-class Checkpoints(Hooks):
-    """Keeps the weights as they go, outside DVC's outs, so that a failed stage loses nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def on_checkpoint(self, timesteps: int, agent: Agent) -> None:
-        agent.save(self._folder / f"{timesteps:08d}")
-
-
-class Tables(Hooks):
-    """Collects the rows of progress.csv and validation.csv."""
-
-    def __init__(self) -> None:
-        self.progress: list[Report] = []
-        self.validations: list[Report] = []
-
-    def on_progress(self, progress: Report) -> None:
-        names = ("timesteps", "return_mean", "success_rate", "stage", "seconds", "steps_per_second")
-        self.progress.append({name: progress[name] for name in names})
-
-    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
-        row = {"timesteps": report["timesteps"], "target_reached_ratio": report["target_reached_ratio"]}
-        for name in ("value", "bytes_ratio", "skill", "ssim", "zoom_ssim"):
-            row[name] = report[name]["mean"] if report[name] else None
-        self.validations.append(row)
-
-
-def validation_metrics(report: Report) -> dict[str, float]:
-    """A validation report as flat metrics, named as docs/metrics.md lists them."""
-    metrics: dict[str, float] = {}
-    for name in ("value", "bytes_ratio", "ssim", "zoom_ssim", "skill", "mse", "psnr"):
-        if report[name]:
-            metrics[f"val/{name}"] = report[name]["mean"]
-    for name in ("target_reached_ratio", "failures", "stability", "consistency", "seconds_per_image"):
-        if report[name] is not None:
-            metrics[f"val/{name}"] = float(report[name])
-    for category, part in report["by_category"].items():
-        metrics[f"val/bytes_ratio/{category}"] = part["bytes_ratio"]["mean"]
-        metrics[f"val/skill/{category}"] = part["skill"]["mean"]
-    return metrics
 
 
 def train_all_seeds(root: Path, settings: Settings) -> dict[str, Any]:
     """Train every seed, keep the best on validation in models/agent, write results/train; returns train.json.
 
-    Raises DataError, Mismatch, Unavailable or StorageError.
+    Trainings that were left are gone on with. Raises Stopped when a signal asks for it, and DataError, Mismatch,
+    Unavailable or StorageError.
     """
+    return _train(root, settings, [Source(settings.train.seed + n) for n in range(settings.train.n_seeds)], root)[0]
+
+
+def train_from(root: Path, settings: Settings, checkpoint: Path, *, fork: bool) -> dict[str, Any]:
+    """Go on from a checkpoint, of a run's folder or another file, as `train_all_seeds` does with one seed.
+
+    fork: begin a new run from its state, whatever changed since. Raises Mismatch, with the differences, when something
+    did and it is no fork; else as `train_all_seeds`.
+    """
+    seed = entry_of(checkpoint, read_checkpoint(checkpoint)).seed
+    return _train(root, settings, [Source(seed, checkpoint, fork)], root)[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """What `train_into` gave. report: that of results/train/train.json."""
+
+    run_id: str
+    folder: Path
+    agent: Agent
+    report: dict[str, Any]
+
+
+def train_into(
+    folder: Path,
+    settings: Settings | None = None,
+    *,
+    root: Path | None = None,
+    hooks: Sequence[Hooks] = (),
+    progress: bool = True,
+    run_id: str | None = None,
+) -> Trained:
+    """Train one agent outside of DVC: models/agent and results/train come into `folder`, not into the project's.
+
+    For notebooks and scripts. settings: those of params.yaml by default. root: the project's folder, by default the
+    one at or above the current folder. hooks: told what happens; what one raises ends the training, with a checkpoint.
+    run_id: of a run that is gone on with where it was left, and begun where there is none; None begins a new one.
+    Signals ask it to stop in the main thread only; no other thread may touch them. Raises as `train_all_seeds`.
+    """
+    from tqdm.auto import tqdm as bar_of_here
+
+    root = root or required_root()
+    settings = settings or load_settings(root / "params.yaml")
+    bar = ProgressBar(settings.train.total_timesteps, bar_of_here, disable=not progress)
+    source = Source(settings.train.seed, run_id=run_id, hooks=hooks, bar=bar, is_own=True)
+    report, agent = _train(root, settings, [source], folder)
+    return Trained(report["run_id"], folder, agent, report)
+
+
+def train_one(setting: Setting, source: Source) -> tuple[Path, Result]:
+    """One training whose result goes nowhere but into its run: the run's folder, and what came of it.
+
+    The run may be gone on with until `resume.deliver` says that its result is where it belongs.
+    """
+    run = _train_seed(setting, source)
+    _tag(setting.root, run, setting.evaluator.summary())
+    return run["folder"], run["result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What one training begins with. checkpoint: None for the latest of a run that may be gone on with, if any.
+
+    is_own: it goes on with `run_id` alone, or begins; what other trainings left is not its to go on with. run_id: what
+    a run that it begins is known by. parent_run_id: of that run, where it has a `run_id`. name, tags: of that run in
+    MLflow. bar: None for a line in the terminal. best_only: of the validated agents only the best is logged.
+    """
+
+    seed: int
+    checkpoint: Path | None = None
+    fork: bool = False
+    is_own: bool = False
+    run_id: str | None = None
+    parent_run_id: str | None = None
+    name: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    hooks: Sequence[Hooks] = ()
+    bar: ProgressBar | None = None
+    best_only: bool = False
+
+
+def _train(root: Path, settings: Settings, sources: Sequence[Source], out: Path) -> tuple[dict[str, Any], Agent]:
     started = datetime.now(UTC)
-    splits = load_split(root, settings.data, ("train", "val"))
-    summary = split_summary(root)
-    with stored_pool(root, settings.compute, settings.data.background) as evaluator:
-        train_tasks = _tasks(splits["train"], evaluator, settings, "training")
-        val_tasks = _tasks(splits["val"], evaluator, settings, "validation")
-        runs = [
-            _train_seed(root, settings, train_tasks, val_tasks, evaluator, summary, settings.train.seed + n)
-            for n in range(settings.train.n_seeds)
-        ]
-        evaluator.export(root / RESULTS / "evaluations.parquet")
-        evaluations = evaluator.summary()
+    with prepared(root, settings) as setting:
+        runs = [_train_seed(setting, source) for source in sources]
+        setting.evaluator.export(out / RESULTS / "evaluations.parquet")
+        evaluations = setting.evaluator.summary()
     for run in runs:
         _tag(root, run, evaluations)
     best = max(runs, key=lambda run: run["result"].best_value)
-    best["result"].agent.save(root / AGENT)
-    report = _report(settings, best, runs, summary, started, evaluations) | _commit(root)
-    write_json(root / RESULTS / "train.json", report)
-    write_json(root / RESULTS / "metrics.json", _flat_metrics(report, best["result"]))
-    write_csv(root / RESULTS / "progress.csv", best["tables"].progress)
-    write_csv(root / RESULTS / "validation.csv", best["tables"].validations)
-    return report
+    best["result"].agent.save(out / TRAINED)
+    report = _report(settings, best, runs, setting.split, started, evaluations) | _commit(root)
+    write_json(out / RESULTS / "train.json", report)
+    write_json(out / RESULTS / "metrics.json", _flat_metrics(best["result"]))
+    write_csv(out / RESULTS / "progress.csv", progress_rows(best["result"].progress))
+    write_csv(out / RESULTS / "validation.csv", validation_rows(best["result"].validations))
+    for run in runs:
+        resume.deliver(run["folder"])
+    return report, best["result"].agent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setting:
+    """What the trainings of all seeds share. split: its summary."""
+
+    root: Path
+    settings: Settings
+    train_tasks: Sequence[Task]
+    val_tasks: Sequence[Task]
+    evaluator: StoredEvaluator
+    split: dict[str, Any]
+    stop: StopRequest
+
+
+@contextmanager
+def prepared(root: Path, settings: Settings) -> Iterator[Setting]:
+    """Images, their defaults and the pool with its store, for one training or many. Raises as `train_all_seeds`."""
+    splits, summary = load_split(root, settings.data, ("train", "val")), split_summary(root)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    with (
+        stop_request() if in_main_thread else nullcontext(StopRequest()) as stop,
+        stored_pool(root, settings.compute, settings.data.background, check_stop=stop.check) as evaluator,
+    ):
+        train_tasks = _tasks(splits["train"], evaluator, settings, "training")
+        val_tasks = _tasks(splits["val"], evaluator, settings, "validation")
+        yield Setting(root, settings, train_tasks, val_tasks, evaluator, summary, stop)
 
 
 def _tasks(logos: Sequence[Logo], evaluator: Evaluator, settings: Settings, what: str) -> list[Task]:
@@ -178,34 +182,127 @@ def _tasks(logos: Sequence[Logo], evaluator: Evaluator, settings: Settings, what
     return tasks
 
 
-def _train_seed(
-    root: Path,
-    settings: Settings,
-    train_tasks: Sequence[Task],
-    val_tasks: Sequence[Task],
-    evaluator: Evaluator,
-    summary: dict[str, Any],
-    seed: int,
-) -> dict[str, Any]:
-    tables, bar = Tables(), ProgressBar(settings.train.total_timesteps)
-    with Run.start(root, settings, stage="train", inputs=summary, tags={"seed": str(seed)}, name=f"seed {seed}") as run:
-        folder = root / CHECKPOINTS / run.run_id
-        tracked = Tracked(run, folder / "validated")
-        followers = [bar, tables, Checkpoints(folder), tracked]
-        try:
-            result = train(settings, train_tasks, val_tasks, evaluator, seed=seed, followers=followers)
-        finally:
-            bar.close()
+def _train_seed(setting: Setting, source: Source) -> dict[str, Any]:
+    settings = setting.settings
+    every_seconds = settings.monitoring.sample_every_seconds
+    with ExitStack() as opened:
+        run = opened.enter_context(_opened(setting, source))
+        setting.evaluator.note_in(opened.enter_context(Ledger(run.folder / "asked.bin")))
+        recorder = Recorder(run.folder, interval_seconds=every_seconds or 1.0)
+        if every_seconds:
+            opened.enter_context(recorder)
+        checkpoints = CheckpointStore(run.folder, settings.checkpoints)
+        checkpoints.clear_half_written()
+        bound_store(run.folder.parent, settings.checkpoints.max_bytes, [run.folder])
+        begin = checkpoints.latest()
+        if begin is None and source.checkpoint is not None:
+            begin = source.checkpoint, read_checkpoint(source.checkpoint)
+        if begin is not None:
+            tqdm.write(f"going on with run {run.run_id} from step {begin[1].facts['summary']['timesteps']}")
+        bar = source.bar or ProgressBar(settings.train.total_timesteps)
+        tracked = Tracked(run, recorder, best_only=source.best_only)
+        status = _status(setting, run, source.seed)
+        with status, closing(bar):
+            result = train(
+                settings,
+                setting.train_tasks,
+                setting.val_tasks,
+                setting.evaluator,
+                seed=source.seed,
+                followers=[bar, status, tracked, *source.hooks],
+                checkpoints=checkpoints,
+                resume_from=begin[1] if begin else None,
+                check_stop=setting.stop.check,
+            )
+        tracked.keep(result.agent, result.best_report)
         run.log_metrics({f"time_share/{k}": v for k, v in result.time_shares.items()}, result.timesteps)
         run.log_metrics({"train/steps_per_second_mean": result.steps_per_second}, result.timesteps)
         return {
-            "seed": seed,
+            "seed": source.seed,
             "run_id": run.run_id,
+            "folder": run.folder,
             "tracking_uri": run.tracking_uri,
-            "model_id": tracked.model_ids[result.best_timesteps],
+            "model": model_name(result.best_timesteps),
             "result": result,
-            "tables": tables,
         }
+
+
+def _opened(setting: Setting, source: Source) -> Run:
+    """The run to go on with, or a new one."""
+    root, settings, seed = setting.root, setting.settings, source.seed
+    fingerprint = resume.fingerprint_of(root, settings, setting.split, setting.evaluator.pool.versions, seed)
+    runs = store.home(root) / store.RUNS
+    if source.is_own:
+        found = _left(runs / source.run_id, fingerprint) if source.run_id else None
+    else:
+        found = resume.find(runs, fingerprint, source.checkpoint, fork=source.fork)
+    if found is not None:
+        return Run.resume(root, found.name)
+    forked_from = resume.place_of(source.checkpoint) if source.checkpoint else None
+    tags = {"seed": str(seed), **source.tags} | ({"forked_from": forked_from} if forked_from else {})
+    run = _begun(setting, source, tags)
+    resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
+    return run
+
+
+def _begun(setting: Setting, source: Source, tags: Mapping[str, str]) -> Run:
+    return Run.start(
+        setting.root,
+        setting.settings,
+        stage="train",
+        inputs=setting.split,
+        tags=tags,
+        parent_run_id=source.parent_run_id,
+        name=source.name or f"seed {source.seed}",
+        run_id=source.run_id,
+    )
+
+
+def _left(folder: Path, fingerprint: resume.Fingerprint) -> Path | None:
+    """The run's folder, when a training was begun there; Mismatch when it cannot go on to the same bits."""
+    if not (folder / resume.TRAINING).is_file():
+        return None
+    found = resume.read_lineage(folder)
+    if found.delivered:
+        raise Mismatch(f"run {folder.name} is finished; there is nothing to go on with")
+    changed = resume.differences(found.fingerprint, fingerprint)
+    if changed:
+        raise Mismatch(
+            f"run {folder.name} cannot go on to the same bits, because these changed:\n  "
+            + "\n  ".join(changed)
+            + "\ngive them back their values, or start a new run"
+        )
+    return folder
+
+
+def _status(setting: Setting, run: Run, seed: int) -> Status:
+    evaluator, settings = setting.evaluator, setting.settings
+    return Status(
+        run.folder,
+        seed=seed,
+        total_timesteps=settings.train.total_timesteps,
+        stages=[stage.name for stage in settings.curriculum.stages],
+        evaluations=lambda: (evaluator.asked, evaluator.found),
+        refused=run.journal.refused.total,
+        behind=run.behind,
+    )
+
+
+def progress_rows(progress: Sequence[Report]) -> list[Report]:
+    """Of progress.csv."""
+    names = ("timesteps", "return_mean", "success_rate", "stage", "seconds", "steps_per_second")
+    return [{name: row[name] for name in names} for row in progress]
+
+
+def validation_rows(validations: Sequence[Report]) -> list[Report]:
+    """Of validation.csv."""
+    rows = []
+    for report in validations:
+        row = {"timesteps": report["timesteps"], "target_reached_ratio": report["target_reached_ratio"]}
+        for name in ("value", "bytes_ratio", "skill", "ssim", "zoom_ssim"):
+            row[name] = report[name]["mean"] if report[name] else None
+        rows.append(row)
+    return rows
 
 
 def _tag(root: Path, run: dict[str, Any], evaluations: dict[str, Any]) -> None:
@@ -231,7 +328,7 @@ def _report(
         "run_id": best["run_id"],
         "experiment": settings.experiment,
         "tracking_uri": best["tracking_uri"],
-        "model_id": best["model_id"],
+        "model": best["model"],
         "seed": best["seed"],
         "started": started.isoformat(timespec="seconds"),
         "seconds": (datetime.now(UTC) - started).total_seconds(),
@@ -258,18 +355,9 @@ def _commit(root: Path) -> dict[str, Any]:
     return {"git_commit": tags.get("mlflow.source.git.commit"), "git_dirty": tags.get("git.dirty") == "true"}
 
 
-def _flat_metrics(report: dict[str, Any], result: Result) -> dict[str, float]:
-    best = next(v for v in report["validations"] if v["timesteps"] == result.best_timesteps)
+def _flat_metrics(result: Result) -> dict[str, float]:
+    best = validation_metrics(result.best_report)
     return {
         "best_timesteps": result.best_timesteps,
-        **{name.replace("/", "_"): value for name, value in validation_metrics(best).items()},
+        **{name.replace("/", "_"): value for name, value in best.items()},
     }
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows of the same keys as CSV, with a header; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

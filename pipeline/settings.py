@@ -260,7 +260,6 @@ class TrainSettings(Section):
     portfolio_candidates: Annotated[int, Field(ge=2)]
     other_portfolio_candidates: Annotated[int, Field(ge=0)]
     eval_every_timesteps: Positive
-    checkpoint_every_timesteps: Positive
     early_stopping_patience: Annotated[int, Field(ge=0)]
     ppo: PPOSettings
 
@@ -272,6 +271,21 @@ class TrainSettings(Section):
                 f"ppo.batch_size {self.ppo.batch_size} is more than one rollout, n_envs x ppo.n_steps = {rollout}"
             )
         return self
+
+
+class CheckpointSettings(Section):
+    every_timesteps: Positive
+    every_seconds: Annotated[float, Field(gt=0)]
+    keep_last: Annotated[int, Field(ge=1, le=1000)]
+    keep_every: Annotated[int, Field(ge=0)]
+    best_metric: Annotated[str, Field(min_length=1)]
+    best_mode: Literal["max", "min"]
+    compress: bool
+    max_bytes: Annotated[int, Field(ge=10**6)]
+
+
+class MonitoringSettings(Section):
+    sample_every_seconds: Annotated[float, Field(ge=0, le=3600)]
 
 
 class StageSettings(Section):
@@ -332,6 +346,53 @@ class RegisterSettings(Section):
     min_improvement: Annotated[float, Field(ge=0)]
 
 
+class Options(Section):
+    choices: Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]
+
+    @model_validator(mode="after")
+    def _different(self) -> Options:
+        _refuse_repeated(map(repr, self.choices), "choices")
+        return self
+
+
+def _kind_of_search(value: Any) -> str | None:
+    kind = _kind_of_freedom(value)
+    return {"Choices": "Options", "Fixed": None}.get(kind or "", kind)
+
+
+Search = Annotated[
+    Annotated[Options, Tag("Options")] | Annotated[Range, Tag("Range")],
+    Discriminator(
+        _kind_of_search,
+        custom_error_type="form",
+        custom_error_message="`choices: [...]`, or `low:` and `high:`",
+    ),
+]
+
+TuneObjective = Literal["value", "bytes_ratio", "skill", "ssim", "zoom_ssim", "seconds"]
+
+
+class TuneSettings(Section):
+    trials: Positive
+    seed: Seed
+    objectives: Annotated[tuple[TuneObjective, ...], Field(min_length=1, strict=False)]
+    pruner: Literal["median", "none"]
+    startup_trials: Positive
+    space: Annotated[
+        dict[str, Search],
+        Field(min_length=1, description="settings of train, objective and curriculum by their dotted names"),
+    ]
+
+    @model_validator(mode="after")
+    def _prunable(self) -> TuneSettings:
+        _refuse_repeated(self.objectives, "objectives")
+        if self.pruner != "none" and (len(self.objectives) > 1 or self.objectives[0] == "seconds"):
+            raise ValueError(
+                "pruner must be none with several objectives, or with seconds: there is no one to prune by"
+            )
+        return self
+
+
 class Settings(Section):
     """The whole of params.yaml."""
 
@@ -348,10 +409,17 @@ class Settings(Section):
     objective: ObjectiveSettings
     tracing: TracingSettings
     train: TrainSettings
+    checkpoints: CheckpointSettings
+    monitoring: MonitoringSettings
     curriculum: CurriculumSettings
     validation: ValidationSettings
     evaluate: EvaluateSettings
     register_: Annotated[RegisterSettings, Field(alias="register")]
+    tune: TuneSettings
+
+    def to_json(self) -> dict[str, Any]:
+        """As params.yaml has it; `parse_settings` takes it back."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 def load_settings(path: Path) -> Settings:

@@ -88,7 +88,8 @@ def _recommendations(entries: Sequence[CatalogueEntry], rejects: int) -> Iterato
     if copies := len(entries) - len({e.digest for e in entries}):
         yield f"{copies} images are copies of others, pixel by pixel; they stay in one split, but add nothing."
     if rejects:
-        yield f"{rejects} files were rejected; each is listed with its reason."
+        were = "file was" if rejects == 1 else "files were"
+        yield f"{rejects} {were} rejected; each is listed with its reason."
 
 
 def _some(paths: Sequence[str]) -> str:

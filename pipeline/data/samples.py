@@ -155,7 +155,7 @@ def _fill(folder: Path, chosen: Sequence[Candidate], source: Path) -> None:
 
 
 _NOTICE = """\
-{count} icons from the Python package {package} {version} (https://pypi.org/project/{package}/{version}/), unchanged.
+{count} icons from the Python package {package} {version} of the Python Package Index, unchanged.
 
 The package is published under the MIT licence, Copyright (c) 2020 MinJae Kwon. The icons show names and marks of the
 companies and projects that own them; they are here as examples to vectorise, not to be used as one's own.

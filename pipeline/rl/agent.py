@@ -30,6 +30,7 @@ Portfolios = Mapping[Category, Sequence[TracerParams]]
 SCHEMA_VERSION = 2
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"
+TRAINED = Path("models/agent")  # the newest, in the project's folder
 FIRST = 0  # of a shortlist: the most promising
 
 # A network this small is slower on several threads, and they would take cores from the tracing processes.
@@ -99,10 +100,7 @@ class Agent:
             "space": self.space.to_json(),
             "objective": asdict(self.objective),
             "trained_for": self.trained_for,
-            "portfolios": {
-                name: {category: [p.to_json() for p in settings] for category, settings in found.items()}
-                for name, found in self.portfolios.items()
-            },
+            "portfolios": portfolios_json(self.portfolios),
             "max_steps": self.max_steps,
             "background": self.background,
             "timeout_seconds": self.timeout_seconds,
@@ -153,21 +151,33 @@ def _assemble(description: Mapping[str, Any], tensors: dict[str, torch.Tensor]) 
     policy = build_policy(description["shortlist"], description["hidden_units"])
     policy.load_state_dict(_part(tensors, "policy."))
     policy.set_training_mode(False)
-    portfolios = {
-        name: {category: [TracerParams.from_json(p) for p in settings] for category, settings in found.items()}
-        for name, found in description["portfolios"].items()
-    }
     return Agent(
         policy=policy,
         screen=Screen(surrogate, space, banks, description["shortlist"]),
         objective=Objective(**description["objective"]),
         trained_for=description["trained_for"],
-        portfolios=portfolios,
+        portfolios=portfolios_from_json(description["portfolios"]),
         max_steps=description["max_steps"],
         background=description["background"],
         timeout_seconds=description["timeout_seconds"],
         worker_memory_bytes=description["worker_memory_bytes"],
     )
+
+
+def portfolios_json(portfolios: Mapping[ObjectiveName, Portfolios]) -> dict[str, Any]:
+    return {
+        name: {category: [p.to_json() for p in settings] for category, settings in found.items()}
+        for name, found in portfolios.items()
+    }
+
+
+def portfolios_from_json(values: Mapping[str, Any]) -> dict[ObjectiveName, Portfolios]:
+    return {
+        cast(ObjectiveName, name): {
+            category: [TracerParams.from_json(p) for p in settings] for category, settings in found.items()
+        }
+        for name, found in values.items()
+    }
 
 
 def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -13,7 +13,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from pipeline.records import Evaluation
+from pipeline.records import Evaluation, evaluation_from_json, evaluation_json
 from pipeline.rl.episode import Episode, Screening, Task
 from pipeline.rl.features import Vector
 from pipeline.rl.policy import action_space, observation_box
 from pipeline.rl.reward import Objective
+from pipeline.rl.sampling import Start, Starts
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import Evaluator, Pending
 
@@ -77,8 +79,9 @@ def _info(episode: Episode, evaluation: Evaluation) -> dict[str, Any]:
 class PoolVecEnv(VecEnv):
     """`n_envs` episodes whose traces go to the pool as one batch; a finished episode makes place for a new image.
 
-    While the pool traces, the next images are made ready. draw: names the task of the next episode. waiting_seconds:
-    total time in which there was nothing to do but wait for evaluations.
+    While the pool traces, the next images are made ready. begin: makes the episode of a start. waiting_seconds: total
+    time in which there was nothing to do but wait for evaluations. tracing: whether a step was given to the evaluator
+    and has changed nothing yet; what is raised then leaves `state` as it was before the step.
     """
 
     def __init__(
@@ -86,31 +89,35 @@ class PoolVecEnv(VecEnv):
         n_envs: int,
         evaluator: Evaluator,
         shortlist: int,
-        draw: Callable[[], Task],
-        start: Callable[[Task], Episode],
+        starts: Starts,
+        begin: Callable[[Start], Episode],
     ) -> None:
         self.render_mode = None
         super().__init__(n_envs, observation_box(shortlist), action_space(shortlist))
-        self._evaluator, self._draw, self._start = evaluator, draw, start
-        self._episodes: list[Episode] = []
-        self._pending: Pending | None = None
-        self._next: dict[int, Episode] = {}
+        self.starts = starts
         self.waiting_seconds = 0.0
-
-    def draw_from(self, draw: Callable[[], Task]) -> None:
-        """Take the images of new episodes from another source: the next stage of the curriculum."""
-        self._draw = draw
+        self.tracing = False
+        self._evaluator, self._begin = evaluator, begin
+        self._running: list[tuple[Start, Episode]] = []
+        self._drawn: list[Start] = []
+        self._pending: Pending | None = None
+        self._next: dict[int, tuple[Start, Episode]] = {}
 
     def reset(self) -> VecEnvObs:
-        self._episodes = [self._start(self._draw()) for _ in range(self.num_envs)]
-        return np.stack([e.observation() for e in self._episodes])
+        self._running = [self._started(self.starts.draw()) for _ in range(self.num_envs)]
+        return self._observations()
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
-        jobs = [e.job(e.params_for(int(a))) for e, a in zip(self._episodes, actions, strict=True)]
-        self._pending = self._evaluator.submit(jobs)
-        ending = [i for i, e in enumerate(self._episodes) if e.spent + 1 >= e.max_steps]
-        self._next = {i: self._start(self._draw()) for i in ending}
-        for episode in self._next.values():
+        self.tracing = True
+        episodes = [episode for _, episode in self._running]
+        self._pending = self._evaluator.submit(
+            [e.job(e.params_for(int(a))) for e, a in zip(episodes, actions, strict=True)]
+        )
+        ending = [i for i, e in enumerate(episodes) if e.spent + 1 >= e.max_steps]
+        while len(self._drawn) < len(ending):
+            self._drawn.append(self.starts.draw())
+        self._next = {i: self._started(start) for i, start in zip(ending, self._drawn, strict=True)}
+        for _, episode in self._next.values():
             episode.observation()  # screened now rather than when the pool has nothing to do
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -118,14 +125,43 @@ class PoolVecEnv(VecEnv):
         started = time.perf_counter()
         evaluations = self._pending.collect()
         self.waiting_seconds += time.perf_counter() - started
-        rewards = np.array([e.record(v) for e, v in zip(self._episodes, evaluations, strict=True)], dtype=np.float32)
-        dones = np.array([e.done for e in self._episodes])
-        infos = [_info(e, v) for e, v in zip(self._episodes, evaluations, strict=True)]
+        self.tracing = False
+        episodes = [episode for _, episode in self._running]
+        rewards = np.array([e.record(v) for e, v in zip(episodes, evaluations, strict=True)], dtype=np.float32)
+        dones = np.array([e.done for e in episodes])
+        infos = [_info(e, v) for e, v in zip(episodes, evaluations, strict=True)]
         for index in np.flatnonzero(dones).tolist():
-            infos[index]["terminal_observation"] = self._episodes[index].observation()
-            infos[index]["episode"] = {"r": self._episodes[index].best_value, "l": self._episodes[index].spent}
-            self._episodes[index] = self._next[index]
-        return np.stack([e.observation() for e in self._episodes]), rewards, dones, infos
+            infos[index]["terminal_observation"] = episodes[index].observation()
+            infos[index]["episode"] = {"r": episodes[index].best_value, "l": episodes[index].spent}
+            self._running[index] = self._next[index]
+        self._drawn.clear()
+        return self._observations(), rewards, dones, infos
+
+    def state(self) -> dict[str, Any]:
+        """What JSON can say of the episodes and of what is drawn next."""
+        return {
+            "running": [
+                {"start": asdict(start), "evaluations": [evaluation_json(e) for e in episode.evaluations]}
+                for start, episode in self._running
+            ],
+            "drawn": [asdict(start) for start in self._drawn],
+            "starts": self.starts.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """`starts.draw_from` was told the images that it drew from then."""
+        self.starts.restore(state["starts"])
+        self._drawn = [Start(**start) for start in state["drawn"]]
+        self._running = [self._started(Start(**saved["start"])) for saved in state["running"]]
+        for (_, episode), saved in zip(self._running, state["running"], strict=True):
+            for evaluation in saved["evaluations"]:
+                episode.record(evaluation_from_json(evaluation))
+
+    def _started(self, start: Start) -> tuple[Start, Episode]:
+        return start, self._begin(start)
+
+    def _observations(self) -> VecEnvObs:
+        return np.stack([episode.observation() for _, episode in self._running])
 
     def close(self) -> None:
         """The pool belongs to whoever handed it in."""

@@ -74,8 +74,7 @@ class Episode:
         self.spent = 0
         self.best_value = 0.0
         self.best: Scored | None = None
-        self.last: Evaluation | None = None
-        self.tried: list[TracerParams] = []
+        self.evaluations: list[Evaluation] = []
         self._screen = screen
         self._trained_steps = trained_steps or max_steps
         self._points: list[Vector] = []
@@ -87,6 +86,14 @@ class Episode:
     @property
     def done(self) -> bool:
         return self.spent >= self.max_steps
+
+    @property
+    def last(self) -> Evaluation | None:
+        return self.evaluations[-1] if self.evaluations else None
+
+    @property
+    def tried(self) -> list[TracerParams]:
+        return [evaluation.params for evaluation in self.evaluations]
 
     @property
     def points(self) -> Points:
@@ -139,8 +146,7 @@ class Episode:
         """Take in one result; returns the reward, the gain in the best value (0 or more)."""
         self.spent += 1
         self._shortlist = None
-        self.last = evaluation
-        self.tried.append(evaluation.params)
+        self.evaluations.append(evaluation)
         self._points.append(self.space.encode(evaluation.params))
         self._outcomes.append(outcome_of(evaluation, self.task.baseline))
         self._graded.append(self.objective.graded_evaluation(evaluation, self.task.baseline))

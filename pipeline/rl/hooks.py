@@ -24,8 +24,8 @@ class Hooks:
     def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
         """After each validation, with the agent as it was then."""
 
-    def on_checkpoint(self, timesteps: int, agent: Agent) -> None:
-        """Every `checkpoint_every_timesteps`."""
+    def on_checkpoint(self, report: Report) -> None:
+        """After each checkpoint: timesteps, saved_seconds (since 1970), save_seconds, bytes."""
 
     def on_stage(self, result: Report) -> None:
         """After each attempt at a stage of the curriculum."""
@@ -59,10 +59,10 @@ class Followers(Hooks):
             for follower in followers:
                 follower.on_validation(report, agent, is_best)
 
-    def on_checkpoint(self, timesteps: int, agent: Agent) -> None:
+    def on_checkpoint(self, report: Report) -> None:
         with self._each() as followers:
             for follower in followers:
-                follower.on_checkpoint(timesteps, agent)
+                follower.on_checkpoint(report)
 
     def on_stage(self, result: Report) -> None:
         with self._each() as followers:

@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass, replace
 
 from pipeline.records import EVERYTHING, Evaluation, Gate, Lost, ObjectiveName, Scored, Scores, TracerParams
+from pipeline.settings import ObjectiveSettings
 
 ERROR_FLOOR = 0.001  # keeps the logarithm finite for a perfect copy; that of the independent scorer
 SHORTFALL_LIMIT = 3.0  # a picture that misses the target ranks below any within e^3 of the default's bytes
@@ -184,3 +185,15 @@ def value_of(objective: Objective, evaluation: Evaluation, baseline: Baseline) -
     if isinstance(evaluation, Scored):
         return objective.value(evaluation.params, evaluation.scores, baseline)
     return None
+
+
+def objective_from(settings: ObjectiveSettings) -> Objective:
+    """What params.yaml asks for."""
+    return Objective(
+        name=settings.name,
+        target=settings.target,
+        tolerance=settings.tolerance,
+        quality_weight=settings.weights.quality,
+        size_weight=settings.weights.size,
+        work_weight=settings.weights.work,
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,6 +57,21 @@ class BalancedSampler:
             chosen += picked
         return chosen
 
+    def state(self) -> dict[str, Any]:
+        """What JSON can say of where it is; `restore` goes on from there, on the same categories."""
+        return {
+            "generator": self._rng.bit_generator.state,
+            "drawn": self._drawn.tolist(),
+            "turn": self._turn,
+            "next": list(self._next),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._rng.bit_generator.state = state["generator"]
+        self._drawn = np.array(state["drawn"], dtype=np.int64)
+        self._turn = state["turn"]
+        self._next = list(state["next"])
+
     def _pick(self, which: int) -> int:
         members = self._members[which]
         match self._strategy:
@@ -67,3 +83,52 @@ class BalancedSampler:
                 index = members[self._next[which] % len(members)]
                 self._next[which] += 1
                 return index
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an episode begins with. image: index of its task. traces: its budget. seed: of what its screen draws."""
+
+    image: int
+    traces: int
+    seed: int
+
+
+class Starts:
+    """The starts of a training's episodes, one after the other.
+
+    max_steps: the largest budget. vary: whether budgets are any of 1, 2, 4, ... and max_steps itself. `draw_from` says
+    which images are drawn, before the first draw and whenever they change.
+    """
+
+    def __init__(self, max_steps: int, vary: bool, seed: int) -> None:
+        powers = [2**n for n in range(max_steps.bit_length()) if 2**n < max_steps] if vary else []
+        self._budgets = [*powers, max_steps]
+        self._rng = np.random.default_rng([seed, 1])
+        self._next_seed = seed << 32
+        self._images: list[int] = []
+        self._sampler = BalancedSampler([], "round_robin", 0)
+
+    def draw_from(self, images: Sequence[int], categories: Sequence[Category], seed: int) -> None:
+        """images: indices of tasks, with the category of each."""
+        self._images = list(images)
+        self._sampler = BalancedSampler(categories, "round_robin", seed)
+
+    def draw(self) -> Start:
+        image = self._images[self._sampler.draw()]
+        traces = int(self._rng.choice(self._budgets))
+        self._next_seed += 1
+        return Start(image, traces, self._next_seed - 1)
+
+    def state(self) -> dict[str, Any]:
+        """Without the images, which `draw_from` is to be told again before `restore`."""
+        return {
+            "generator": self._rng.bit_generator.state,
+            "next_seed": self._next_seed,
+            "sampler": self._sampler.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._rng.bit_generator.state = state["generator"]
+        self._next_seed = state["next_seed"]
+        self._sampler.restore(state["sampler"])

@@ -1,36 +1,35 @@
 """Training: a table, the surrogate, then PPO through the curriculum, validated on held-out images as it goes.
 
-Whoever wants to follow it (a progress bar, MLflow, files) passes `Hooks`.
+Whoever wants to follow it (a progress bar, MLflow, files) passes `Hooks`. Its whole state is kept in checkpoints, from
+which it goes on to the same bits.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-import numpy as np
-from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pipeline.data.probe import MEASURE_NAMES
-from pipeline.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName
-from pipeline.rl.agent import Agent, Portfolios
+from pipeline.errors import DataError, Mismatch, SettingsError, Stopped
+from pipeline.rl.agent import Agent
+from pipeline.rl.checkpoint import Checkpoint
+from pipeline.rl.checkpoints import CheckpointStore
 from pipeline.rl.curriculum import Stage, plan, stage_images, success_rate
 from pipeline.rl.env import PoolVecEnv
 from pipeline.rl.episode import Episode, Task
 from pipeline.rl.hooks import Followers, Hooks, Report
+from pipeline.rl.keeper import Keeper
 from pipeline.rl.policy import CandidatePolicy, build_policy
-from pipeline.rl.reward import Objective
-from pipeline.rl.sampling import BalancedSampler
-from pipeline.rl.screen import Screen
-from pipeline.rl.surrogate import fit_surrogate
+from pipeline.rl.ppo import build_ppo
+from pipeline.rl.prepared import Prepared, of_this_shape, prepare, restored
+from pipeline.rl.reward import objective_from
+from pipeline.rl.sampling import Start, Starts
+from pipeline.rl.torch_state import part, restore_module
 from pipeline.rl.watch import Watch
-from pipeline.search.collect import collect
-from pipeline.search.portfolio import find_portfolios
-from pipeline.settings import ObjectiveSettings, Settings
-from pipeline.tracing.space import ParameterSpace
+from pipeline.settings import Settings, parse_settings
 from pipeline.tracing.workers import Evaluator
 
 
@@ -46,10 +45,16 @@ class Result:
     stopped: str | None
     stages: list[Report]
     validations: list[Report]
+    progress: list[Report]
     failures: dict[str, int]
     time_shares: dict[str, float]
     steps_per_second: float
     peak_memory_bytes: int
+
+    @property
+    def best_report(self) -> Report:
+        """The validation of the agent that is kept."""
+        return next(v for v in self.validations if v["timesteps"] == self.best_timesteps)
 
 
 def train(
@@ -60,232 +65,279 @@ def train(
     *,
     seed: int,
     followers: Sequence[Hooks] = (),
+    checkpoints: CheckpointStore | None = None,
+    resume_from: Checkpoint | None = None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Result:
     """Train one agent.
 
-    The same settings, tasks, seed and versions give the same agent, however many workers trace.
+    The same settings, tasks, seed and versions give the same agent, however many workers trace, and however often the
+    training was left and gone on with. checkpoints: where its state is kept; None keeps none. resume_from: a state
+    to go on from. check_stop: called often; what it raises, or the evaluator, is raised once the state is kept. Raises
+    Mismatch when `resume_from` is of another network or another space, StorageError when the last state of a training
+    that ends cannot be written.
     """
-    started = time.perf_counter()
     hooks = Followers(followers)
-    space = ParameterSpace.from_settings(settings.tracing)
-    objective = objective_from(settings.objective)
+    keeper = Keeper(checkpoints, settings.checkpoints, hooks.on_checkpoint)
+    try:
+        learning = resume_from if resume_from and resume_from.facts["summary"]["phase"] == "training" else None
+        prepared = (
+            restored(learning, settings)
+            if learning
+            else prepare(settings, train_tasks, evaluator, hooks, keeper, seed, resume_from, check_stop)
+        )
+        training = Training(settings, train_tasks, val_tasks, evaluator, prepared, hooks, keeper, seed)
+        if learning:
+            training.restore(learning)
+        return training.run()
+    except BaseException as error:
+        keeper.save_at_the_end("stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed")
+        raise
 
-    portfolios = _find_all_portfolios(settings, train_tasks, evaluator, objective, space, seed)
-    portfolio_seconds = time.perf_counter() - started
-    screen, seconds_of = _learn_screen(settings, train_tasks, evaluator, objective, space, hooks, seed)
-    seconds_of["portfolios"] = portfolio_seconds
 
-    def start(task: Task) -> Episode:
-        return Episode(task, objective, space, next(budgets), screen, seed=next(seeds))
+class Training:
+    """PPO through the curriculum: everything that changes while it goes on, and how it is saved and restored."""
 
-    budgets = _budgets(settings.train.max_steps, settings.train.vary_budget, seed)
-    seeds = itertools.count(seed << 32)
-    env = PoolVecEnv(settings.train.n_envs, evaluator, screen.size, _drawing(train_tasks, seed), start)
-    model = build_ppo(settings, env, seed)
+    def __init__(
+        self,
+        settings: Settings,
+        train_tasks: Sequence[Task],
+        val_tasks: Sequence[Task],
+        evaluator: Evaluator,
+        prepared: Prepared,
+        hooks: Followers,
+        keeper: Keeper,
+        seed: int,
+    ) -> None:
+        self._settings, self._tasks, self._prepared = settings, train_tasks, prepared
+        self._hooks, self._keeper, self._seed = hooks, keeper, seed
+        self._objective = objective_from(settings.objective)
+        starts = Starts(settings.train.max_steps, settings.train.vary_budget, seed)
+        self._env = PoolVecEnv(settings.train.n_envs, evaluator, prepared.screen.size, starts, self._begin)
+        self._model = build_ppo(settings, self._env, seed)
+        self._model.on_interrupted = self._hold
+        self._watch = Watch(settings, val_tasks, evaluator, hooks, self._agent_of, self._hold, keeper, seed)
+        self._watch.init_callback(self._model)
+        rollout = settings.train.n_envs * settings.train.ppo.n_steps
+        self._stages = plan(settings.curriculum, settings.train.total_timesteps, rollout)
+        self._results: list[Report] = []
+        self._place = Place()
+        self._started = time.perf_counter()
+        self._learning_seconds = 0.0
 
-    def agent_now() -> Agent:
-        return Agent(
-            policy=_copy(model.policy, settings),
-            screen=screen,
-            objective=objective,
-            trained_for=objective.name,
-            portfolios=portfolios,
-            max_steps=settings.train.max_steps,
-            background=settings.data.background,
-            timeout_seconds=settings.compute.timeout_seconds,
-            worker_memory_bytes=settings.compute.worker_memory_bytes,
+    def run(self) -> Result:
+        """To the end, from wherever it is."""
+        if not self._watch.validations:
+            self._hold()
+            self._keeper.save("prepared")
+            self._watch.validate()
+        self._through_curriculum()
+        if self._watch.validations[-1]["timesteps"] != self._model.num_timesteps:
+            self._hold()
+            self._watch.validate()
+        self._hold()
+        self._keeper.save_at_the_end("finished")
+        return self._result()
+
+    def _through_curriculum(self) -> None:
+        """Stage after stage, each again up to its `retries` when not passed."""
+        while self._place.stage < len(self._stages) and self._watch.stopped is None:
+            stage = self._stages[self._place.stage]
+            if self._place.began_at is None:
+                self._enter(stage)
+            started, validating = time.perf_counter(), self._watch.validation_seconds
+            left = self._place.end(stage) - self._model.num_timesteps
+            self._model.learn(left, callback=self._watch, reset_num_timesteps=False)
+            seconds = time.perf_counter() - started
+            self._learning_seconds += seconds - (self._watch.validation_seconds - validating)
+            self._place.seconds += seconds
+            self._leave(stage)
+
+    def _enter(self, stage: Stage) -> None:
+        self._place.began_at = self._model.num_timesteps
+        self._draw_from(stage)
+        self._watch.begin(stage.settings)
+
+    def _draw_from(self, stage: Stage) -> None:
+        images = _images_of(stage, self._tasks)
+        seed = self._seed + 1000 * self._place.stage + self._place.attempt
+        self._env.starts.draw_from(images, [self._tasks[i].logo.category for i in images], seed)
+
+    def _leave(self, stage: Stage) -> None:
+        result = self._stage_result(stage)
+        self._results.append(result)
+        self._hooks.on_stage(result)
+        again = not result["passed"] and self._place.attempt <= stage.settings.retries
+        if not (again or result["passed"] or self._watch.stopped) and self._settings.curriculum.on_failure == "stop":
+            self._watch.stopped = f"stage {stage.settings.name} was not passed"
+        self._place = self._place.again() if again else Place(stage=self._place.stage + 1)
+
+    def _stage_result(self, stage: Stage) -> Report:
+        # Only the later half counts: what the policy does once it has seen the stage's images.
+        returns = self._watch.stage_returns[len(self._watch.stage_returns) // 2 :]
+        rate = success_rate(returns, stage.settings.goal)
+        assert self._place.began_at is not None
+        return {
+            "name": stage.settings.name,
+            "categories": list(stage.settings.categories),
+            "difficulty": stage.settings.difficulty,
+            "goal": stage.settings.goal,
+            "pass_rate": stage.settings.pass_rate,
+            "success_rate": rate,
+            "passed": rate is not None and rate >= stage.settings.pass_rate,
+            "attempts": self._place.attempt,
+            "timesteps": self._model.num_timesteps - self._place.began_at,
+            "seconds": self._place.seconds,
+            "mean_return": sum(returns) / len(returns) if returns else None,
+        }
+
+    def _begin(self, start: Start) -> Episode:
+        screen, task = self._prepared.screen, self._tasks[start.image]
+        return Episode(task, self._objective, screen.space, start.traces, screen, seed=start.seed)
+
+    def _agent_of(self, policy: ActorCriticPolicy) -> Agent:
+        copy = build_policy(self._settings.train.shortlist, self._settings.train.ppo.hidden_units)
+        copy.load_state_dict(policy.state_dict())
+        return _agent(self._settings, self._prepared, copy)
+
+    def _hold(self) -> None:
+        self._keeper.hold(self.state())
+
+    def state(self) -> Checkpoint:
+        """All of it, between two rollouts or before a step that was broken off."""
+        watch, watch_arrays = self._watch.state()
+        model, model_arrays = self._model.state()
+        prepared, prepared_arrays = self._prepared.state()
+        facts = {
+            "summary": {
+                "timesteps": self._model.num_timesteps,
+                "seed": self._seed,
+                "phase": "training",
+                "metrics": _validated(self._watch.validations, self._model.num_timesteps),
+            },
+            "settings": self._settings.to_json(),
+            "prepared": prepared,
+            "place": asdict(self._place),
+            "stages": list(self._results),
+            "seconds": time.perf_counter() - self._started,
+            "learning_seconds": self._learning_seconds,
+            "waiting_seconds": self._env.waiting_seconds,
+            "hooks_seconds": self._hooks.seconds,
+            "watch": watch,
+            "model": model,
+        }
+        return Checkpoint(facts, prepared_arrays | watch_arrays | model_arrays)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Raises Mismatch when it was of other shapes, DataError when it is no state of a training."""
+        with of_this_shape():
+            facts = checkpoint.facts
+            self._place = Place(**facts["place"])
+            self._results = list(facts["stages"])
+            self._started -= facts["seconds"]
+            self._learning_seconds = facts["learning_seconds"]
+            self._env.waiting_seconds = facts["waiting_seconds"]
+            self._hooks.seconds = facts["hooks_seconds"]
+            if self._place.began_at is not None and self._place.stage < len(self._stages):
+                stage = self._stages[self._place.stage]
+                self._draw_from(stage)
+                self._watch.enter_again(stage.settings)
+            self._watch.restore(facts["watch"], checkpoint.arrays)
+            self._model.restore(facts["model"], checkpoint.arrays)
+
+    def _result(self) -> Result:
+        seconds = time.perf_counter() - self._started + sum(self._prepared.seconds_of.values())
+        watch = self._watch
+        assert watch.best is not None
+        best_value, best_timesteps, agent = watch.best
+        return Result(
+            agent=agent,
+            best_value=best_value,
+            best_timesteps=best_timesteps,
+            timesteps=self._model.num_timesteps,
+            seconds=seconds,
+            stopped=watch.stopped,
+            stages=self._results,
+            validations=watch.validations,
+            progress=watch.progress,
+            failures=dict(watch.failures),
+            time_shares=_time_shares(seconds, self._prepared.seconds_of, self._env, watch, self._hooks),
+            steps_per_second=self._model.num_timesteps / self._learning_seconds,
+            peak_memory_bytes=watch.peak_memory_bytes,
         )
 
-    watch = Watch(settings, val_tasks, evaluator, hooks, agent_now, seed)
-    watch.validate(0)
-    before = time.perf_counter() - watch.validation_seconds
-    stages = _through_curriculum(settings, model, env, train_tasks, watch, hooks, seed)
-    learning_seconds = time.perf_counter() - watch.validation_seconds - before
-    if watch.validations[-1]["timesteps"] != model.num_timesteps:
-        watch.validate(model.num_timesteps)
 
-    seconds = time.perf_counter() - started
-    assert watch.best is not None
-    best_value, best_timesteps, agent = watch.best
-    return Result(
-        agent=agent,
-        best_value=best_value,
-        best_timesteps=best_timesteps,
-        timesteps=model.num_timesteps,
-        seconds=seconds,
-        stopped=watch.stopped,
-        stages=stages,
-        validations=watch.validations,
-        failures=dict(watch.failures),
-        time_shares=_time_shares(seconds, seconds_of, env, watch, hooks),
-        steps_per_second=model.num_timesteps / learning_seconds,
-        peak_memory_bytes=watch.peak_memory_bytes,
-    )
+@dataclass(slots=True)
+class Place:
+    """Where in the curriculum a training is. began_at: timesteps when the attempt began; None before that."""
+
+    stage: int = 0
+    attempt: int = 1
+    began_at: int | None = None
+    seconds: float = 0.0
+
+    def end(self, stage: Stage) -> int:
+        """In timesteps."""
+        assert self.began_at is not None
+        return self.began_at + stage.timesteps
+
+    def again(self) -> Place:
+        return Place(self.stage, self.attempt + 1)
 
 
-def _find_all_portfolios(
-    settings: Settings,
-    tasks: Sequence[Task],
-    evaluator: Evaluator,
-    objective: Objective,
-    space: ParameterSpace,
-    seed: int,
-) -> dict[ObjectiveName, Portfolios]:
-    """Settings for rivals: for the objective trained for, and with fewer candidates on half the images for others."""
-    wanted = settings.train
-    found: dict[ObjectiveName, Portfolios] = {}
-    for name in (objective.name, *(n for n in OBJECTIVES if n != objective.name)):
-        own = name == objective.name
-        candidates = wanted.portfolio_candidates if own else wanted.other_portfolio_candidates
-        sampler = BalancedSampler([t.logo.category for t in tasks], "round_robin", seed)
-        images = wanted.portfolio_images // (4 if own else 8) or 1
-        chosen = [tasks[i] for i in sampler.sample(images)]
-        if candidates:
-            sought = replace(objective, name=name)
-            found[name] = find_portfolios(chosen, evaluator, sought, space, candidates=candidates, seed=seed)
-    return found
+def _validated(validations: Sequence[Report], timesteps: int) -> dict[str, float]:
+    """The figures of the validation made at `timesteps`, means of those that are intervals; none without one."""
+    report = next((v for v in validations if v["timesteps"] == timesteps), {})
+    means = {name: value.get("mean") if isinstance(value, dict) else value for name, value in report.items()}
+    return {name: float(v) for name, v in means.items() if isinstance(v, int | float) and name != "timesteps"}
 
 
-def _learn_screen(
-    settings: Settings,
-    tasks: Sequence[Task],
-    evaluator: Evaluator,
-    objective: Objective,
-    space: ParameterSpace,
-    hooks: Followers,
-    seed: int,
-) -> tuple[Screen, dict[str, float]]:
-    """A table of the training images and a surrogate fitted on it; with the seconds that each took."""
-    started = time.perf_counter()
-    traces, steps = settings.train.table_traces, settings.train.surrogate_steps
-    done = 0
-
-    def told(what: str, done: int, total: int) -> None:
-        hooks.on_table({"what": what, "done": done, "total": total, "seconds": time.perf_counter() - started})
-
-    def on_traces(more: int) -> None:
-        nonlocal done
-        done += more
-        told("table", done, traces * len(tasks))
-
-    table, banks = collect(tasks, evaluator, objective, space, per_image=traces, seed=seed, on_traces=on_traces)
-    table_seconds = time.perf_counter() - started
-
-    def on_step(step: int, loss: float) -> None:
-        if step % 100 == 0 or step == steps:
-            told("surrogate", step, steps)
-
-    default = space.encode(DEFAULT_PARAMS)
-    surrogate = fit_surrogate(table, space, default, steps=steps, seed=seed, on_step=on_step)
-    shares = {"table": table_seconds, "surrogate": time.perf_counter() - started - table_seconds}
-    return Screen(surrogate, space, banks, settings.train.shortlist), shares
-
-
-def _through_curriculum(
-    settings: Settings,
-    model: PPO,
-    env: PoolVecEnv,
-    tasks: Sequence[Task],
-    watch: Watch,
-    hooks: Hooks,
-    seed: int,
-) -> list[Report]:
-    """Train stage after stage, each again up to its `retries` when not passed; a result per attempt."""
-    results: list[Report] = []
-    rollout = settings.train.n_envs * settings.train.ppo.n_steps
-    for number, stage in enumerate(plan(settings.curriculum, settings.train.total_timesteps, rollout)):
-        for attempt in range(1, stage.settings.retries + 2):
-            env.draw_from(_drawing(_images_of(stage, tasks), seed + 1000 * number + attempt))
-            results.append(_train_stage(stage, attempt, model, watch))
-            hooks.on_stage(results[-1])
-            if results[-1]["passed"] or watch.stopped:
-                break
-        if not results[-1]["passed"] and settings.curriculum.on_failure == "stop" and watch.stopped is None:
-            watch.stopped = f"stage {stage.settings.name} was not passed"
-        if watch.stopped:
-            break
-    return results
-
-
-def _train_stage(stage: Stage, attempt: int, model: PPO, watch: Watch) -> Report:
-    started, before = time.perf_counter(), model.num_timesteps
-    watch.begin(stage.settings)
-    model.learn(stage.timesteps, callback=watch, reset_num_timesteps=False)
-    # Only the later half counts: what the policy does once it has seen the stage's images.
-    returns = watch.stage_returns[len(watch.stage_returns) // 2 :]
-    rate = success_rate(returns, stage.settings.goal)
-    return {
-        "name": stage.settings.name,
-        "categories": list(stage.settings.categories),
-        "difficulty": stage.settings.difficulty,
-        "goal": stage.settings.goal,
-        "pass_rate": stage.settings.pass_rate,
-        "success_rate": rate,
-        "passed": rate is not None and rate >= stage.settings.pass_rate,
-        "attempts": attempt,
-        "timesteps": model.num_timesteps - before,
-        "seconds": time.perf_counter() - started,
-        "mean_return": sum(returns) / len(returns) if returns else None,
-    }
-
-
-def build_ppo(settings: Settings, env: PoolVecEnv, seed: int) -> PPO:
-    ppo = settings.train.ppo
-    return PPO(
-        CandidatePolicy,
-        env,
-        learning_rate=ppo.learning_rate,
-        n_steps=ppo.n_steps,
-        batch_size=ppo.batch_size,
-        n_epochs=ppo.n_epochs,
-        gamma=ppo.gamma,
-        gae_lambda=ppo.gae_lambda,
-        clip_range=ppo.clip_range,
-        ent_coef=ppo.ent_coef,
-        policy_kwargs={"hidden_units": ppo.hidden_units},
-        seed=seed,
-        device="cpu",  # a policy this small is slower on a GPU
-    )
-
-
-def objective_from(settings: ObjectiveSettings) -> Objective:
-    return Objective(
-        name=settings.name,
-        target=settings.target,
-        tolerance=settings.tolerance,
-        quality_weight=settings.weights.quality,
-        size_weight=settings.weights.size,
-        work_weight=settings.weights.work,
-    )
-
-
-def _drawing(tasks: Sequence[Task], seed: int) -> Callable[[], Task]:
-    sampler = BalancedSampler([t.logo.category for t in tasks], "round_robin", seed)
-    return lambda: tasks[sampler.draw()]
-
-
-def _budgets(max_steps: int, vary: bool, seed: int) -> Iterator[int]:
-    """Traces of each next episode: max_steps, or any of 1, 2, 4, ... and max_steps itself."""
-    powers = [2**n for n in range(max_steps.bit_length()) if 2**n < max_steps] if vary else []
-    rng = np.random.default_rng([seed, 1])
-    while True:
-        yield int(rng.choice([*powers, max_steps]))
-
-
-def _images_of(stage: Stage, tasks: Sequence[Task]) -> list[Task]:
-    """The stage's tasks; all of them when the data has none of its categories."""
+def _images_of(stage: Stage, tasks: Sequence[Task]) -> list[int]:
+    """Indices of the stage's tasks; of all of them when the data has none of its categories."""
     complexity = MEASURE_NAMES.index("complexity")
     chosen = stage_images(
         stage.settings, [t.logo.category for t in tasks], [float(t.measures[complexity]) for t in tasks]
     )
-    return [tasks[i] for i in chosen] or list(tasks)
+    return chosen or list(range(len(tasks)))
 
 
-def _copy(policy: ActorCriticPolicy, settings: Settings) -> CandidatePolicy:
-    copy = build_policy(settings.train.shortlist, settings.train.ppo.hidden_units)
-    copy.load_state_dict(policy.state_dict())
-    copy.set_training_mode(False)
-    return copy
+def agent_in(checkpoint: Checkpoint) -> Agent:
+    """The best agent so far in a checkpoint of PPO. Raises DataError when it holds none, or contradicts itself."""
+    try:
+        with of_this_shape():
+            return _agent_in(checkpoint)
+    except (SettingsError, Mismatch) as error:
+        raise DataError(f"the checkpoint contradicts itself ({error}); use another one") from error
+
+
+def _agent_in(checkpoint: Checkpoint) -> Agent:
+    weights = part(checkpoint.arrays, "best.")
+    if checkpoint.facts["summary"]["phase"] != "training" or not weights:
+        raise DataError("the checkpoint was made before the first validation, so it holds no agent; use a later one")
+    settings = parse_settings(checkpoint.facts["settings"], "the checkpoint's settings")
+    hidden_units = settings.train.ppo.hidden_units
+    # Before networks are built that may be of any size.
+    if any(len(weights[f"mlp_extractor.actor.{2 * n}.weight"]) != units for n, units in enumerate(hidden_units)):
+        raise ValueError("its policy has other hidden units")
+    policy = build_policy(settings.train.shortlist, hidden_units)
+    restore_module(policy, checkpoint.arrays, "best.")
+    return _agent(settings, restored(checkpoint, settings), policy)
+
+
+def _agent(settings: Settings, prepared: Prepared, policy: CandidatePolicy) -> Agent:
+    policy.set_training_mode(False)
+    objective = objective_from(settings.objective)
+    return Agent(
+        policy=policy,
+        screen=prepared.screen,
+        objective=objective,
+        trained_for=objective.name,
+        portfolios=prepared.portfolios,
+        max_steps=settings.train.max_steps,
+        background=settings.data.background,
+        timeout_seconds=settings.compute.timeout_seconds,
+        worker_memory_bytes=settings.compute.worker_memory_bytes,
+    )
 
 
 def _time_shares(

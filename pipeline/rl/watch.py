@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any, cast
 
 import psutil
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pipeline.intervals import Bootstrap, trend
 from pipeline.records import Failed
 from pipeline.rl.agent import Agent
+from pipeline.rl.checkpoint import Arrays
 from pipeline.rl.curriculum import success_rate
 from pipeline.rl.episode import Task
 from pipeline.rl.hooks import Hooks, Report
+from pipeline.rl.keeper import Keeper
 from pipeline.rl.sampling import BalancedSampler
+from pipeline.rl.torch_state import module_arrays, restore_module
 from pipeline.rl.validate import validate
 from pipeline.settings import Settings, StageSettings
 from pipeline.tracing.workers import Evaluator
@@ -27,7 +33,8 @@ RECENT_EPISODES = 200  # over which the running means are taken
 class Watch(BaseCallback):
     """Lives through all stages of one training. stopped: why it must end, or None.
 
-    agent_now: makes an agent of the weights as they are.
+    agent_of: makes an agent of a policy. hold: called where the whole training can be left and gone on with. keeper:
+    writes what was held. progress: a report per rollout.
     """
 
     def __init__(
@@ -36,22 +43,24 @@ class Watch(BaseCallback):
         tasks: Sequence[Task],
         evaluator: Evaluator,
         hooks: Hooks,
-        agent_now: Callable[[], Agent],
+        agent_of: Callable[[ActorCriticPolicy], Agent],
+        hold: Callable[[], None],
+        keeper: Keeper,
         seed: int,
     ) -> None:
         super().__init__()
         self._settings, self._tasks, self._evaluator, self._hooks = settings, tasks, evaluator, hooks
-        self._agent_now = agent_now
+        self._agent_of, self._hold, self._keeper = agent_of, hold, keeper
         self._seed = seed
         categories = [t.logo.category for t in tasks]
         self._sampler = BalancedSampler(categories, settings.validation.sampling, seed)
         self._bootstrap = Bootstrap(settings.evaluate.bootstrap_samples, settings.evaluate.confidence, seed)
         self._started = time.perf_counter()
         self._next_validation = settings.train.eval_every_timesteps
-        self._next_checkpoint = settings.train.checkpoint_every_timesteps
         self._without_improvement = 0
         self._rollout_started = self._started
         self._stage: StageSettings | None = None
+        self.progress: list[Report] = []
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.stage_returns: list[float] = []
         self.failures: Counter[str] = Counter()
@@ -67,11 +76,16 @@ class Watch(BaseCallback):
         self._recent.clear()
         self.stage_returns = []
 
-    def validate(self, timesteps: int) -> None:
-        """Validate the weights as they are, keep them if they are the best, and see whether to go on."""
+    def enter_again(self, stage: StageSettings) -> None:
+        """A stage is gone on with that `restore` told of."""
+        self._stage = stage
+
+    def validate(self) -> None:
+        """Validate the policy as it is, keep it if it is the best, and see whether to go on."""
         started = time.perf_counter()
+        timesteps = self.model.num_timesteps
         validation = self._settings.validation
-        agent = self._agent_now()
+        agent = self._agent_of(self._policy)
         report: Report = {"timesteps": timesteps} | validate(
             agent,
             [self._tasks[i] for i in self._sampler.sample(validation.images_per_category)],
@@ -96,13 +110,56 @@ class Watch(BaseCallback):
         self.validation_seconds += time.perf_counter() - started
         self._hooks.on_validation(report, agent, is_best)
 
+    @property
+    def _policy(self) -> ActorCriticPolicy:
+        return cast(ActorCriticPolicy, self.model.policy)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Facts and arrays, whose names begin with `best.`."""
+        facts = {
+            "sampler": self._sampler.state(),
+            "next_validation": self._next_validation,
+            "without_improvement": self._without_improvement,
+            "recent": list(self._recent),
+            "stage_returns": list(self.stage_returns),
+            "failures": dict(self.failures),
+            "validations": list(self.validations),
+            "progress": list(self.progress),
+            "seconds": time.perf_counter() - self._started,
+            "validation_seconds": self.validation_seconds,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "best": self.best[:2] if self.best else None,
+            "stopped": self.stopped,
+        }
+        return facts, module_arrays(self.best[2].policy, "best.") if self.best else {}
+
+    def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
+        self._sampler.restore(facts["sampler"])
+        self._next_validation = facts["next_validation"]
+        self._without_improvement = facts["without_improvement"]
+        self._recent.extend(facts["recent"])
+        self.stage_returns = list(facts["stage_returns"])
+        self.failures = Counter(facts["failures"])
+        self.validations, self.progress = list(facts["validations"]), list(facts["progress"])
+        self._started = time.perf_counter() - facts["seconds"]
+        self.validation_seconds = facts["validation_seconds"]
+        self.peak_memory_bytes = facts["peak_memory_bytes"]
+        self.stopped = facts["stopped"]
+        if facts["best"]:
+            value, timesteps = facts["best"]
+            agent = self._agent_of(self._policy)
+            restore_module(agent.policy, arrays, "best.")
+            self.best = (value, timesteps, agent)
+
     def _on_rollout_start(self) -> None:
-        if self.num_timesteps >= self._next_checkpoint:
-            self._next_checkpoint += self._settings.train.checkpoint_every_timesteps
-            self._hooks.on_checkpoint(self.num_timesteps, self._agent_now())
+        self._hold()
         if self.num_timesteps >= self._next_validation:
             self._next_validation += self._settings.train.eval_every_timesteps
-            self.validate(self.num_timesteps)
+            self.validate()
+            self._hold()
+            self._keeper.save("validation")
+        elif self._keeper.due(self.num_timesteps):
+            self._keeper.save("interval")
         self._rollout_started = time.perf_counter()
 
     def _on_step(self) -> bool:
@@ -123,7 +180,7 @@ class Watch(BaseCallback):
         now = time.perf_counter()
         steps = self._settings.train.n_envs * self._settings.train.ppo.n_steps
         goal = self._stage.goal if self._stage else 0.0
-        self._hooks.on_progress(
+        self.progress.append(
             {
                 "timesteps": self.num_timesteps,
                 "total_timesteps": self._settings.train.total_timesteps,
@@ -136,6 +193,7 @@ class Watch(BaseCallback):
                 "memory_bytes": used,
             }
         )
+        self._hooks.on_progress(self.progress[-1])
 
 
 def memory_used_bytes() -> int:

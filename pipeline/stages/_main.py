@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from pipeline.errors import Stopped, StorageError, TracewrightError
+from pipeline.stop import stop_on_sigterm
+
+
+def _end_with_parent() -> None:
+    """SIGTERM ends DVC but not what it runs, which would go on unseen: the kernel is asked to pass it on (prctl(2))."""
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
 
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a stage and exit the process with 0 or the error's code."""
     stage = Path(sys.argv[0]).stem
+    stop_on_sigterm()
+    if "DVC_STAGE" in os.environ:
+        _end_with_parent()
     try:
         main()
     except TracewrightError as error:

@@ -28,6 +28,7 @@ KEPT_FAILURES: frozenset[FailureKind] = frozenset({"panic", "empty"})
 SCORE_NAMES = tuple(f.name for f in fields(Scores))
 FORMAT = 1
 _BUSY_SECONDS = 20.0
+KEY_BYTES = 16
 _WAL_PAGES = 4000  # 16 MB between checkpoints, each of which waits for the disk
 _DAY_SECONDS = 86_400
 _FILL_RATIO = 0.8  # of the size allowed, after rows were thrown out
@@ -84,9 +85,9 @@ class EvaluationStore:
         self._connection.close()
 
     def key(self, job: Job) -> bytes:
-        """16 bytes, equal for jobs whose results are equal but for their gates."""
+        """KEY_BYTES, equal for jobs whose results are equal but for their gates."""
         text = repr(_values(essential(job.params)))
-        return hashlib.blake2b(self._prefix + job.logo.digest.encode() + text.encode(), digest_size=16).digest()
+        return hashlib.blake2b(self._prefix + job.logo.digest.encode() + text.encode(), digest_size=KEY_BYTES).digest()
 
     def find(self, jobs: Mapping[bytes, Job]) -> dict[bytes, Evaluation]:
         """What is known of jobs by their keys, as far as it was measured. Raises sqlite3.Error."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pipeline.errors import StorageError
 from pipeline.files import whole
 from pipeline.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Lost, Scored
 from pipeline.settings import ComputeSettings
-from pipeline.tracing.store import SCORE_NAMES, EvaluationStore, known_of
+from pipeline.tracing.store import KEY_BYTES, SCORE_NAMES, EvaluationStore, known_of
 from pipeline.tracing.workers import Pending, TracerPool, pool_from_settings
 
 STORE = Path(".tracewright/evaluations.sqlite")
@@ -23,6 +23,8 @@ STORE = Path(".tracewright/evaluations.sqlite")
 Keyed = tuple[bytes, Job]
 
 _ROWS_AT_ONCE = 10_000
+_KEPT_AT_ONCE = 500
+_RECORD_BYTES = KEY_BYTES + 1
 _WHOLE_SCORES = ("svg_bytes", "gzip_bytes", "paths", "nodes")
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ class StoredEvaluator:
     A store that fails is a warning, and the work goes on without it.
     asked, found: jobs so far, and how many needed no trace. known: how far each was measured, by key.
     """
+
+    _ledger: Ledger | None = None
 
     def __init__(self, pool: TracerPool, store: EvaluationStore) -> None:
         self.pool = pool
@@ -74,16 +78,27 @@ class StoredEvaluator:
     def answers(
         self, keyed: Sequence[Keyed], stored: Mapping[bytes, Evaluation], fresh: Mapping[bytes, Evaluation]
     ) -> list[Evaluation]:
-        """Keep what is fresh, and say of each job what a worker would have said."""
-        self._keep(fresh)
+        """What a worker would have said of each job."""
         return [self._answer(key, job, fresh.get(key) or stored[key]) for key, job in keyed]
 
     def _answer(self, key: bytes, job: Job, evaluation: Evaluation) -> Evaluation:
         answer = through_gate(evaluation, job.gate)
         assert answer is not None  # What the store could not tell was evaluated behind this gate or a wider one.
         if not isinstance(answer, Failed) or self._store.keeps(answer):
-            self.known[key] = max(self.known.get(key, 0), known_of(answer))
+            self._note(key, known_of(answer))
         return answer if answer.params == job.params else replace(answer, params=job.params)
+
+    def note_in(self, ledger: Ledger) -> None:
+        """What is asked for from now on is noted there too, and `export` has what was noted there before a kill."""
+        for key, known in ledger.noted():
+            self._note(key, known)
+        self._ledger = ledger
+
+    def _note(self, key: bytes, known: int) -> None:
+        if known > self.known.get(key, -1):
+            self.known[key] = known
+            if self._ledger is not None:
+                self._ledger.note(key, known)
 
     def export(self, path: Path) -> int:
         """Everything that was asked for so far as one Parquet table, whole or absent; returns its number of rows.
@@ -116,7 +131,7 @@ class StoredEvaluator:
             self._give_up(error)
             return {}
 
-    def _keep(self, fresh: Mapping[bytes, Evaluation]) -> None:
+    def keep(self, fresh: Mapping[bytes, Evaluation]) -> None:
         try:
             if fresh and not self._broken:
                 self._store.keep(fresh)
@@ -126,6 +141,43 @@ class StoredEvaluator:
     def _give_up(self, error: sqlite3.Error) -> None:
         self._broken = True
         _log.warning("%s: %s; evaluations are no longer kept in this run", self._store.path, error)
+
+
+class Ledger:
+    """The keys that a run asked for, in a file that is only appended to; use it with `with`.
+
+    Raises StorageError when the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._usable():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(path.stat().st_size // _RECORD_BYTES * _RECORD_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def note(self, key: bytes, known: int) -> None:
+        with self._usable():
+            self._file.write(key + bytes([known]))
+
+    def noted(self) -> list[tuple[bytes, int]]:
+        with self._usable():
+            content = self._path.read_bytes()
+        records = (content[i : i + _RECORD_BYTES] for i in range(0, len(content), _RECORD_BYTES))
+        return [(record[:-1], record[-1]) for record in records]
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot be written ({error.strerror}); is the disk full?") from error
 
 
 class _Answers:
@@ -148,16 +200,32 @@ class _Answers:
 
     def collect(self) -> list[Evaluation]:
         if self._answers is None:
-            fresh = {key: ticket.collect()[0] for key, ticket in self._tickets.items()}
-            self._answers = self._evaluator.answers(self._keyed, self._stored, fresh)
+            self._answers = self._evaluator.answers(self._keyed, self._stored, self._collect())
         return self._answers
+
+    def _collect(self) -> dict[bytes, Evaluation]:
+        """What was traced, kept as it comes: a batch may take minutes, and what ends the wait may end the process."""
+        fresh: dict[bytes, Evaluation] = {}
+        unkept: dict[bytes, Evaluation] = {}
+        try:
+            for key, ticket in self._tickets.items():
+                unkept[key] = ticket.collect()[0]
+                if len(unkept) == _KEPT_AT_ONCE:
+                    self._evaluator.keep(unkept)
+                    fresh |= unkept
+                    unkept = {}
+        finally:
+            self._evaluator.keep(unkept)
+        return fresh | unkept
 
 
 @contextmanager
-def stored_pool(root: Path, settings: ComputeSettings, background: str) -> Iterator[StoredEvaluator]:
+def stored_pool(
+    root: Path, settings: ComputeSettings, background: str, *, check_stop: Callable[[], None] = lambda: None
+) -> Iterator[StoredEvaluator]:
     """A pool with the project's store in front of it, as params.yaml asks for them."""
     with (
-        pool_from_settings(settings, background) as pool,
+        pool_from_settings(settings, background, check_stop=check_stop) as pool,
         EvaluationStore(root / STORE, settings.store_bytes, pool.versions) as store,
     ):
         yield StoredEvaluator(pool, store)

@@ -29,6 +29,7 @@ is the largest image that `vectorize` takes, enlarged twice."""
 _START_ATTEMPTS = 3
 _MAX_BACK_OFF_SECONDS = 1.0
 _AHEAD = 4
+_CHECK_SECONDS = 0.25
 _LOOK = 64
 
 
@@ -63,6 +64,7 @@ class TracerPool:
     workers: processes, at least 1. timeout_seconds: deadline of one evaluation. worker_memory_bytes: address-space
     limit of each process. rasteriser: a key of raster.DRAWINGS, None for the first that is to be had. image_bytes:
     packed pixels that each keeps. check: refuses parameters before they are sent (tests let bad ones through).
+    check_stop: called several times a second while something is waited for; what it raises ends the waiting.
     failures, evaluations: counts since the pool was made.
     """
 
@@ -76,12 +78,13 @@ class TracerPool:
         rasteriser: str | None = None,
         image_bytes: int = IMAGE_BYTES,
         check: Callable[[TracerParams], str | None] = check_params,
+        check_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.workers = workers
         self.failures: Counter[FailureKind] = Counter()
         self.evaluations = 0
         self._limits = Limits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
-        self._check = check
+        self._check, self._check_stop = check, check_stop
         self._pending: deque[Task] = deque()
         self._failed_starts = 0
         self._deaths_in_a_row = 0
@@ -175,6 +178,7 @@ class TracerPool:
     def _turn(self) -> None:
         if self._closed:
             raise RuntimeError("the pool was closed before these jobs were done")
+        self._check_stop()
         self._exchange(self._patience())
         self._give_up_the_late()
 
@@ -211,9 +215,9 @@ class TracerPool:
             self._replace(worker, late=True)
 
     def _patience(self) -> float:
-        """Seconds until the first worker is late or to be started, at most an hour."""
+        """Seconds until the first worker is late or to be started, at most _CHECK_SECONDS."""
         until = min([*self._starts_due, *(worker.waits_until for worker in self._members)])
-        return min(max(0.0, until - time.monotonic()), 3600.0)
+        return min(max(0.0, until - time.monotonic()), _CHECK_SECONDS)
 
     def _receive(self, worker: Worker) -> None:
         answers = worker.receive()
@@ -300,7 +304,13 @@ def worker_count(asked: int) -> int:
     return asked or len(os.sched_getaffinity(0))
 
 
-def pool_from_settings(settings: ComputeSettings, background: str, *, rasteriser: str | None = None) -> TracerPool:
+def pool_from_settings(
+    settings: ComputeSettings,
+    background: str,
+    *,
+    rasteriser: str | None = None,
+    check_stop: Callable[[], None] = lambda: None,
+) -> TracerPool:
     """A pool as params.yaml asks for it."""
     return TracerPool(
         worker_count(settings.workers),
@@ -308,4 +318,5 @@ def pool_from_settings(settings: ComputeSettings, background: str, *, rasteriser
         settings.worker_memory_bytes,
         background,
         rasteriser=rasteriser,
+        check_stop=check_stop,
     )

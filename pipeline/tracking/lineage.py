@@ -83,7 +83,7 @@ def datasets_of(summary: Mapping[str, Any]) -> list[Dataset]:
 
 def flatten(settings: Settings) -> dict[str, str]:
     """params.yaml as dotted keys; lists as JSON."""
-    return dict(_flat(settings.model_dump(mode="json", by_alias=True), ""))
+    return dict(_flat(settings.to_json(), ""))
 
 
 def _flat(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
@@ -148,12 +148,22 @@ def dvc_inputs(root: Path, stage: str) -> dict[str, str]:
 
     dvc.lock is no source for this: DVC writes a stage's entry only after the stage has ended.
     """
+    return {path: digest_of(root / path) for path in _dependencies(root, stage)}
+
+
+def code_inputs(root: Path, stage: str) -> dict[str, str]:
+    """The dependencies of a stage that are our own code, as `dvc_inputs` gives them."""
+    return {path: digest_of(root / path) for path in _dependencies(root, stage) if path.startswith("pipeline/")}
+
+
+def _dependencies(root: Path, stage: str) -> list[str]:
+    """Paths in dvc.yaml that are there."""
     pipeline = _yaml(root / "dvc.yaml")
     params = _yaml(root / "params.yaml")
     definition = (pipeline.get("stages") or {}).get(stage.partition("@")[0]) or {}
     dependencies = definition.get("deps") or definition.get("do", {}).get("deps") or []
     paths = [_filled(next(iter(d)) if isinstance(d, dict) else str(d), params) for d in dependencies]
-    return {p: digest_of(root / p) for p in paths if "${" not in p and (root / p).exists()}
+    return [path for path in paths if "${" not in path and (root / path).exists()]
 
 
 def _yaml(path: Path) -> dict[str, Any]:

@@ -10,18 +10,18 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError, StorageError, Unavailable
 from pipeline.tracking import store
-from pipeline.tracking.journal import Point
 from pipeline.tracking.lineage import Dataset
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, LoggedModel, RunInputs
+    from mlflow.entities import DatasetInput, LoggedModel
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
@@ -32,6 +32,16 @@ SERVED_MODEL = Path(__file__).with_name("served_model.py")
 _CONTEXT = "mlflow.data.context"
 _AGENT = "agent"  # the artifact's name in the logged model
 _EXTRA_REQUIREMENTS = ("gymnasium", "mlflow", "pandas", "stable-baselines3", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of a metric. time_ms: when it was measured, since 1970."""
+
+    name: str
+    value: float
+    time_ms: int
+    step: int
 
 
 def log_agent(
@@ -47,29 +57,34 @@ def log_agent(
 ) -> str:
     """Log a folder with policy.safetensors and agent.json as a model of a run; returns the model's id.
 
-    By the client alone, because `mlflow.pyfunc.log_model` reads every metric of the run back first. points: what the
-    model achieved, linked to it and to `dataset`. Raises DataError, MlflowException.
+    A model of this name that the run has already is gone on with, where logging it was cut off. By the client alone,
+    because `mlflow.pyfunc.log_model` reads every metric of the run back first. points: what the model achieved, linked
+    to it and to `dataset`. Raises DataError, MlflowException.
     """
     digests = file_digests(agent_dir)
     client = place.client
-    model = client.create_logged_model(
-        place.experiment_id,
-        name=name,
-        source_run_id=run_id,
-        tags=digests,
-        params={key: str(value) for key, value in params.items()},
-        model_type=_AGENT,
-    )
-    try:
+    model = _model_of(place, run_id, name)
+    if model is None:
+        model = client.create_logged_model(
+            place.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags=digests,
+            params={key: str(value) for key, value in params.items()},
+            model_type=_AGENT,
+        )
+    if model.status != "READY":
         with tempfile.TemporaryDirectory(prefix="tracewright-") as folder:
             _save(Path(folder) / "model", agent_dir, model, run_id)
             client.log_model_artifacts(model.model_id, f"{folder}/model")
-    except BaseException:  # a signal too: whatever cut it short goes on, but the model shows that it is not whole
-        client.finalize_logged_model(model.model_id, "FAILED")
-        raise
-    client.finalize_logged_model(model.model_id, "READY")
+        client.finalize_logged_model(model.model_id, "READY")
     _link(client, run_id, model.model_id, step, points, dataset)
     return str(model.model_id)
+
+
+def _model_of(place: store.Store, run_id: str, name: str) -> LoggedModel | None:
+    found = place.client.search_logged_models([place.experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'")
+    return found[0] if found else None
 
 
 def dataset_input(dataset: Dataset) -> DatasetInput:
@@ -85,24 +100,6 @@ def dataset_input(dataset: Dataset) -> DatasetInput:
         profile=json.dumps({"images": dataset.images, "digest": dataset.digest}),
     )
     return DatasetInput(entity, [InputTag(_CONTEXT, dataset.context)])
-
-
-def datasets_of(inputs: RunInputs | None) -> list[Dataset]:
-    """A run's inputs, as `dataset_input` wrote them."""
-    found = []
-    for entry in inputs.dataset_inputs if inputs else []:
-        entity, tags = entry.dataset, {tag.key: tag.value for tag in entry.tags}
-        profile = json.loads(entity.profile or "{}")
-        found.append(
-            Dataset(
-                name=entity.name,
-                context=tags.get(_CONTEXT, ""),
-                digest=profile.get("digest", entity.digest),
-                images=profile.get("images", 0),
-                source=json.loads(entity.source).get("uri", ""),
-            )
-        )
-    return found
 
 
 def file_digests(agent_dir: Path) -> dict[str, str]:
@@ -209,12 +206,14 @@ def _link(
     """Tie a model to its run, and its metrics to it and to the data set they were measured on."""
     from mlflow.entities import LoggedModelOutput, Metric
 
-    client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    outputs = client.get_run(run_id).outputs
+    if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
     metrics = [
         Metric(
             p.name,
             p.value,
-            p.timestamp,
+            p.time_ms,
             p.step,
             model_id=model_id,
             dataset_name=dataset.name if dataset else None,

@@ -55,9 +55,11 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[s
     evaluate_agent: measures the champion where its values on this test set are not on record. The champion itself, met
     again, keeps its decision. Raises DataError, Mismatch, Unavailable.
     """
-    run_id, model_id, measured = read_candidate(root)
+    run_id, model, measured = read_candidate(root)
     with Run.resume(root, run_id) as run:
-        registry = Registry(run.store.client, run.store.uri, settings.experiment)
+        place = run.deliver()
+        model_id = run.model_id(model)
+        registry = Registry(place.client, place.uri, settings.experiment)
         with store.answering(registry.uri):
             champion = registry.holder(models.CHAMPION)
             if champion is not None and models.model_id_of(champion) == model_id:
@@ -73,7 +75,7 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[s
                 seed=settings.evaluate.seed,
             )
             version = registry.add(registry.client.get_logged_model(model_id))
-            result = _result(verdict, version, champion, measured)
+            result = _result(registry, verdict, version, champion, measured)
             _record(registry, version, measured, result)
             _log(run, result)
             if verdict.promote:
@@ -84,7 +86,7 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[s
 
 
 def read_candidate(root: Path) -> tuple[str, str, Measured]:
-    """(run id, model id, what it achieved on the test split). Raises DataError, or Mismatch between the two stages."""
+    """(run id, model's name, what it achieved on the test split). Raises DataError, or Mismatch between the stages."""
     trained = read_json(root / TRAIN, "dvc repro train")
     evaluated = read_json(root / EVALUATE, "dvc repro evaluate")
     if trained["run_id"] != evaluated["run_id"]:
@@ -92,12 +94,12 @@ def read_candidate(root: Path) -> tuple[str, str, Measured]:
             f"{root / EVALUATE} is of run {evaluated['run_id']}, {root / TRAIN} of {trained['run_id']}; "
             "run `dvc repro evaluate`"
         )
-    if not trained.get("model_id"):
+    if not trained.get("model"):
         raise DataError(f"{root / TRAIN}: names no logged model; run `dvc repro --force train`")
     traces = max(evaluated["traces"])
     return (
         trained["run_id"],
-        trained["model_id"],
+        trained["model"],
         Measured(
             values=read_values(root / IMAGES, traces),
             test_digest=evaluated["test_digest"],
@@ -171,16 +173,20 @@ def _keep_values(registry: Registry, version: ModelVersion, measured: Measured) 
 
 
 def _result(
-    verdict: gate.Verdict, version: ModelVersion, champion: ModelVersion | None, measured: Measured
+    registry: Registry,
+    verdict: gate.Verdict,
+    version: ModelVersion,
+    champion: ModelVersion | None,
+    measured: Measured,
 ) -> dict[str, Any]:
     decision = "refused" if not verdict.promote else "first" if champion is None else "promoted"
-    against = {"version": str(champion.version), "run_id": champion.run_id} if champion is not None else None
+    against = {"version": str(champion.version), "run_id": registry.run_of(champion)} if champion is not None else None
     return {
         "decision": decision,
         "name": version.name,
         "version": str(version.version),
         "alias": "champion" if verdict.promote else "challenger",
-        "run_id": version.run_id,
+        "run_id": registry.run_of(version),
         "model_uri": f"models:/{version.name}/{version.version}",
         "against": against,
         "gain": verdict.gain.to_json() if verdict.gain is not None else None,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import Unavailable
 from pipeline.tracking import models, store
 from pipeline.tracking.models import CHAMPION
+from pipeline.tracking.replica import RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,6 +82,13 @@ class Registry:
         shown = [{"name": version.name, "version": version.version}]  # how MLflow's own registering links the two
         self.client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": json.dumps(shown)})
         return version
+
+    def run_of(self, version: ModelVersion) -> str | None:
+        """Our id of the run that made a version; MLflow's for one that was logged by other means."""
+        if version.run_id is None:
+            return None
+        tags = self.client.get_run(version.run_id).data.tags
+        return str(tags.get(RUN_TAG, version.run_id))
 
     def tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():

@@ -1,28 +1,33 @@
-"""One MLflow run: described at its start, fed from the local journal in the background, closed truthfully."""
+"""One run: everything about it goes to its journal, and a thread sends MLflow what is new there.
+
+Nothing here waits for MLflow but `deliver` and, for a bounded time, the end.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
+import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self
 
-from pipeline.errors import Stopped, StorageError
+from pipeline.errors import DataError, Stopped
 from pipeline.settings import Settings
 from pipeline.tracking import lineage, models, store
-from pipeline.tracking.journal import Journal, Point
-from pipeline.tracking.lineage import Dataset
+from pipeline.tracking.journal import JOURNAL, Journal, Status
+from pipeline.tracking.lock import Lock
+from pipeline.tracking.replica import PARENT_TAG, Replica
 
-METRICS_PER_CALL = 1000
-PARAMS_PER_CALL = 100
 FLUSH_SECONDS = 5.0
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
-T = TypeVar("T")
+MOST_PAUSE_SECONDS = 60.0
+CLOSE_SECONDS = 30.0
+CLOSE_STOPPED_SECONDS = 2.0  # a process that was asked to stop must be gone within five
 
 _log = logging.getLogger(__name__)
 
@@ -30,33 +35,25 @@ _log = logging.getLogger(__name__)
 class Run:
     """Use as a context manager: it ends FINISHED, KILLED (stopped by a signal or the keyboard) or FAILED.
 
-    `log_metrics` only appends to the journal; a thread sends it every few seconds, a thousand values a call. A send
-    that fails is tried again at the next, and at the end a warning says what MLflow lacks.
+    run_id: ours, the name of its folder; MLflow's is known once it has the run. One process has a run at a time.
     """
 
-    def __init__(
-        self,
-        place: store.Store,
-        run_id: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        datasets: Sequence[Dataset] = (),
-        closes: bool = True,
-        flush_seconds: float = FLUSH_SECONDS,
-    ) -> None:
-        """params, datasets: what the run was started with. closes: whether leaving the block sets its final status."""
+    def __init__(self, root: Path, run_id: str, *, flush_seconds: float = FLUSH_SECONDS) -> None:
+        """Raises Unavailable when another process has the run, StorageError, or DataError for a damaged journal."""
         self.run_id = run_id
-        self.store = place
-        self.journal = Journal(place.home / ".tracewright" / "runs" / run_id)
-        self._params = dict(params or {})
-        self._datasets = {d.context: d for d in datasets}
-        self._closes = closes
-        self._newest: dict[str, Point] = {}
-        self._trouble = ""
-        self._sending = threading.Lock()
+        self.folder = store.home(root) / store.RUNS / run_id
+        self._lock = Lock(self.folder)
+        with ExitStack() as opening:
+            opening.callback(self._lock.release)
+            self.journal = Journal(self.folder)
+            self.replica = Replica(root, self.folder)
+            opening.pop_all()
+        self._closes = self.journal.status != "FINISHED"
+        self._behind: deque[tuple[int, float]] = deque()
+        self._trouble: Exception | None = None
         self._ending = threading.Event()
         self._flush_seconds = flush_seconds
-        self._sender = threading.Thread(target=self._send_now_and_then, name="tracking", daemon=True)
+        self._sender = threading.Thread(target=self._send_now_and_then, name="replica", daemon=True)
 
     @classmethod
     def start(
@@ -69,46 +66,44 @@ class Run:
         tags: Mapping[str, str] | None = None,
         parent_run_id: str | None = None,
         name: str | None = None,
+        run_id: str | None = None,
     ) -> Self:
         """A new run with params.yaml as its parameters, its lineage as tags and its data sets as inputs.
 
         stage: the DVC stage whose inputs are hashed. inputs: the split's summary, {"train": {"images", "digest"}, ...}.
-        tags: win over the lineage's. Raises Unavailable when MLflow does not answer.
+        tags: win over the lineage's. parent_run_id: ours, of the run that this one is a part of. run_id: where it was
+        given one already; None makes it.
         """
-        place = store.connect(root, settings.experiment)
-        from mlflow.entities import Param  # after connect, which sets how MLflow behaves
-
         seeds = {"train": settings.train.seed, "split": settings.split.seed, "evaluate": settings.evaluate.seed}
         every = lineage.collect(root, stage, seeds) | dict(tags or {})
         if parent_run_id:
-            every["mlflow.parentRunId"] = parent_run_id
-        params, datasets = lineage.flatten(settings), lineage.datasets_of(inputs or {})
-        with store.answering(place.uri):
-            created = place.client.create_run(place.experiment_id, tags=every, run_name=name)
-            for chunk in _chunks(params.items(), PARAMS_PER_CALL):
-                place.client.log_batch(created.info.run_id, params=[Param(k, v) for k, v in chunk])
-            place.client.log_inputs(created.info.run_id, [models.dataset_input(d) for d in datasets])
-        return cls(place, created.info.run_id, params=params, datasets=datasets)
+            every[PARENT_TAG] = parent_run_id
+        run = cls(root, run_id or new_run_id())
+        run.journal.start(
+            settings.experiment, name, lineage.flatten(settings), every, lineage.datasets_of(inputs or {})
+        )
+        return run
 
     @classmethod
     def resume(cls, root: Path, run_id: str) -> Self:
         """A run that exists, to log more.
 
         One that is FINISHED stays so whatever happens here; any other runs again, and ends as the block ends. Raises
-        Unavailable when MLflow does not answer or has no such run.
+        DataError when there is no such run.
         """
-        client, uri = store.client(root), store.tracking_uri(root)
-        with store.answering(uri):
-            run = client.get_run(run_id)
-            finished = run.info.status == "FINISHED"
-            if not finished:
-                client.update_run(run_id, status="RUNNING")
-        place = store.Store(client, uri, run.info.experiment_id, store.home(root))
-        return cls(place, run_id, params=run.data.params, datasets=models.datasets_of(run.inputs), closes=not finished)
+        if not (store.home(root) / store.RUNS / run_id / JOURNAL).is_file():
+            raise DataError(
+                f"there is no run {run_id} in {store.home(root) / store.RUNS}; run `dvc repro --force train`"
+            )
+        run = cls(root, run_id)
+        if run._closes:
+            run.journal.resume()
+        return run
 
     @property
     def tracking_uri(self) -> str:
-        return store.public(self.store.uri)
+        """Where MLflow is, without user name and password."""
+        return self.replica.sent.uri
 
     def __enter__(self) -> Self:
         self._sender.start()
@@ -117,61 +112,37 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._ending.set()
-        self._sender.join()
-        complete = self.flush()
-        if self._closes:
-            complete = self._close(_status_after(error), error) and complete
-        if not complete:
-            self._warn_of_the_rest()
-        self.journal.close()
+        status = _status_after(error)
+        try:
+            if self._closes:
+                self.journal.end(status, f"{type(error).__name__}: {error}"[:1000] if error is not None else None)
+        finally:
+            self._ending.set()
+            self._sender.join(CLOSE_STOPPED_SECONDS if status == "KILLED" else CLOSE_SECONDS)
+            if self.unsent_bytes:
+                self._warn_of_the_rest()
+            self.journal.close()
+            self._lock.release()
 
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         """Write values down; MLflow gets them later. Not finite ones are counted in `journal.refused` instead.
 
-        Raises ValueError for a name MLflow cannot hold, StorageError when the journal cannot be written.
+        Raises ValueError for a name MLflow cannot hold.
         """
         before = self.journal.refused.total()
-        self._newest.update({p.name: p for p in self.journal.append(values, step)})
+        self.journal.metrics(values, step)
+        self._note()
         if self.journal.refused.total() > before:
             _log.warning("metrics at step %d have no finite value and are not logged: %s", step, dict(values))
 
-    def flush(self) -> bool:
-        """Send what the journal holds; whether MLflow has everything now. Never raises for MLflow's sake."""
-        from mlflow.entities import Metric
-        from mlflow.exceptions import MlflowException
-
-        with self._sending:
-            try:
-                while True:
-                    batch = self.journal.pending(METRICS_PER_CALL)
-                    if batch.points:
-                        metrics = [Metric(p.name, p.value, p.timestamp, p.step) for p in batch.points]
-                        self.store.client.log_batch(self.run_id, metrics=metrics)
-                    self.journal.mark_sent(batch.end)
-                    if len(batch.points) < METRICS_PER_CALL:
-                        return True
-            except (MlflowException, StorageError, OSError) as error:
-                self._trouble = store.brief(error)
-                return False
-
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Upload a file into `folder` of the run's artifacts. Raises Unavailable."""
-        with store.answering(self.store.uri):
-            self.store.client.log_artifact(self.run_id, str(path), folder)
-
-    def log_artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
-        """Upload files, or folders whole. Raises Unavailable."""
-        for path in paths:
-            self.log_artifact(path, folder)
+        """Keep a file for `folder` of the run's artifacts. Raises StorageError."""
+        self.journal.artifact(path, folder)
+        self._note()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Raises Unavailable."""
-        from mlflow.entities import RunTag
-
-        with store.answering(self.store.uri):
-            for chunk in _chunks(tags.items(), PARAMS_PER_CALL):
-                self.store.client.log_batch(self.run_id, tags=[RunTag(k, str(v)) for k, v in chunk])
+        self.journal.tags(tags)
+        self._note()
 
     def log_model(
         self,
@@ -181,72 +152,77 @@ class Run:
         params: Mapping[str, str],
         metrics: Mapping[str, float],
         dataset: str | None,
-    ) -> str:
-        """Log an agent as a model of this run; returns its id.
+    ) -> None:
+        """Keep an agent as a model of this run; one of this name that there is already stays.
 
         params: beside the run's own. metrics: what it achieved on `dataset`, one of the run's inputs by its context;
-        they show on the run too, once, even when `log_metrics` was given the same at this step. Raises DataError when
-        the folder holds no agent, Unavailable when MLflow does not answer.
+        they show on the run too, once. Raises DataError when the folder holds no agent, StorageError.
         """
-        points = self._points(metrics, step)
-        with store.answering(self.store.uri):
-            return models.log_agent(
-                self.store,
-                self.run_id,
-                agent_dir,
-                name=name,
-                step=step,
-                params=self._params | dict(params),
-                points=points,
-                dataset=self._datasets.get(dataset) if dataset else None,
-            )
+        models.file_digests(agent_dir)
+        self.log_metrics(metrics, step)
+        self.journal.model([agent_dir / f for f in models.AGENT_FILES], name, step, params, metrics, dataset)
+        self._note()
 
-    def _points(self, values: Mapping[str, float], step: int) -> list[Point]:
-        """These values as already logged at this step, else logged now.
+    @property
+    def unsent_bytes(self) -> int:
+        """Of the journal, that MLflow has not got yet."""
+        return max(0, self.journal.size - self.replica.sent.sent_bytes)
 
-        MLflow takes two equal values for one only when their timestamps are equal too.
-        """
-        known = {n: p for n in values if (p := self._newest.get(n)) and (p.step, p.value) == (step, float(values[n]))}
-        self.log_metrics({n: v for n, v in values.items() if n not in known}, step)
-        return [self._newest[n] for n in values if n in known or math.isfinite(values[n])]
+    def behind(self) -> tuple[int, float]:
+        """How many writes MLflow has not got yet, and the age of the oldest in seconds; (0, 0.0) when it has all."""
+        sent = self.replica.sent.sent_bytes
+        while self._behind and self._behind[0][0] <= sent:
+            self._behind.popleft()
+        oldest = self._behind[0][1] if self._behind else time.monotonic()
+        return len(self._behind), time.monotonic() - oldest
+
+    def deliver(self) -> store.Store:
+        """Send everything now, and return where it is. Raises Unavailable when MLflow does not take it."""
+        self.replica.send()
+        return self.replica.place()
+
+    def model_id(self, name: str) -> str:
+        """MLflow's id of a model of this run, once it was delivered. Raises DataError when there is none."""
+        try:
+            return self.replica.sent.models[name]
+        except KeyError:
+            raise DataError(f"run {self.run_id} has no model {name!r}; run `dvc repro --force train`") from None
+
+    def _note(self) -> None:
+        if not self._behind or self._behind[-1][0] < self.journal.size:
+            self._behind.append((self.journal.size, time.monotonic()))
 
     def _send_now_and_then(self) -> None:
-        while not self._ending.wait(self._flush_seconds):
-            self.flush()
-
-    def _close(self, status: Status, error: BaseException | None) -> bool:
-        from mlflow.entities import RunTag
-        from mlflow.exceptions import MlflowException
-
-        tags = {f"refused.{name}": str(count) for name, count in self.journal.refused.items()}
-        if error is not None:
-            tags["failure"] = f"{type(error).__name__}: {error}"[:1000]
-        try:
-            for chunk in _chunks(tags.items(), PARAMS_PER_CALL):
-                self.store.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in chunk])
-            self.store.client.set_terminated(self.run_id, status)
-        except (MlflowException, OSError) as trouble:
-            self._trouble = store.brief(trouble)
-            return False
-        return True
+        pause = self._flush_seconds
+        ending = False
+        while not ending:
+            ending = self._ending.wait(pause)
+            try:
+                self.replica.send()
+                self._trouble, pause = None, self._flush_seconds
+            # MLflow's client lets through whatever its many libraries raise; a training is not to be without its
+            # replica for one of them, and each is told of at the end.
+            except Exception as error:  # noqa: BLE001
+                self._trouble, pause = error, min(2 * pause, MOST_PAUSE_SECONDS)
 
     def _warn_of_the_rest(self) -> None:
+        count, _ = self.behind()
+        trouble = self._trouble or "it was too slow"
         _log.warning(
-            "MLflow run %s is not complete (%s): its status or some of its metrics are missing; all are in %s",
+            "MLflow has not got all of run %s yet (%d writes; %s); all is in %s, and `tracewright sync` sends it",
             self.run_id,
-            self._trouble,
+            max(1, count),
+            store.brief(trouble) if isinstance(trouble, Exception) else trouble,
             self.journal.path,
         )
+
+
+def new_run_id() -> str:
+    """Sorts by when it was made."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _status_after(error: BaseException | None) -> Status:
     if error is None:
         return "FINISHED"
     return "KILLED" if isinstance(error, Stopped | KeyboardInterrupt | SystemExit) else "FAILED"
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """`items` in lists of at most `size`."""
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk

@@ -32,6 +32,8 @@ DEFAULTS = {
 """Environment variables of MLflow that are set when the user has not set them."""
 
 PROBE_SECONDS = 5
+RUNS = Path(".tracewright/runs")
+"""Where each run has its folder, in the project's `home`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,11 @@ def answering(uri: str) -> Iterator[None]:
     """Turns what MLflow raises in the block into Unavailable, with the address and what to do."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException  # of uploads to a server, which MLflow lets through
+    from sqlalchemy.exc import SQLAlchemyError  # of a database that cannot be opened
 
     try:
         yield
-    except (MlflowException, RequestException) as error:
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
         raise Unavailable(
             f"MLflow at {public(uri)} cannot be used: {brief(error)}; start it or correct MLFLOW_TRACKING_URI "
             "(unset, runs are kept in mlruns/)"

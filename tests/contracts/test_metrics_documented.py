@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from pipeline.records import CATEGORIES, FailureKind, Job, TracerParams
 from pipeline.search.compare import image_rows, methods, run_method
 from pipeline.search.second_opinion import Opinion, opinions_report
 from pipeline.settings import Settings
+from pipeline.stop import StopRequest
 from pipeline.tracing.store import EvaluationStore
 from pipeline.tracing.stored import StoredEvaluator
 from pipeline.tracing.workers import TracerPool
@@ -41,8 +43,10 @@ KINDS = get_args(FailureKind)
 class NotedRun:
     """Stands where pipeline.tracking.run.Run does, and notes the names."""
 
+    folder: Path
     run_id: str = "r1"
     tracking_uri: str = "sqlite://"
+    journal: Any = field(default_factory=lambda: SimpleNamespace(refused=Counter()))
     names: set[str] = field(default_factory=set)
 
     def __enter__(self) -> NotedRun:
@@ -54,12 +58,14 @@ class NotedRun:
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         self.names |= set(values)
 
-    def log_model(self, folder: Path, metrics: Mapping[str, float], **_: Any) -> str:
+    def log_model(self, folder: Path, metrics: Mapping[str, float], **_: Any) -> None:
         self.names |= set(metrics)
-        return "m-1"
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         pass
+
+    def behind(self) -> tuple[int, float]:
+        return 0, 0.0
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +90,9 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         evaluate__bootstrap_samples=100,
         evaluate__traces=[1, 2],
         evaluate__tpe_startup_trials=1,
+        monitoring__sample_every_seconds=0.0,  # names of the machine's are MLflow's own
     )
-    noted = NotedRun()
+    noted = NotedRun(root / ".tracewright/runs/r1")
     trained = train(root, settings, noted)
     evaluated = evaluate(root, settings, trained["result"], noted)
     registered = register(noted)
@@ -97,8 +104,8 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             "data/splits.json": trained["summary"],
             "results/train/train.json": trained["report"] | {"dataset": None},
             "results/train/metrics.json": trained["metrics"],
-            "results/train/progress.csv": trained["tables"].progress[0],
-            "results/train/validation.csv": trained["tables"].validations[0],
+            "results/train/progress.csv": run.progress_rows(trained["result"].progress)[0],
+            "results/train/validation.csv": run.validation_rows(trained["result"].validations)[0],
             "results/evaluate/evaluate.json": evaluated.report,
             "results/evaluate/metrics.json": evaluated.metrics,
             "results/evaluate/images.parquet": rows[0],
@@ -114,11 +121,21 @@ def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
     def fails(job: Job) -> bool:
         return job.logo.name != "logo-0.png" and next(turn) % 9 == 0
 
+    class Evaluator(FakeEvaluator):
+        asked = found = 0
+        pool = SimpleNamespace(versions={"tracer": "1"})
+
+        def note_in(self, ledger: object) -> None:
+            pass
+
     tasks = [task_of(seed) for seed in range(8)]
     started = datetime.now(UTC)
+    (root / "dvc.yaml").write_text("stages: {}")
+    (root / "params.yaml").write_text("")
+    setting = run.Setting(root, settings, tasks, tasks, cast(Any, Evaluator(fails)), {}, StopRequest())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Run", SimpleNamespace(start=lambda *_, **__: noted, resume=lambda *_: noted))
-        best = run._train_seed(root, settings, tasks, tasks, FakeEvaluator(fails), {}, 1)
+        best = run._train_seed(setting, run.Source(1))
         evaluations = evaluations_summary(root)
         run._tag(root, best, evaluations)
     rows = [
@@ -127,7 +144,7 @@ def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
     summary = splits.summarise(rows)
     write_json(root / "data/splits.json", summary)
     report = run._report(settings, best, [best, best], summary, started, evaluations)
-    return best | {"summary": summary, "report": report, "metrics": run._flat_metrics(report, best["result"])}
+    return best | {"summary": summary, "report": report, "metrics": run._flat_metrics(best["result"])}
 
 
 def evaluations_summary(root: Path) -> dict[str, Any]:
@@ -160,7 +177,7 @@ def register(noted: NotedRun) -> dict[str, Any]:
     verdict = gate.verdict(ours, theirs, min_improvement=0.0, bootstrap_samples=100, confidence=0.95, seed=1)
     version: Any = SimpleNamespace(name="tracewright", version="2", run_id="r1")
     measured = promotion.Measured(values=ours, test_digest="d", objective="{}", traces=2)
-    result = promotion._result(verdict, version, version, measured)
+    result = promotion._result(cast(Any, SimpleNamespace(run_of=lambda _: "r1")), verdict, version, version, measured)
     promotion._log(cast(Any, noted), result)
     return result
 
@@ -244,7 +261,8 @@ def test_nothing_else_in_the_pipeline_logs_metrics() -> None:
     """Whoever adds a call of log_metrics adds its names to the run above and to docs/metrics.md."""
     assert calls_of("log_metrics") == {
         "pipeline.evaluation": 1,
-        "pipeline.run": 5,
+        "pipeline.followers": 3,
+        "pipeline.run": 3,
         "pipeline.tracking.promotion": 1,
         "pipeline.tracking.run": 1,
     }

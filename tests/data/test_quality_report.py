@@ -84,7 +84,7 @@ def test_poor_unsure_double_and_rejected_images_are_told() -> None:
         "1 of 99 images are of low qu",
         "1 images were categorised fr",
         "1 images are copies of other",
-        "1 files were rejected",
+        "1 file was rejected",
     ]
     assert "text/901.png" in sentences[0]
     assert "text/902.png" in sentences[1]

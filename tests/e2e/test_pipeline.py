@@ -60,7 +60,6 @@ def tiny_params(values: dict[str, Any], data: str) -> dict[str, Any]:
         "portfolio_candidates": 4,
         "other_portfolio_candidates": 0,
         "eval_every_timesteps": 128,
-        "checkpoint_every_timesteps": 128,
     }
     values["train"]["ppo"] |= {"n_steps": 16, "batch_size": 32, "n_epochs": 2, "hidden_units": [16]}
     for stage in values["curriculum"]["stages"]:
@@ -102,7 +101,7 @@ class Project:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("project")
-    for name in ("pipeline", "dvc.yaml", ".dvcignore", ".gitignore"):
+    for name in ("pipeline", "monitoring", "dvc.yaml", ".dvcignore", ".gitignore"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -138,7 +137,8 @@ def test_the_run_and_its_models_are_in_mlflow(project: Project) -> None:
     script = (
         "import json, mlflow; from pathlib import Path; from pipeline.tracking.store import client\n"
         "c = client(Path('.')); r = json.load(open('results/train/train.json'))\n"
-        "run = c.get_run(r['run_id']); e = run.info.experiment_id\n"
+        "sent = json.load(open(f\".tracewright/runs/{r['run_id']}/replica.json\"))\n"
+        "run = c.get_run(sent['run_id']); e = run.info.experiment_id\n"
         "models = c.search_logged_models(experiment_ids=[e])\n"
         "print(json.dumps({'status': run.info.status, 'metrics': run.data.metrics, 'models': len(models),"
         " 'inputs': [d.dataset.name for d in run.inputs.dataset_inputs], 'params': run.data.params}))\n"
@@ -177,7 +177,9 @@ def test_an_experiment_with_another_seed_keeps_both_runs(project: Project) -> No
     assert "results/train/metrics.json" in changed or "results/evaluate/metrics.json" in changed
     script = (
         "import json; from pathlib import Path; from pipeline.tracking.store import client\n"
-        f"c = client(Path('.')); print([c.get_run(r).info.status for r in ('{first}', '{second['run_id']}')])\n"
+        f"runs = [Path('.tracewright/runs') / run / 'replica.json' for run in ('{first}', '{second['run_id']}')]\n"
+        "c = client(Path('.')); ids = [json.loads(run.read_text())['run_id'] for run in runs]\n"
+        "print([c.get_run(run).info.status for run in ids])\n"
     )
     assert "['FINISHED', 'FINISHED']" in project.run(sys.executable, "-W", "ignore", "-c", script)
 

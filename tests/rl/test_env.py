@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,8 +8,8 @@ from gymnasium.utils.env_checker import check_env
 
 from pipeline.records import Failed, Job
 from pipeline.rl.env import LogoEnv, PoolVecEnv
-from pipeline.rl.episode import Episode, Task
-from pipeline.rl.sampling import BalancedSampler
+from pipeline.rl.episode import Episode
+from pipeline.rl.sampling import Start, Starts
 from tests.fakes import SMALLER, Done, FakeEvaluator, task_of, tiny_screen
 
 SCREEN = tiny_screen()
@@ -20,15 +21,16 @@ def env(evaluator: FakeEvaluator | None = None, max_steps: int = 5) -> LogoEnv:
     return LogoEnv(TASKS, evaluator or FakeEvaluator(), SMALLER, SPACE, SCREEN, max_steps)
 
 
-def pool_env(n_envs: int) -> PoolVecEnv:
-    sampler = BalancedSampler([t.logo.category for t in TASKS], "round_robin", 0)
-    return PoolVecEnv(
-        n_envs,
-        FakeEvaluator(),
-        SCREEN.size,
-        lambda: TASKS[sampler.draw()],
-        lambda task: Episode(task, SMALLER, SPACE, 5, SCREEN),
-    )
+def pool_env(
+    n_envs: int, evaluator: FakeEvaluator | None = None, max_steps: int = 5, starts: Starts | None = None
+) -> PoolVecEnv:
+    starts = starts or Starts(max_steps, False, 0)
+    starts.draw_from(range(len(TASKS)), [t.logo.category for t in TASKS], 0)
+
+    def begin(start: Start) -> Episode:
+        return Episode(TASKS[start.image], SMALLER, SPACE, start.traces, SCREEN)
+
+    return PoolVecEnv(n_envs, evaluator or FakeEvaluator(), SCREEN.size, starts, begin)
 
 
 @pytest.mark.filterwarnings("ignore:.*not having a reset.*")
@@ -71,7 +73,7 @@ def test_the_vectorised_environment_does_what_single_ones_do() -> None:
     actions = rng.integers(SCREEN.size, size=(5, 3))
     seen: list[Any] = [pool.reset()]
     rewards: list[Any] = []
-    drawn = [episode.task for episode in pool._episodes]
+    drawn = [episode.task for _, episode in pool._running]
     for step in actions:
         pool.step_async(step)
         observations, reward, dones, infos = pool.step_wait()
@@ -97,11 +99,12 @@ def test_the_next_images_are_made_ready_while_the_pool_traces() -> None:
             events.append("submit")
             return super().submit(jobs)
 
-    def draw() -> Task:
-        events.append("draw")
-        return TASKS[0]
+    class NotedStarts(Starts):
+        def draw(self) -> Start:
+            events.append("draw")
+            return super().draw()
 
-    pool = PoolVecEnv(2, Noted(), SCREEN.size, draw, lambda task: Episode(task, SMALLER, SPACE, 2, SCREEN))
+    pool = pool_env(2, Noted(), 2, NotedStarts(2, False, 0))
     pool.reset()
     for _ in range(3):
         pool.step_async(np.zeros(2, np.int64))
@@ -118,3 +121,47 @@ def test_finished_episodes_make_place_for_the_next_image() -> None:
         pool.step_async(np.zeros(1, np.int64))
         names.append(pool.step_wait()[3][0]["image"])
     assert {name: names.count(name) for name in names} == {task.logo.name: 5 for task in TASKS}
+
+
+def play(pool: PoolVecEnv, steps: int) -> list[Any]:
+    """What a training sees of it."""
+    seen: list[Any] = []
+    rng = np.random.default_rng(3)
+    for _ in range(steps):
+        pool.step_async(rng.integers(SCREEN.size, size=pool.num_envs))
+        observations, rewards, dones, _ = pool.step_wait()
+        seen.append((observations.tobytes(), rewards.tobytes(), dones.tobytes()))  # type: ignore[union-attr]
+    return seen
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4, 7])
+def test_a_restored_environment_goes_on_to_the_same_bits(steps: int) -> None:
+    pool = pool_env(3, starts=Starts(5, True, 0))
+    pool.reset()
+    play(pool, steps)
+    kept = json.loads(json.dumps(pool.state()))
+    expected = play(pool, 12)
+    other = pool_env(3, starts=Starts(5, True, 0))
+    other.restore(kept)
+    assert play(other, 12) == expected
+
+
+def test_a_step_that_was_broken_off_leaves_the_state_before_it() -> None:
+    class Stops(FakeEvaluator):
+        stops = False
+
+        def submit(self, jobs: Sequence[Job]) -> Done:
+            if self.stops:
+                raise KeyboardInterrupt
+            return super().submit(jobs)
+
+    evaluator = Stops()
+    pool = pool_env(2, evaluator)
+    pool.reset()
+    play(pool, 2)
+    before = pool.state()
+    evaluator.stops = True
+    with pytest.raises(KeyboardInterrupt):
+        pool.step_async(np.zeros(2, np.int64))
+    assert pool.tracing
+    assert pool.state() == before

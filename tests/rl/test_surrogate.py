@@ -1,3 +1,4 @@
+import json
 from functools import cache
 
 import numpy as np
@@ -5,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.records import DEFAULT_PARAMS
-from pipeline.rl.surrogate import Surrogate, Table, fit_surrogate
+from pipeline.rl.surrogate import Fit, Surrogate, Table, fit_surrogate
 from tests.fakes import space_of
 
 SPACE = space_of()
@@ -99,8 +100,8 @@ def test_an_outcome_that_was_not_measured_tells_nothing() -> None:
 def test_a_table_with_gaps_can_be_learnt_from() -> None:
     gaps = table()
     gaps.outcomes[np.random.default_rng(1).random(gaps.outcomes.shape) < 0.3] = np.nan
-    losses: list[float] = []
-    fit_surrogate(gaps, SPACE, DEFAULT, steps=60, seed=1, on_step=lambda step, loss: losses.append(loss))
+    fit = Fit(gaps, SPACE, DEFAULT, steps=60, seed=1)
+    losses = [fit.advance() for _ in range(60)]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
@@ -114,10 +115,19 @@ def test_a_seed_gives_the_same_weights_and_another_others() -> None:
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_the_steps_are_told_as_they_are_made() -> None:
-    told: list[int] = []
-    fit_surrogate(table(), SPACE, DEFAULT, steps=10, seed=1, on_step=lambda step, loss: told.append(step))
-    assert told == list(range(1, 11))
+def test_a_fit_that_was_left_goes_on_to_the_same_bits() -> None:
+    whole = Fit(table(), SPACE, DEFAULT, steps=10, seed=1)
+    losses = [whole.advance() for _ in range(10)]
+    left = Fit(table(), SPACE, DEFAULT, steps=10, seed=1)
+    for _ in range(4):
+        left.advance()
+    facts, arrays = left.state()
+    again = Fit(table(), SPACE, DEFAULT, steps=10, seed=1)
+    again.restore(json.loads(json.dumps(facts)), arrays)
+    assert again.step == 4
+    assert [again.advance() for _ in range(6)] == losses[4:]
+    weights = again.fitted().state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in whole.fitted().state_dict().items())
 
 
 def test_its_weights_are_all_that_there_is_to_keep() -> None:

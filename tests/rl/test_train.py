@@ -1,3 +1,4 @@
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.rl.agent import Agent
+from pipeline.rl.checkpoints import CheckpointStore
 from pipeline.rl.hooks import Hooks, Report
 from pipeline.rl.train import Result, train
 from pipeline.rl.validate import run_agent
@@ -25,7 +27,7 @@ def tiny(**changes: Any) -> Settings:
         "train__portfolio_candidates": 8,
         "train__other_portfolio_candidates": 2,
         "train__eval_every_timesteps": 256,
-        "train__checkpoint_every_timesteps": 128,
+        "checkpoints__every_timesteps": 128,
         "train__ppo__n_steps": 16,
         "train__ppo__batch_size": 32,
         "train__ppo__n_epochs": 2,
@@ -50,8 +52,8 @@ class Notes(Hooks):
     def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
         self.calls.append(("validation", report))
 
-    def on_checkpoint(self, timesteps: int, agent: Agent) -> None:
-        self.calls.append(("checkpoint", timesteps))
+    def on_checkpoint(self, report: Report) -> None:
+        self.calls.append(("checkpoint", report))
 
     def on_stage(self, result: Report) -> None:
         self.calls.append(("stage", result))
@@ -63,7 +65,10 @@ class Notes(Hooks):
 @cache
 def trained() -> tuple[Result, Notes]:
     notes = Notes()
-    return train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=1, followers=[notes]), notes
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = CheckpointStore(Path(folder), tiny().checkpoints)
+        result = train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=1, followers=[notes], checkpoints=checkpoints)
+    return result, notes
 
 
 def test_every_hook_is_called_in_its_time() -> None:
@@ -71,7 +76,7 @@ def test_every_hook_is_called_in_its_time() -> None:
     assert notes.calls[0][0] == "table"
     assert [p["timesteps"] for p in notes.of("progress")] == list(range(64, 513, 64))
     assert [v["timesteps"] for v in notes.of("validation")] == [0, 256, 512]
-    assert notes.of("checkpoint") == [128, 256, 384]
+    assert [c["timesteps"] for c in notes.of("checkpoint")] == [0, 128, 256, 384, 512]
     assert [s["name"] for s in notes.of("stage")] == ["simple", "text", "gradient", "complex"]
     assert result.timesteps == 512
     assert result.stopped is None

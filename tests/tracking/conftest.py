@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.entities import LoggedModel
+from mlflow.entities import Run as MlflowRun
 from sqlalchemy import Engine, event
 
 from pipeline.settings import Settings, load_settings
 from pipeline.tracking import store
+from pipeline.tracking.run import Run
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -27,9 +31,10 @@ def mlflow_environment() -> Iterator[None]:
         event.remove(Engine, "connect", _unsynced)
 
 
-def _unsynced(connection: sqlite3.Connection, _: object) -> None:
+def _unsynced(connection: object, _: object) -> None:
     """Tests survive no power cut, and do not wait for the disk."""
-    connection.execute("PRAGMA synchronous=OFF")
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +56,27 @@ def agent_dir(tmp_path: Path) -> Path:
     return make_agent(tmp_path / "agent", b"weights")
 
 
+@pytest.fixture
+def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that refuses every connection."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{probe.getsockname()[1]}")
+
+
 def make_agent(folder: Path, weights: bytes) -> Path:
     """What looks like an agent to whoever only moves its files."""
     folder.mkdir(parents=True)
     (folder / "policy.safetensors").write_bytes(weights)
     (folder / "agent.json").write_text("{}")
     return folder
+
+
+def in_mlflow(run: Run) -> MlflowRun:
+    """What MLflow has of a run that was sent."""
+    assert run.replica.sent.run_id is not None
+    return run.replica.place().client.get_run(run.replica.sent.run_id)
+
+
+def model_in_mlflow(run: Run, name: str) -> LoggedModel:
+    return run.replica.place().client.get_logged_model(run.model_id(name))

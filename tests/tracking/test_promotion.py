@@ -14,7 +14,7 @@ from pipeline.files import write_json
 from pipeline.settings import Settings
 from pipeline.tracking import models, promotion, registry
 from pipeline.tracking.run import Run
-from tests.tracking.conftest import make_agent
+from tests.tracking.conftest import in_mlflow, make_agent
 
 PATHS = [f"simple/{i}.png" for i in range(12)]
 
@@ -24,9 +24,9 @@ def at(gain: float) -> dict[str, float | None]:
 
 
 def write_results(
-    root: Path, run_id: str, model_id: str | None, values: Mapping[str, float | None], test_digest: str = "t" * 64
+    root: Path, run_id: str, model: str | None, values: Mapping[str, float | None], test_digest: str = "t" * 64
 ) -> None:
-    write_json(root / promotion.TRAIN, {"run_id": run_id, "model_id": model_id})
+    write_json(root / promotion.TRAIN, {"run_id": run_id, "model": model})
     evaluated = {"run_id": run_id, "objective": {"name": "smaller"}, "test_digest": test_digest, "traces": [1, 8, 4]}
     write_json(root / promotion.EVALUATE, evaluated)
     rows = [
@@ -50,8 +50,8 @@ class Training:
         self.trained += 1
         agent = make_agent(self.folder / str(self.trained), str(self.trained).encode())
         with Run.start(self.root, self.settings, stage="train") as run:
-            model_id = run.log_model(agent, "agent", 1, {}, {}, None)
-        write_results(self.root, run.run_id, model_id, values, **results)
+            run.log_model(agent, "agent-1", 1, {}, {}, None)
+        write_results(self.root, run.run_id, "agent-1", values, **results)
         return run.run_id
 
     def register(self) -> dict[str, Any]:
@@ -104,7 +104,8 @@ def test_the_verdict_is_on_the_run_and_on_the_version(training: Training) -> Non
     assert version.tags["decision"] == "first"
     assert version.tags["test_digest"] == "t" * 64
     assert float(version.tags["gain.low"]) > 0
-    run = opened.client.get_run(run_id)
+    with Run.resume(training.root, run_id) as tracked:
+        run = in_mlflow(tracked)
     assert run.data.tags["register.reason"] == result["reason"]
     assert run.data.metrics["register/gain_mean"] == pytest.approx(result["gain"]["mean"])
 

@@ -15,7 +15,10 @@ from pipeline.tracking.run import Run
 @pytest.fixture
 def model_ids(root: Path, settings: Settings, agent_dir: Path) -> list[str]:
     with Run.start(root, settings, stage="train") as run:
-        return [run.log_model(agent_dir, "agent", step, {}, {}, None) for step in (1, 2, 3)]
+        for step in (1, 2, 3):
+            run.log_model(agent_dir, f"agent-{step}", step, {}, {}, None)
+        run.deliver()
+        return [run.model_id(f"agent-{step}") for step in (1, 2, 3)]
 
 
 @pytest.fixture

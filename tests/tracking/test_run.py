@@ -1,21 +1,16 @@
 from __future__ import annotations
 
-import logging
+import json
 import math
-import threading
-from collections.abc import Sequence
+import time
 from pathlib import Path
-from typing import cast
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Metric, RunTag
-from mlflow.exceptions import MlflowException
 
 from pipeline.errors import DataError, Stopped, Unavailable
 from pipeline.settings import Settings
-from pipeline.tracking import store
-from pipeline.tracking.run import Run
+from pipeline.tracking.run import Run, new_run_id
+from tests.tracking.conftest import in_mlflow
 
 SUMMARY = {
     "train": {"images": 14, "digest": "a" * 64},
@@ -25,87 +20,84 @@ SUMMARY = {
 }
 
 
-class FakeMlflow:
-    """Takes what a client takes; the first `failures` sends fail. calls: the number of values in each send."""
-
-    def __init__(self, failures: float = 0) -> None:
-        self.failures = failures
-        self.calls: list[int] = []
-        self.metrics: list[Metric] = []
-        self.tags: dict[str, str] = {}
-        self.status = "RUNNING"
-        self.sent = threading.Event()
-
-    def log_batch(self, run_id: str, metrics: Sequence[Metric] = (), tags: Sequence[RunTag] = ()) -> None:
-        self._fail()
-        if metrics:
-            self.calls.append(len(metrics))
-            self.metrics += metrics
-            self.sent.set()
-        self.tags |= {tag.key: tag.value for tag in tags}
-
-    def set_terminated(self, run_id: str, status: str) -> None:
-        self._fail()
-        self.status = status
-
-    def _fail(self) -> None:
-        if self.failures > 0:
-            self.failures -= 1
-            raise MlflowException("the server is on fire")
+def kinds(run: Run) -> list[str]:
+    return [json.loads(line)["kind"] for line in run.journal.path.read_text().splitlines()]
 
 
-def fake_run(folder: Path, fake: FakeMlflow, flush_seconds: float = 1000) -> Run:
-    place = store.Store(cast(MlflowClient, fake), "http://fake", "1", folder)
-    return Run(place, "run1", flush_seconds=flush_seconds)
+def test_a_run_says_what_it_was_made_from(root: Path, settings: Settings) -> None:
+    with Run.start(root, settings, stage="train", inputs=SUMMARY, tags={"seed": "3"}, name="night") as run:
+        run.log_metrics({"val/value": 0.25}, 64)
+        run.log_artifact(root / "params.yaml")
+        run.set_tags({"stage/simple": "passed"})
+        run.deliver()
+        assert in_mlflow(run).info.status == "RUNNING"
+    found = in_mlflow(run)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "night"
+    assert found.data.params["train.ppo.n_steps"] == str(settings.train.ppo.n_steps)
+    assert found.data.tags["seed"] == "3"
+    assert found.data.tags["version.vtracer"] == "0.6.15"
+    assert found.data.tags["stage/simple"] == "passed"
+    assert found.data.tags["tracewright.run"] == run.run_id
+    assert found.data.metrics == {"val/value": 0.25}
+    assert found.inputs is not None
+    inputs = {entry.tags[0].value: entry.dataset.digest for entry in found.inputs.dataset_inputs}
+    assert inputs == {"train": "a" * 36, "val": "b" * 36, "test": "c" * 36}
+    assert [f.path for f in run.replica.place().client.list_artifacts(found.info.run_id)] == ["params.yaml"]
 
 
-def test_five_thousand_values_are_sent_in_five_calls(tmp_path: Path) -> None:
-    fake = FakeMlflow()
-    with fake_run(tmp_path, fake) as run:
-        for step in range(2500):
-            run.log_metrics({"a": step, "b": -step}, step)
-        assert fake.calls == []
-    assert fake.calls == [1000] * 5
-    assert [m.value for m in fake.metrics if m.key == "a"] == list(range(2500))
-    assert fake.status == "FINISHED"
+def test_runs_are_found_by_their_metrics_and_parents(root: Path, settings: Settings) -> None:
+    with Run.start(root, settings, stage=None) as parent:
+        parent.deliver()
+        for value in (0.1, 0.4, 0.2):
+            with Run.start(root, settings, stage=None, parent_run_id=parent.run_id) as run:
+                run.log_metrics({"val/value": value}, 1)
+    place = parent.replica.place()
+    found = place.client.search_runs(
+        [place.experiment_id], "metrics.`val/value` > 0.15", order_by=["metrics.`val/value` DESC"]
+    )
+    assert [r.data.metrics["val/value"] for r in found] == [0.4, 0.2]
+    assert {r.data.tags["mlflow.parentRunId"] for r in found} == {parent.replica.sent.run_id}
 
 
-def test_values_are_sent_in_the_background(tmp_path: Path) -> None:
-    fake = FakeMlflow()
-    with fake_run(tmp_path, fake, flush_seconds=0.01) as run:
+def test_values_reach_mlflow_while_the_run_goes_on(root: Path, settings: Settings) -> None:
+    run = Run.start(root, settings, stage=None)
+    run._flush_seconds = 0.01
+    with run:
         run.log_metrics({"a": 1.0}, 1)
-        assert fake.sent.wait(5)
+        until = time.monotonic() + 20
+        while run.unsent_bytes and time.monotonic() < until:
+            time.sleep(0.01)
+        assert run.behind()[0] == 0
+        assert in_mlflow(run).data.metrics == {"a": 1.0}
 
 
-def test_a_failing_send_is_made_up_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    fake = FakeMlflow(failures=2)
-    with fake_run(tmp_path, fake) as run:
+@pytest.mark.usefixtures("no_mlflow")
+def test_without_mlflow_a_run_begins_goes_on_and_ends(
+    root: Path, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = time.monotonic()
+    with Run.start(root, settings, stage="train", inputs=SUMMARY) as run:
         run.log_metrics({"a": 1.0}, 1)
-        assert not run.flush()
-        assert not run.flush()
         run.log_metrics({"a": 2.0}, 2)
-    assert [m.value for m in fake.metrics] == [1.0, 2.0]
-    assert fake.status == "FINISHED"
-    assert not caplog.records
+        waiting, oldest_seconds = run.behind()
+        assert waiting == 2
+        assert 0 <= oldest_seconds < 5
+    assert time.monotonic() - started < 10
+    assert kinds(run) == ["start", "metrics", "metrics", "end"]
+    assert run.journal.status == "FINISHED"
+    assert "MLflow has not got all of run" in caplog.text
+    assert "`tracewright sync` sends it" in caplog.text
 
 
-def test_what_could_not_be_sent_is_told_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with fake_run(tmp_path, FakeMlflow(failures=math.inf)) as run:
-        run.log_metrics({"a": 1.0}, 1)
-    assert "the server is on fire" in caplog.text
-    assert str(run.journal.path) in caplog.text
-    fake = FakeMlflow()
-    with fake_run(tmp_path, fake):
-        pass
-    assert [m.value for m in fake.metrics] == [1.0]
-
-
-def test_values_that_were_not_measured_are_counted_on_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    fake = FakeMlflow()
-    with fake_run(tmp_path, fake) as run:
+def test_values_that_were_not_measured_are_counted_on_the_run(
+    root: Path, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Run.start(root, settings, stage=None) as run:
         run.log_metrics({"a": math.nan, "b": 1.0}, 1)
-    assert [m.key for m in fake.metrics] == ["b"]
-    assert fake.tags == {"refused.a": "1"}
+    found = in_mlflow(run)
+    assert found.data.metrics == {"b": 1.0}
+    assert found.data.tags["refused.a"] == "1"
     assert "no finite value" in caplog.text
 
 
@@ -118,79 +110,77 @@ def test_values_that_were_not_measured_are_counted_on_the_run(tmp_path: Path, ca
         (ZeroDivisionError("x / 0"), "FAILED"),
     ],
 )
-def test_a_run_ends_as_it_ended(tmp_path: Path, error: BaseException, status: str) -> None:
-    fake = FakeMlflow()
-    run = fake_run(tmp_path, fake)
+def test_a_run_ends_as_it_ended(root: Path, settings: Settings, error: BaseException, status: str) -> None:
+    run = Run.start(root, settings, stage=None)
     run.log_metrics({"a": 1.0}, 1)
     with pytest.raises(type(error)), run:
         raise error
-    assert fake.status == status
-    assert fake.tags["failure"].startswith(type(error).__name__)
-    assert fake.calls == [1]
+    run.deliver()
+    found = in_mlflow(run)
+    assert found.info.status == status
+    assert found.data.tags["failure"].startswith(type(error).__name__)
+    assert found.data.metrics == {"a": 1.0}
 
 
-def test_the_error_of_the_block_is_not_hidden_by_mlflows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
-    with pytest.raises(DataError, match="no images"), fake_run(tmp_path, FakeMlflow(failures=math.inf)):
-        raise DataError("no images")
-    assert "not complete" in caplog.text
-
-
-def test_a_run_says_what_it_was_made_from(root: Path, settings: Settings) -> None:
-    with Run.start(root, settings, stage="train", inputs=SUMMARY, tags={"seed": "3"}, name="night") as run:
-        run.log_metrics({"val/value": 0.25}, 64)
-        run.log_artifact(root / "params.yaml")
-        run.set_tags({"stage/simple": "passed"})
-        assert run.store.client.get_run(run.run_id).info.status == "RUNNING"
-    found = run.store.client.get_run(run.run_id)
-    assert found.info.status == "FINISHED"
-    assert found.info.run_name == "night"
-    assert found.data.params["train.ppo.n_steps"] == str(settings.train.ppo.n_steps)
-    assert found.data.tags["seed"] == "3"
-    assert found.data.tags["version.vtracer"] == "0.6.15"
-    assert found.data.tags["stage/simple"] == "passed"
-    assert found.data.metrics == {"val/value": 0.25}
-    assert found.inputs is not None
-    inputs = {entry.tags[0].value: entry.dataset.digest for entry in found.inputs.dataset_inputs}
-    assert inputs == {"train": "a" * 36, "val": "b" * 36, "test": "c" * 36}
-    assert [f.path for f in run.store.client.list_artifacts(run.run_id)] == ["params.yaml"]
-
-
-def test_runs_are_found_by_their_metrics_and_parents(root: Path, settings: Settings) -> None:
-    with Run.start(root, settings, stage=None) as parent:
-        for value in (0.1, 0.4, 0.2):
-            with Run.start(root, settings, stage=None, parent_run_id=parent.run_id) as run:
-                run.log_metrics({"val/value": value}, 1)
-    found = parent.store.client.search_runs(
-        [parent.store.experiment_id], "metrics.`val/value` > 0.15", order_by=["metrics.`val/value` DESC"]
-    )
-    assert [r.data.metrics["val/value"] for r in found] == [0.4, 0.2]
-    assert {r.data.tags["mlflow.parentRunId"] for r in found} == {parent.run_id}
+@pytest.mark.usefixtures("no_mlflow")
+def test_a_stopped_run_does_not_wait_for_mlflow(root: Path, settings: Settings) -> None:
+    started = time.monotonic()
+    with pytest.raises(Stopped), Run.start(root, settings, stage=None):
+        raise Stopped("stopped on request")
+    assert time.monotonic() - started < 4
 
 
 def test_adding_to_a_finished_run_leaves_it_finished(root: Path, settings: Settings) -> None:
     with Run.start(root, settings, stage="train") as run:
-        pass
+        run.log_metrics({"test/value": 0.2}, 0)
     again = Run.resume(root, run.run_id)
     again.log_metrics({"test/value": 0.3}, 0)
     with pytest.raises(DataError), again:
         raise DataError("the evaluation failed")
-    found = run.store.client.get_run(run.run_id)
+    again.deliver()
+    found = in_mlflow(again)
     assert found.info.status == "FINISHED"
     assert found.data.metrics == {"test/value": 0.3}
+    assert kinds(again) == ["start", "metrics", "end", "metrics"]
 
 
 def test_a_stopped_run_goes_on_and_ends_anew(root: Path, settings: Settings) -> None:
     with pytest.raises(Stopped), Run.start(root, settings, stage="train", inputs=SUMMARY) as run:
         raise Stopped("stopped on request")
-    client = run.store.client
-    assert client.get_run(run.run_id).info.status == "KILLED"
+    run.deliver()
+    assert in_mlflow(run).info.status == "KILLED"
     with Run.resume(root, run.run_id) as again:
-        assert client.get_run(run.run_id).info.status == "RUNNING"
-    assert again.store.experiment_id == run.store.experiment_id
-    assert client.get_run(run.run_id).info.status == "FINISHED"
+        again.deliver()
+        assert in_mlflow(run).info.status == "RUNNING"
+    assert again.replica.sent.run_id == run.replica.sent.run_id
+    assert in_mlflow(run).info.status == "FINISHED"
 
 
-def test_a_run_that_does_not_exist_cannot_be_resumed(root: Path, settings: Settings) -> None:
-    with pytest.raises(Unavailable, match="not found"):
+def test_a_run_that_does_not_exist_cannot_be_resumed(root: Path) -> None:
+    with pytest.raises(DataError, match="there is no run"):
         Run.resume(root, "0" * 32)
+
+
+def test_two_cannot_write_one_run(root: Path, settings: Settings) -> None:
+    with (
+        Run.start(root, settings, stage=None) as run,
+        pytest.raises(Unavailable, match=r"is being written by process \d+"),
+    ):
+        Run.resume(root, run.run_id)
+    with Run.resume(root, run.run_id):
+        pass
+
+
+def test_a_damaged_journal_does_not_keep_the_lock(root: Path, settings: Settings) -> None:
+    with Run.start(root, settings, stage=None) as run:
+        pass
+    run.journal.path.write_text("{}\n")
+    for _ in range(2):
+        with pytest.raises(DataError, match="is no record of this release"):
+            Run.resume(root, run.run_id)
+
+
+def test_ids_sort_by_time() -> None:
+    first = new_run_id()
+    assert first[:15] <= new_run_id()[:15]
+    assert first != new_run_id()

@@ -15,7 +15,7 @@ from pipeline.settings import load_settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
 from tests.fakes import tiny_agent
-from tests.tracking.conftest import PARAMS
+from tests.tracking.conftest import PARAMS, model_in_mlflow
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     tiny_agent(max_steps=2, timeout_seconds=10.0).save(folder)
     settings = load_settings(PARAMS).model_copy(update={"experiment": "served"})
     with Run.start(root, settings, stage="train") as run:
-        model_id = run.log_model(folder, "agent", 1, {}, {}, None)
-    location = run.store.client.get_logged_model(model_id).artifact_location
+        run.log_model(folder, "agent-1", 1, {}, {}, None)
+    location = model_in_mlflow(run, "agent-1").artifact_location
     loaded = mlflow.pyfunc.load_model(location)
     yield loaded
     pool = loaded.unwrap_python_model()._pool

@@ -1,0 +1,243 @@
+"""MLflow's copy of a run: what the journal holds is sent in its order, each thing once, however often it is tried.
+
+Beside the journal, `replica.json` says how far MLflow has it. A send that was cut off between MLflow's taking something
+and our writing that down is made again, and changes nothing: a run is found by its tag, a model by its name, a metric
+is the same row, and an artifact the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline.errors import DataError, Unavailable
+from pipeline.files import write_json
+from pipeline.tracking import models, store
+from pipeline.tracking.journal import JOURNAL, Record, records
+from pipeline.tracking.lineage import Dataset
+from pipeline.tracking.lock import Lock
+
+STATE = "replica.json"
+LOCK = "replica.lock"
+RUN_TAG = "tracewright.run"
+PARENT_TAG = "tracewright.parent"
+VALUES_PER_CALL = 1000
+PARAMS_PER_CALL = 100
+
+_WAIT_SECONDS = 30.0  # for another process that is sending the same run
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Sent:
+    """What the MLflow at `uri` has of a run: the journal's first `sent_bytes`. run_id, models: its ids for them."""
+
+    uri: str
+    run_id: str | None = None
+    sent_bytes: int = 0
+    models: dict[str, str] = field(default_factory=dict)
+
+
+class Replica:
+    """Of the run whose journal lies in `folder`; root: the project's, which says where MLflow is."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self._root, self._folder = root, folder
+        self._uri = store.public(store.tracking_uri(root))
+        self._place: store.Store | None = None
+        self._start: Record | None = None
+        self.sent = _read(folder, self._uri)
+
+    def send(self) -> None:
+        """Everything that the journal holds now.
+
+        Raises Unavailable when MLflow does not take it, DataError when the journal is damaged, StorageError; what was
+        sent until then stays sent.
+        """
+        lock = Lock(self._folder, LOCK, wait_seconds=_WAIT_SECONDS)
+        try:
+            self.sent = _read(self._folder, self._uri)
+            with store.answering(self._uri):
+                for group, end in _groups(records(self._folder / JOURNAL, self.sent.sent_bytes)):
+                    self._apply(group)
+                    self.sent.sent_bytes = end
+                    write_json(self._folder / STATE, asdict(self.sent))
+        except Unavailable:
+            self._place = None  # asked for anew, which fails within seconds where a send would wait for minutes
+            raise
+        finally:
+            lock.release()
+
+    def _apply(self, group: list[Record]) -> None:
+        record = group[0]
+        if record["kind"] == "start":
+            self._create(record)
+            return
+        client, run_id = self._connected().client, self._run_id()
+        match record["kind"]:
+            case "metrics" | "refused":
+                self._metrics(group)
+            case "tags":
+                self._tags(record["tags"])
+            case "artifact":
+                if self._is_sound(record["path"], record["sha256"]):
+                    client.log_artifact(run_id, str(self._folder / record["path"]), record["folder"])
+            case "model":
+                self._model(record)
+            case "resume":
+                client.update_run(run_id, status="RUNNING")
+            case "end":
+                self._tags(_of_the_end(record))
+                client.set_terminated(run_id, record["status"], record["time"])
+
+    def _create(self, record: Record) -> None:
+        from mlflow.entities import Param
+
+        place, run_id = self._connected(), self._find_run()
+        if run_id is None:
+            tags = record["tags"] | {RUN_TAG: self._folder.name}
+            if PARENT_TAG in tags:
+                tags["mlflow.parentRunId"] = self._parent(tags[PARENT_TAG])
+            made = place.client.create_run(place.experiment_id, record["time"], tags, record["name"])
+            run_id = str(made.info.run_id)
+        self.sent.run_id = run_id
+        for chunk in _chunks(record["params"].items(), PARAMS_PER_CALL):
+            place.client.log_batch(run_id, params=[Param(k, v) for k, v in chunk])
+        place.client.log_inputs(run_id, [models.dataset_input(Dataset(**d)) for d in record["datasets"]])
+
+    def _find_run(self) -> str | None:
+        """MLflow's id of this run, where its making was not written down here."""
+        place = self._connected()
+        found = place.client.search_runs([place.experiment_id], f"tags.`{RUN_TAG}` = '{self._folder.name}'")
+        return str(found[0].info.run_id) if found else None
+
+    def _parent(self, run: str) -> str:
+        parent = _read(self._folder.parent / run, self._uri).run_id
+        if parent is None:
+            raise Unavailable(
+                f"the run {run} that this one belongs to is not in MLflow yet; `tracewright sync` sends it"
+            )
+        return parent
+
+    def _metrics(self, group: Iterable[Record]) -> None:
+        from mlflow.entities import Metric
+
+        values = [
+            Metric(name, value, record["time"], record["step"])
+            for record in group
+            if record["kind"] == "metrics"
+            for name, value in record["values"].items()
+        ]
+        if values:
+            self._connected().client.log_batch(self._run_id(), metrics=values)
+
+    def _tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        for chunk in _chunks(tags.items(), PARAMS_PER_CALL):
+            self._connected().client.log_batch(self._run_id(), tags=[RunTag(k, v) for k, v in chunk])
+
+    def _model(self, record: Record) -> None:
+        kept = Path("models", record["name"])
+        if not all(self._is_sound(str(kept / name), digest) for name, digest in record["sha256"].items()):
+            return
+        start = self._started()
+        datasets = {d["context"]: Dataset(**d) for d in start["datasets"]}
+        points = [models.Point(n, value, when, record["step"]) for n, (value, when) in record["metrics"].items()]
+        self.sent.models[record["name"]] = models.log_agent(
+            self._connected(),
+            self._run_id(),
+            self._folder / kept,
+            name=record["name"],
+            step=record["step"],
+            params=start["params"] | record["params"],
+            points=points,
+            dataset=datasets.get(record["dataset"]),
+        )
+
+    def _is_sound(self, path: str, digest: str) -> bool:
+        """Whether a kept file is what was written; one that is not is named and not sent."""
+        try:
+            with (self._folder / path).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            found = str(error.strerror)
+        if found != digest:
+            _log.warning("%s: is not what was written (%s) and is not sent to MLflow", self._folder / path, found)
+        return found == digest
+
+    def place(self) -> store.Store:
+        """Where it is sent. Raises Unavailable."""
+        with store.answering(self._uri):
+            return self._connected()
+
+    def _connected(self) -> store.Store:
+        if self._place is None:
+            self._place = store.connect(self._root, self._started()["experiment"])
+        return self._place
+
+    def _started(self) -> Record:
+        if self._start is None:
+            self._start = next((r for r, _ in records(self._folder / JOURNAL, 0)), {})
+        if self._start.get("kind") != "start":
+            raise DataError(f"{self._folder / JOURNAL}: does not begin with the start of a run; move its folder away")
+        return self._start
+
+    def _run_id(self) -> str:
+        if self.sent.run_id is None:
+            raise DataError(f"{self._folder / STATE}: names no run; delete it and run `tracewright sync`")
+        return self.sent.run_id
+
+
+def _read(folder: Path, uri: str) -> Sent:
+    """Nothing sent, when the file is missing, garbled or speaks of another MLflow: sending anew doubles nothing."""
+    try:
+        sent = Sent(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+        size = (folder / JOURNAL).stat().st_size
+    except (OSError, ValueError, TypeError):
+        return Sent(uri)
+    return sent if sent.uri == uri and sent.sent_bytes <= size else Sent(uri)
+
+
+def _groups(found: Iterable[tuple[Record, int]]) -> Iterator[tuple[list[Record], int]]:
+    """Metrics that follow each other together, as many as MLflow takes in a call; anything else alone.
+
+    With each the offset behind it.
+    """
+    group: list[Record] = []
+    values, end = 0, 0
+    for record, after in found:
+        is_measured = record["kind"] in ("metrics", "refused")
+        more = len(record["values"]) if is_measured else 0
+        if group and (not is_measured or values + more > VALUES_PER_CALL):
+            yield group, end
+            group, values = [], 0
+        if is_measured:
+            group.append(record)
+            values += more
+        else:
+            yield [record], after
+        end = after
+    if group:
+        yield group, end
+
+
+def _of_the_end(record: Record) -> dict[str, str]:
+    tags = {f"refused.{name}": str(count) for name, count in record["refused"].items()}
+    if record["failure"]:
+        tags["failure"] = record["failure"]
+    return tags
+
+
+def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """`items` in lists of at most `size`."""
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
