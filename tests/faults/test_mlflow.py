@@ -100,17 +100,19 @@ def log_everything(run: Run, agent: Path, seconds: float) -> float:
 
 def in_mlflow(root: Path, run: Run) -> dict[str, Any]:
     """What MLflow has, each metric's whole history."""
-    sent = Replica(root, run.folder)
-    place, run_id = sent.place(), str(sent.sent.run_id)
-    found = place.client.get_run(run_id)
-    names = ("train/a", "train/b", "val/value")
-    return {
-        "runs": len(place.client.search_runs([place.experiment_id])),
-        "status": found.info.status,
-        "history": {n: [(m.step, m.value) for m in place.client.get_metric_history(run_id, n)] for n in names},
-        "models": sorted((m.name, m.status) for m in place.client.search_logged_models([place.experiment_id])),
-        "artifacts": sorted(f.path for f in place.client.list_artifacts(run_id)),
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # looking is not what is tested
+        sent = Replica(root, run.folder)
+        place, run_id = sent.place(), str(sent.sent.run_id)
+        found = place.client.get_run(run_id)
+        names = ("train/a", "train/b", "val/value")
+        return {
+            "runs": len(place.client.search_runs([place.experiment_id])),
+            "status": found.info.status,
+            "history": {n: [(m.step, m.value) for m in place.client.get_metric_history(run_id, n)] for n in names},
+            "models": sorted((m.name, m.status) for m in place.client.search_logged_models([place.experiment_id])),
+            "artifacts": sorted(f.path for f in place.client.list_artifacts(run_id)),
+        }
 
 
 WHOLE = {

@@ -49,7 +49,11 @@ def up(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
 
     def start() -> subprocess.Popen[str]:
         environ = os.environ | {"PYTHONPATH": str(ROOT)}
-        started.append(subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True))
+        started.append(
+            subprocess.Popen(
+                command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True, preexec_fn=_hear_signals
+            )
+        )
         return started[-1]
 
     yield start
@@ -61,6 +65,12 @@ def up(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     finally:
         for process in left(tmp_path):
             process.kill()
+
+
+def _hear_signals() -> None:
+    """As in a terminal: under nohup, or behind a shell's &, what is started inherits that they are ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def left(folder: Path) -> list[psutil.Process]:
