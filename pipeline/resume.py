@@ -112,7 +112,7 @@ def find(runs: Path, now: Fingerprint, checkpoint: Path | None, *, fork: bool) -
     if fork:
         return None
     if checkpoint is not None:
-        return _asked_for(checkpoint, now)
+        return held_to(checkpoint.resolve().parent.parent, now, "begin a new run from its state with --fork")
     left = list(undelivered(runs))
     for folder, found in left:
         if found.fingerprint == now and found.forked_from is None and _is_free(folder):
@@ -138,18 +138,21 @@ def _is_free(folder: Path) -> bool:
         return is_free
 
 
-def _asked_for(checkpoint: Path, now: Fingerprint) -> Path:
-    folder = checkpoint.resolve().parent.parent
+def held_to(folder: Path, now: Fingerprint, otherwise: str) -> Path:
+    """The folder of a run that is to go on under the conditions of now. otherwise: what to do where it cannot.
+
+    Raises Mismatch, with what changed, when it would not come to the same bits, or is finished.
+    """
     found = read_lineage(folder)
     changed = differences(found.fingerprint, now)
     if changed:
         raise Mismatch(
             f"run {folder.name} cannot go on to the same bits, because these changed:\n  "
             + "\n  ".join(changed)
-            + "\ngive them back their values, or begin a new run from its state with --fork"
+            + f"\ngive them back their values, or {otherwise}"
         )
     if found.delivered:
-        raise Mismatch(f"run {folder.name} is finished; begin a new run from its state with --fork")
+        raise Mismatch(f"run {folder.name} is finished; {otherwise}")
     return folder
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from monitoring.history import Recorder
 from pipeline import resume
 from pipeline.data.dataset import load_split, split_summary
-from pipeline.errors import DataError, Mismatch
+from pipeline.errors import DataError
 from pipeline.files import required_root, write_csv, write_json
 from pipeline.followers import ProgressBar, Tracked, model_name, validation_metrics
 from pipeline.records import Logo
@@ -233,7 +233,9 @@ def _opened(setting: Setting, source: Source) -> Run:
     fingerprint = resume.fingerprint_of(root, settings, setting.split, setting.evaluator.pool.versions, seed)
     runs = store.home(root) / store.RUNS
     if source.is_own:
-        found = _left(runs / source.run_id, fingerprint) if source.run_id else None
+        folder = runs / source.run_id if source.run_id else None
+        was_begun = folder is not None and (folder / resume.TRAINING).is_file()
+        found = resume.held_to(folder, fingerprint, "start a new run") if folder and was_begun else None
     else:
         found = resume.find(runs, fingerprint, source.checkpoint, fork=source.fork)
     if found is not None:
@@ -256,23 +258,6 @@ def _begun(setting: Setting, source: Source, tags: Mapping[str, str]) -> Run:
         name=source.name or f"seed {source.seed}",
         run_id=source.run_id,
     )
-
-
-def _left(folder: Path, fingerprint: resume.Fingerprint) -> Path | None:
-    """The run's folder, when a training was begun there; Mismatch when it cannot go on to the same bits."""
-    if not (folder / resume.TRAINING).is_file():
-        return None
-    found = resume.read_lineage(folder)
-    if found.delivered:
-        raise Mismatch(f"run {folder.name} is finished; there is nothing to go on with")
-    changed = resume.differences(found.fingerprint, fingerprint)
-    if changed:
-        raise Mismatch(
-            f"run {folder.name} cannot go on to the same bits, because these changed:\n  "
-            + "\n  ".join(changed)
-            + "\ngive them back their values, or start a new run"
-        )
-    return folder
 
 
 def _status(setting: Setting, run: Run, seed: int) -> Status:

@@ -98,7 +98,7 @@ def prepare(
     def told(what: str, done: int, total: int) -> None:
         hooks.on_table({"what": what, "done": done, "total": total, "seconds": time.perf_counter() - after_portfolios})
 
-    table, banks = _collect(settings, tasks, evaluator, objective, space, seed, told)
+    table, banks = _collect(settings, tasks, evaluator, objective, space, seed, told, check_stop)
     after_table = time.perf_counter()
     steps = settings.train.surrogate_steps
     fit = Fit(table, space, space.encode(DEFAULT_PARAMS), steps=steps, seed=seed)
@@ -167,6 +167,7 @@ def _collect(
     space: ParameterSpace,
     seed: int,
     told: Callable[[str, int, int], None],
+    check_stop: Callable[[], None],
 ) -> tuple[Table, dict[ObjectiveName, Points]]:
     """The table for the surrogate. told: what, done and total, as it is made."""
     traces = settings.train.table_traces
@@ -177,4 +178,6 @@ def _collect(
         done += more
         told("table", done, traces * len(tasks))
 
-    return collect(tasks, evaluator, objective, space, per_image=traces, seed=seed, on_traces=on_traces)
+    return collect(
+        tasks, evaluator, objective, space, per_image=traces, seed=seed, on_traces=on_traces, check_stop=check_stop
+    )

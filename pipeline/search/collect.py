@@ -65,10 +65,12 @@ def collect(
     per_image: int,
     seed: int,
     on_traces: Callable[[int], None] = lambda traces: None,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Table, dict[ObjectiveName, Points]]:
     """About `per_image` evaluations of each task, and by objective the settings that were best on one of them.
 
-    A small space may hold fewer settings. on_traces: told how many were made, as they are.
+    A small space may hold fewer settings. on_traces: told how many were made, as they are. check_stop: called for each
+    image, between traces too; what it raises is raised.
     """
     rng = np.random.default_rng([seed, 3])
     found = [Found() for _ in tasks]
@@ -79,6 +81,7 @@ def collect(
     for count in counts:
         jobs: list[tuple[int, TracerParams]] = []
         for index, task in enumerate(tasks):
+            check_stop()
             points = [_next(found, index, peers[task.logo.category], space, rng) for _ in range(count)]
             fresh = dict.fromkeys(space.decode(point) for point in points)
             tried = set(found[index].params)

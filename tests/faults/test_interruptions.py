@@ -13,6 +13,7 @@ from pipeline.records import Evaluation, Job
 from pipeline.rl.checkpoint import Checkpoint
 from pipeline.rl.checkpoints import CheckpointStore
 from pipeline.rl.train import train
+from pipeline.search.collect import ROUNDS
 from tests.fakes import Done
 from tests.faults.nursery import N_ENVS, TRAIN, VAL, SlowEvaluator, digest_of, settings
 
@@ -88,7 +89,7 @@ def between_rollouts(state: Checkpoint) -> bool:
 
 
 PLACES: dict[str, tuple[str, int, Callable[[Checkpoint], bool]]] = {
-    "in the surrogate's fit": ("check", 10, in_the_fit),
+    "in the surrogate's fit": ("check", (1 + ROUNDS) * len(TRAIN) + 10, in_the_fit),
     "at the first step": ("step", 1, between_rollouts),
     "within a rollout": ("step", STEPS // 2 - 1, within_a_rollout),
     "at a rollout's last step": ("step", STEPS, within_a_rollout),

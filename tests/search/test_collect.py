@@ -123,3 +123,19 @@ def test_what_fails_is_known_to_be_bad_and_in_no_bank(share: float) -> None:
     assert np.isnan(table.outcomes[failed]).tolist() == [[True, False, False]] * int(failed.sum())
     assert all(SPACE.decode(point).palette > 32 * share for points in banks.values() for point in points)
     assert share < 1 or not any(len(points) for points in banks.values())
+
+
+def test_it_can_be_left_while_the_next_settings_are_made() -> None:
+    class Left(Exception):
+        pass
+
+    evaluator = FakeEvaluator()
+    asked = iter(range(len(TASKS) + 3))
+
+    def leave() -> None:
+        if next(asked, None) is None:
+            raise Left
+
+    with pytest.raises(Left):
+        collected(evaluator, check_stop=leave)
+    assert 0 < len(evaluator.jobs) < PER_IMAGE * len(TASKS)  # the first round was traced, the second was not
