@@ -80,8 +80,7 @@ def client(root: Path) -> MlflowClient:
 
     Raises Unavailable when a server does not answer within 5 s, or the database cannot be opened.
     """
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    _set_defaults()
     from mlflow import MlflowClient
 
     uri = tracking_uri(root)
@@ -104,6 +103,7 @@ def connect(root: Path, experiment: str) -> Store:
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
     """Turns what MLflow raises in the block into Unavailable, with the address and what to do."""
+    _set_defaults()
     from mlflow.exceptions import MlflowException
     from requests import RequestException  # of uploads to a server, which MLflow lets through
     from sqlalchemy.exc import SQLAlchemyError  # of a database that cannot be opened
@@ -115,6 +115,12 @@ def answering(uri: str) -> Iterator[None]:
             f"MLflow at {public(uri)} cannot be used: {brief(error)}; start it or correct MLFLOW_TRACKING_URI "
             "(unset, runs are kept in mlruns/)"
         ) from error
+
+
+def _set_defaults() -> None:
+    """To be called before anything of MLflow is imported, for that reads some of them."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 def brief(error: Exception) -> str:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -107,3 +110,20 @@ def test_what_the_user_set_is_kept(root: Path, monkeypatch: pytest.MonkeyPatch) 
     store.client(root)
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
+
+
+def test_mlflow_says_nothing_in_a_terminal_of_ours(tmp_path: Path) -> None:
+    """As the sender of a run does: the first of MLflow that is imported are its errors, before any client."""
+    program = """
+import sys
+from pathlib import Path
+from pipeline.tracking import store
+with store.answering("sqlite://"):
+    store.client(Path(sys.argv[1]))
+"""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, env=clean, timeout=120, check=True
+    )
+    assert (tmp_path / "mlruns/mlflow.db").is_file()
+    assert (done.stdout, done.stderr) == ("", "")
