@@ -55,7 +55,7 @@ class Status(Hooks):
             "process_started_seconds": psutil.Process().create_time(),
             "state": "preparing",
             "seed": seed,
-            "phase": "table",
+            "phase": "portfolios",
             "timesteps": 0,
             "total_timesteps": total_timesteps,
             "stages": len(stages),

@@ -26,7 +26,7 @@ from pipeline.rl.screen import Screen
 from pipeline.rl.surrogate import Fit, Surrogate, Table
 from pipeline.rl.torch_state import module_arrays, part, restore_module
 from pipeline.search.collect import collect
-from pipeline.search.portfolio import find_portfolios
+from pipeline.search.portfolio import find_portfolios, generation_sizes
 from pipeline.settings import Settings
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import Evaluator
@@ -92,12 +92,12 @@ def prepare(
     started = time.perf_counter()
     space = ParameterSpace.from_settings(settings.tracing)
     objective = objective_from(settings.objective)
-    portfolios = _find_all_portfolios(settings, tasks, evaluator, objective, space, seed)
-    after_portfolios = time.perf_counter()
 
     def told(what: str, done: int, total: int) -> None:
-        hooks.on_table({"what": what, "done": done, "total": total, "seconds": time.perf_counter() - after_portfolios})
+        hooks.on_table({"what": what, "done": done, "total": total, "seconds": time.perf_counter() - started})
 
+    portfolios = _find_all_portfolios(settings, tasks, evaluator, objective, space, seed, told)
+    after_portfolios = time.perf_counter()
     table, banks = _collect(settings, tasks, evaluator, objective, space, seed, told, check_stop)
     after_table = time.perf_counter()
     steps = settings.train.surrogate_steps
@@ -143,20 +143,43 @@ def _find_all_portfolios(
     objective: Objective,
     space: ParameterSpace,
     seed: int,
+    told: Callable[[str, int, int], None],
 ) -> dict[ObjectiveName, Portfolios]:
     """Settings for rivals: for the objective trained for, and with fewer candidates on half the images for others."""
-    wanted = settings.train
-    found: dict[ObjectiveName, Portfolios] = {}
+    plans: dict[ObjectiveName, tuple[list[Task], int]] = {}
     for name in (objective.name, *(n for n in OBJECTIVES if n != objective.name)):
-        own = name == objective.name
-        candidates = wanted.portfolio_candidates if own else wanted.other_portfolio_candidates
+        is_own = name == objective.name
+        candidates = settings.train.portfolio_candidates if is_own else settings.train.other_portfolio_candidates
         sampler = BalancedSampler([t.logo.category for t in tasks], "round_robin", seed)
-        images = wanted.portfolio_images // (4 if own else 8) or 1
-        chosen = [tasks[i] for i in sampler.sample(images)]
+        images = settings.train.portfolio_images // (4 if is_own else 8) or 1
         if candidates:
-            sought = replace(objective, name=name)
-            found[name] = find_portfolios(chosen, evaluator, sought, space, candidates=candidates, seed=seed)
-    return found
+            plans[name] = [tasks[i] for i in sampler.sample(images)], candidates
+    total = sum(len(chosen) * sum(generation_sizes(count)) for chosen, count in plans.values())
+    on_traces = _counting("portfolios", total, told)
+    return {
+        name: find_portfolios(
+            chosen,
+            evaluator,
+            replace(objective, name=name),
+            space,
+            candidates=count,
+            seed=seed,
+            on_traces=on_traces,
+        )
+        for name, (chosen, count) in plans.items()
+    }
+
+
+def _counting(what: str, total: int, told: Callable[[str, int, int], None]) -> Callable[[int], None]:
+    """What a search tells of more traces, as a part of its work that was done."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        told(what, done, total)
+
+    return count
 
 
 def _collect(
@@ -171,13 +194,7 @@ def _collect(
 ) -> tuple[Table, dict[ObjectiveName, Points]]:
     """The table for the surrogate. told: what, done and total, as it is made."""
     traces = settings.train.table_traces
-    done = 0
-
-    def on_traces(more: int) -> None:
-        nonlocal done
-        done += more
-        told("table", done, traces * len(tasks))
-
+    on_traces = _counting("table", traces * len(tasks), told)
     return collect(
         tasks, evaluator, objective, space, per_image=traces, seed=seed, on_traces=on_traces, check_stop=check_stop
     )

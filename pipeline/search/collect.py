@@ -20,6 +20,7 @@ from pipeline.rl.features import context_of
 from pipeline.rl.outcome import Outcome, outcome_of, telling_gate
 from pipeline.rl.reward import Objective, value_of
 from pipeline.rl.surrogate import Table
+from pipeline.search.run import evaluate_all
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import Evaluator
 
@@ -86,10 +87,10 @@ def collect(
             fresh = dict.fromkeys(space.decode(point) for point in points)
             tried = set(found[index].params)
             jobs += [(index, params) for params in fresh if params not in tried]
-        evaluations = evaluator.evaluate([Job(tasks[i].logo, p, telling_gate(tasks[i].baseline)) for i, p in jobs])
+        wanted = [Job(tasks[i].logo, p, telling_gate(tasks[i].baseline)) for i, p in jobs]
+        evaluations = evaluate_all(wanted, evaluator, on_traces)
         for (index, params), evaluation in zip(jobs, evaluations, strict=True):
             found[index].record(evaluation, space.encode(params), tasks[index], objective)
-        on_traces(len(jobs))
     return _table(tasks, found, space), {name: _bank(found, name, space, rng) for name in OBJECTIVES}
 
 

@@ -7,7 +7,7 @@ the best k for this submodular sum).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.records import DEFAULT_PARAMS, Category, Job, TracerParams
 from pipeline.rl.episode import Task
 from pipeline.rl.reward import Objective, value_of
+from pipeline.search.run import evaluate_all
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import Evaluator
 
@@ -31,10 +32,11 @@ def find_portfolios(
     *,
     candidates: int,
     seed: int,
+    on_traces: Callable[[int], None] = lambda traces: None,
 ) -> dict[Category, list[TracerParams]]:
     """Search `candidates` settings per category on its tasks; up to PORTFOLIO_SIZE settings each, best first.
 
-    A category without a task has no entry.
+    A category without a task has no entry. on_traces: told how many more were made.
     """
     portfolios: dict[Category, list[TracerParams]] = {}
     for index, category in enumerate(dict.fromkeys(t.logo.category for t in tasks)):
@@ -42,21 +44,30 @@ def find_portfolios(
         rng = np.random.default_rng([seed, index])
         tried: list[TracerParams] = []
         table = np.zeros((0, len(members)))
-        for generation in range(GENERATIONS + 1):
-            count = candidates // 3 if generation == 0 else (candidates - candidates // 3) // GENERATIONS
-            fresh = _candidates(tried, table, space, rng, max(1, count))
-            table = np.vstack([table, measure_table(fresh, members, evaluator, objective)])
+        for count in generation_sizes(candidates):
+            fresh = _candidates(tried, table, space, rng, count)
+            table = np.vstack([table, measure_table(fresh, members, evaluator, objective, on_traces)])
             tried += fresh
         portfolios[category] = [tried[i] for i in greedy_portfolio(table, PORTFOLIO_SIZE)]
     return portfolios
 
 
+def generation_sizes(candidates: int) -> list[int]:
+    """How many settings are tried in each generation, at least one."""
+    first = candidates // 3
+    return [max(1, first), *[max(1, (candidates - first) // GENERATIONS)] * GENERATIONS]
+
+
 def measure_table(
-    settings: Sequence[TracerParams], tasks: Sequence[Task], evaluator: Evaluator, objective: Objective
+    settings: Sequence[TracerParams],
+    tasks: Sequence[Task],
+    evaluator: Evaluator,
+    objective: Objective,
+    on_traces: Callable[[int], None] = lambda traces: None,
 ) -> NDArray[np.float64]:
     """Values of every setting on every task, 0 where the default stands: shape (len(settings), len(tasks))."""
     jobs = [Job(t.logo, p, objective.gate(0.0, t.baseline)) for t in tasks for p in settings]
-    evaluations = evaluator.evaluate(jobs)
+    evaluations = evaluate_all(jobs, evaluator, on_traces)
     table = np.zeros((len(tasks), len(settings)))
     for index, evaluation in enumerate(evaluations):
         task = tasks[index // len(settings)]

@@ -15,6 +15,22 @@ from pipeline.records import Evaluation, Failed, Job, Logo, Scored, TracerParams
 from pipeline.rl.episode import Episode, Task
 from pipeline.tracing.workers import Evaluator, Pending
 
+PIECE = 256
+"""Evaluations that are told of together: some seconds' work."""
+
+
+def evaluate_all(
+    jobs: Sequence[Job], evaluator: Evaluator, on_traces: Callable[[int], None] = lambda traces: None
+) -> list[Evaluation]:
+    """One evaluation per job, in order. `on_traces` is told how many more are done, piece by piece."""
+    pending = [evaluator.submit(jobs[start : start + PIECE]) for start in range(0, len(jobs), PIECE)]
+    evaluations: list[Evaluation] = []
+    for piece in pending:
+        done = piece.collect()
+        evaluations += done
+        on_traces(len(done))
+    return evaluations
+
 
 class Proposer(Protocol):
     """One search on one image. `episode.last` holds what the previous proposal gave.

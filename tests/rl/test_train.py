@@ -74,6 +74,10 @@ def trained() -> tuple[Result, Notes]:
 def test_every_hook_is_called_in_its_time() -> None:
     result, notes = trained()
     assert notes.calls[0][0] == "table"
+    told = [(p["what"], p["done"] / p["total"]) for p in notes.of("table")]
+    assert list(dict.fromkeys(what for what, _ in told)) == ["portfolios", "table", "surrogate"]
+    for what, share in dict(told).items():  # the last of each
+        assert 0.8 < share <= 1, f"{what} ended at {share}"
     assert [p["timesteps"] for p in notes.of("progress")] == list(range(64, 513, 64))
     assert [v["timesteps"] for v in notes.of("validation")] == [0, 256, 512]
     assert [c["timesteps"] for c in notes.of("checkpoint")] == [0, 128, 256, 384, 512]

@@ -7,7 +7,7 @@ from pipeline.errors import DataError
 from pipeline.records import DEFAULT_PARAMS, Evaluation, Job, Scored
 from pipeline.rl.episode import Episode
 from pipeline.search.rivals import Listed, RandomSearch
-from pipeline.search.run import Outcome, Proposer, run_searches, svg_texts
+from pipeline.search.run import PIECE, Outcome, Proposer, evaluate_all, run_searches, svg_texts
 from pipeline.tracing.workers import Pending
 from tests.fakes import SMALLER, Done, FakeEvaluator, space_of, task_of
 
@@ -112,3 +112,14 @@ def test_svgs_that_were_not_kept_are_traced_once_more() -> None:
 def test_the_default_evaluated_again_is_no_gain() -> None:
     outcome = searched(Listed([DEFAULT_PARAMS]), 1)
     assert outcome.chosen_at(1).scores.svg_bytes <= outcome.task.scores.svg_bytes
+
+
+def test_many_evaluations_come_in_order_and_are_told_of_as_they_are_done() -> None:
+    rng = np.random.default_rng(1)
+    told: list[int] = []
+    jobs = [Job(task_of(1).logo, SPACE.decode(rng.random(SPACE.size).astype(np.float32))) for _ in range(2 * PIECE + 3)]
+    evaluator = FakeEvaluator()
+    assert [e.params for e in evaluate_all(jobs, evaluator, told.append)] == [job.params for job in jobs]
+    assert told == [PIECE, PIECE, 3]
+    assert evaluator.jobs == jobs
+    assert evaluate_all([], evaluator, told.append) == []
