@@ -19,7 +19,7 @@ from pipeline.files import read_json, write_bytes, write_json
 from pipeline.records import Category, ObjectiveName, TracerParams
 from pipeline.rl.episode import Episode, Task
 from pipeline.rl.features import CONTEXT_SIZE, Vector
-from pipeline.rl.policy import CandidatePolicy, build_policy
+from pipeline.rl.policy import CandidatePolicy, build_policy, check_shape
 from pipeline.rl.reward import Objective
 from pipeline.rl.screen import Screen
 from pipeline.rl.surrogate import Surrogate
@@ -143,13 +143,15 @@ def load_agent(folder: Path) -> Agent:
 
 
 def _assemble(description: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Agent:
+    policy_tensors = _part(tensors, "policy.")
+    check_shape(policy_tensors, description["shortlist"], description["hidden_units"])
     space = ParameterSpace.from_json(description["space"])
     surrogate = Surrogate(CONTEXT_SIZE, space)
     surrogate.load_state_dict(_part(tensors, "surrogate."))
     surrogate.requires_grad_(False)
     banks = {cast(ObjectiveName, name): points.numpy() for name, points in _part(tensors, "bank.").items()}
     policy = build_policy(description["shortlist"], description["hidden_units"])
-    policy.load_state_dict(_part(tensors, "policy."))
+    policy.load_state_dict(policy_tensors)
     policy.set_training_mode(False)
     return Agent(
         policy=policy,

@@ -7,7 +7,7 @@ training says where that is wrong: when to be careful, when to gamble, with how 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -95,6 +95,20 @@ def build_policy(shortlist: int, hidden_units: Sequence[int]) -> CandidatePolicy
     return CandidatePolicy(
         observation_box(shortlist), action_space(shortlist), lambda _: 0.0, hidden_units=hidden_units
     )
+
+
+MAX_SHORTLIST = 256
+
+
+def check_shape(weights: Mapping[str, Any], shortlist: Any, hidden_units: Any) -> None:
+    """Whether stored weights are of a policy so large, before one is built, which might be of any size.
+
+    weights: by name, each with a `shape`. Raises KeyError, TypeError or ValueError.
+    """
+    if type(shortlist) is not int or not 2 <= shortlist <= MAX_SHORTLIST:
+        raise ValueError(f"a shortlist of {shortlist!r}; allowed are 2 to {MAX_SHORTLIST}")
+    if any(weights[f"mlp_extractor.actor.{2 * n}.weight"].shape[0] != units for n, units in enumerate(hidden_units)):
+        raise ValueError("its policy has other hidden units")
 
 
 def observation_box(shortlist: int) -> spaces.Space[Vector]:

@@ -22,7 +22,7 @@ from pipeline.rl.env import PoolVecEnv
 from pipeline.rl.episode import Episode, Task
 from pipeline.rl.hooks import Followers, Hooks, Report
 from pipeline.rl.keeper import Keeper
-from pipeline.rl.policy import CandidatePolicy, build_policy
+from pipeline.rl.policy import CandidatePolicy, build_policy, check_shape
 from pipeline.rl.ppo import build_ppo
 from pipeline.rl.prepared import Prepared, of_this_shape, prepare, restored
 from pipeline.rl.reward import objective_from
@@ -316,9 +316,7 @@ def _agent_in(checkpoint: Checkpoint) -> Agent:
         raise DataError("the checkpoint was made before the first validation, so it holds no agent; use a later one")
     settings = parse_settings(checkpoint.facts["settings"], "the checkpoint's settings")
     hidden_units = settings.train.ppo.hidden_units
-    # Before networks are built that may be of any size.
-    if any(len(weights[f"mlp_extractor.actor.{2 * n}.weight"]) != units for n, units in enumerate(hidden_units)):
-        raise ValueError("its policy has other hidden units")
+    check_shape(weights, settings.train.shortlist, hidden_units)
     policy = build_policy(settings.train.shortlist, hidden_units)
     restore_module(policy, checkpoint.arrays, "best.")
     return _agent(settings, restored(checkpoint, settings), policy)

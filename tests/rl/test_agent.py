@@ -122,6 +122,24 @@ def test_a_description_of_another_kind_is_refused(
         load_agent(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hidden_units": [20_000, 20_000]}, "other hidden units"),
+        ({"shortlist": 10_000_000}, "allowed are 2 to 256"),
+        ({"shortlist": True}, "allowed are 2 to 256"),
+    ],
+)
+def test_nothing_is_built_that_the_weights_do_not_fill(
+    agent: Agent, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    agent.save(tmp_path)
+    description = json.loads((tmp_path / "agent.json").read_text())
+    (tmp_path / "agent.json").write_text(json.dumps(description | change))
+    with pytest.raises(DataError, match=words):
+        load_agent(tmp_path)
+
+
 def test_a_missing_agent_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="make repro"):
         load_agent(tmp_path / "nowhere")
