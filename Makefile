@@ -121,7 +121,7 @@ audit: $(READY)
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --upgrade "setuptools>=77"
-	.venv-lock/bin/python -m pip install --quiet ".[pipeline,monitoring,dashboard,server,dev]" "torch==$(TORCH)"
+	.venv-lock/bin/python -m pip install --quiet ".[pipeline,monitoring,dashboard,server,remotes,scale,dev]" "torch==$(TORCH)"
 	echo "# Every version, pinned. Made by \`make lock\` from pyproject.toml; do not edit." > requirements.lock
 	.venv-lock/bin/python -m pip freeze --all --exclude tracewright --exclude pip | sed 's/+cpu$$//' >> requirements.lock
 	rm -rf .venv-lock

@@ -1,4 +1,8 @@
-"""What grows, and by how much; JSON on standard output. `python -m benchmarks.bench_scale [tune]`"""
+"""What grows, and by how much; JSON on standard output.
+
+Run it with `python -m benchmarks.bench_scale [ray] [tune] [vectorize] [serving] [catalogue]`; all of them by default,
+which takes about an hour on two cores.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import scale_tune
+from benchmarks import scale_catalogue, scale_ray, scale_serving, scale_tune, scale_vectorize
 
-ROWS: dict[str, Callable[[], dict[str, Any]]] = {"tune": scale_tune.measure}
+ROWS: dict[str, Callable[[], dict[str, Any]]] = {
+    "ray": scale_ray.measure,
+    "tune": scale_tune.measure,
+    "vectorize": scale_vectorize.measure,
+    "serving": scale_serving.measure,
+    "catalogue": scale_catalogue.measure,
+}
 
 
 def main() -> None:

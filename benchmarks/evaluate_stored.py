@@ -24,12 +24,13 @@ from benchmarks.jobs import fixed_prescale_space, pool_of
 from benchmarks.logos import PROJECT
 from benchmarks.searches import GROUP, Recorder, groups_and_agent, ready_tasks
 from benchmarks.vtracer_alone import VTracerAlone, ready
+from pipeline.freedom import Choices
 from pipeline.records import Job, Logo
 from pipeline.rl.agent import Agent
 from pipeline.rl.episode import Task
 from pipeline.rl.policy import build_policy
 from pipeline.search.compare import Method, methods, run_method
-from pipeline.settings import Choices, EvaluateSettings, load_settings
+from pipeline.settings import EvaluateSettings, load_settings
 from pipeline.tracing.space import ParameterSpace, essential
 from pipeline.tracing.store import EvaluationStore
 from pipeline.tracing.stored import StoredEvaluator

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.logos import PROJECT
+from pipeline.freedom import Fixed
 from pipeline.records import Job, Logo
-from pipeline.settings import Fixed, load_settings
+from pipeline.settings import load_settings
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import TracerPool
 

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from benchmarks.evaluate_memory import status_bytes
 from benchmarks.soak_images import small_logos
+from pipeline.freedom import ALLOWED, TracingSettings
 from pipeline.records import Evaluation, Failed, Job, Logo
-from pipeline.settings import ALLOWED, TracingSettings
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.workers import TracerPool, worker_count
 

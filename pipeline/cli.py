@@ -12,9 +12,9 @@ import click
 from pipeline.cli_checkpoints import checkpoints
 from pipeline.cli_runs import runs
 from pipeline.cli_tune import tune
+from pipeline.cli_vectorize import vectorize
 from pipeline.errors import SettingsError, Stopped, TracewrightError
 from pipeline.files import required_root
-from pipeline.records import OBJECTIVES
 from pipeline.stop import stop_on_sigterm
 
 
@@ -49,105 +49,6 @@ def main() -> None:
     """Turn logos into the smallest SVGs that still look like them."""
 
 
-@main.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IN...")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where SVGs go.")
-@click.option("--traces", default=8, show_default=True, type=click.IntRange(1, 1000), help="Settings tried per image.")
-@click.option("--objective", type=click.Choice(OBJECTIVES), help="What to seek; the model's own by default.")
-@click.option("--target", type=click.FloatRange(0, 1), help="Quality (skill) asked for by --objective target.")
-@click.option("--model", metavar="NAME_OR_PATH", help="A registered model or an agent's folder; else the champion.")
-@click.option("--workers", default=0, type=click.IntRange(0, 1024), help="Tracing processes; 0 is one per core.")
-@click.option("--seed", default=0, type=click.IntRange(0), help="The same seed gives the same SVGs.")
-def vectorize(
-    inputs: tuple[Path, ...],
-    output: Path,
-    traces: int,
-    objective: str | None,
-    target: float | None,
-    model: str | None,
-    workers: int,
-    seed: int,
-) -> None:
-    """Vectorise image files, or all images in folders, into DIR.
-
-    DIR/results.jsonl gets a line per image. No SVG comes out worse than VTracer's default: where nothing better is
-    found, the default's is given.
-    """
-    if target is not None and objective != "target":
-        raise SettingsError("--target is for --objective target; give both")
-    from tqdm import tqdm
-
-    from pipeline import vectorize as work
-    from pipeline.rl.agent import load_agent
-    from pipeline.tracing.workers import TracerPool, worker_count
-
-    sources, rejected = work.find_sources(inputs)
-    agent = work.with_objective(load_agent(_agent_folder(model)), objective, target)
-    results_path = work.open_results(output)
-    counts = {"improved": 0, "default": 0, "failed": 0}
-    sizes = [0, 0]
-
-    def note(result: work.Result) -> None:
-        work.append_result(results_path, result)
-        counts[result.status] += 1
-        if result.bytes is not None and result.default_bytes is not None:
-            sizes[0] += result.bytes
-            sizes[1] += result.default_bytes
-        tqdm.write(_result_line(result), file=sys.stdout)
-
-    with TracerPool(
-        workers=worker_count(workers),
-        timeout_seconds=agent.timeout_seconds,
-        worker_memory_bytes=agent.worker_memory_bytes,
-        background=agent.background,
-    ) as pool:
-        for result in rejected:
-            note(result)
-        steps = work.vectorize_files(sources, output, agent, pool, traces=traces, seed=seed)
-        for result in tqdm(steps, total=len(sources), unit="image", disable=None):
-            note(result)
-    click.echo(_summary(counts, sizes, results_path))
-    if counts["failed"] and not counts["improved"] and not counts["default"]:
-        from pipeline.errors import DataError
-
-        raise DataError(f"none of {counts['failed']} image(s) could be vectorised; see {results_path}")
-
-
-def _result_line(result: Any) -> str:
-    # repr keeps a newline or an escape sequence in a file's name from reaching the terminal.
-    name = result.path if result.path.isprintable() else repr(result.path)
-    if result.status == "failed":
-        return f"{name}: failed: {result.error}"
-    share = f"{result.bytes} bytes, {result.bytes / result.default_bytes:.0%} of the default's"
-    note = "" if result.status == "improved" else " (nothing better found: the default's SVG)"
-    return f"{name}: {share}, SSIM {result.ssim:.4f}{note}"
-
-
-def _summary(counts: dict[str, int], sizes: list[int], results_path: Path) -> str:
-    parts = [f"{counts['improved']} improved", f"{counts['default']} as the default", f"{counts['failed']} failed"]
-    share = f"; {sizes[0]} bytes in all, {sizes[0] / sizes[1]:.0%} of the default's" if sizes[1] else ""
-    return f"{', '.join(parts)}{share}\n{results_path}"
-
-
-def _agent_folder(model: str | None) -> Path:
-    """The folder of the agent that --model names: a path, or a registered model; the champion by default."""
-    if model is not None and Path(model).is_dir():
-        return Path(model)
-    from pipeline.tracking.models import download
-
-    return download(_model_uri(model), required_root())
-
-
-def _model_uri(model: str | None) -> str:
-    if model is None:
-        from pipeline.settings import load_settings
-
-        model = load_settings(required_root() / "params.yaml").experiment
-    if model.startswith("models:/"):
-        return model
-    return f"models:/{model}" if "@" in model or "/" in model else f"models:/{model}@champion"
-
-
 @main.command("use-data")
 @click.argument("folder", type=click.Path(path_type=Path))
 def use_data(folder: Path) -> None:
@@ -171,6 +72,7 @@ def check() -> None:
 main.add_command(checkpoints)
 main.add_command(runs)
 main.add_command(tune)
+main.add_command(vectorize)
 
 
 @main.command()

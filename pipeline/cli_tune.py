@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 @click.command("tune")
 @click.option("--study", default="study", show_default=True, metavar="NAME", help="One that is there is gone on with.")
 @click.option("--trials", type=click.IntRange(1), help="Trials in all; tune.trials of params.yaml by default.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Trials at once here.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Trials at once.")
+@click.option(
+    "--backend",
+    type=click.Choice(["local", "ray"]),
+    help="Where they are: this machine, or a Ray cluster; compute.backend of params.yaml by default.",
+)
 @click.option(
     "--storage",
     envvar="TRACEWRIGHT_TUNE_STORAGE",
@@ -29,7 +34,13 @@ if TYPE_CHECKING:
 )
 @click.option("--report", "only_report", is_flag=True, help="Write the report of the study as it is, and end.")
 def tune(
-    study: str, trials: int | None, workers: int, storage: str | None, assignments: tuple[str, ...], only_report: bool
+    study: str,
+    trials: int | None,
+    workers: int,
+    backend: str | None,
+    storage: str | None,
+    assignments: tuple[str, ...],
+    only_report: bool,
 ) -> None:
     """Search for settings that train better agents, as section tune of params.yaml says, with Optuna.
 
@@ -46,6 +57,7 @@ def tune(
 
     root = required_root()
     more = [f"tune.trials={trials}"] if trials is not None else []
+    more += [f"compute.backend={backend}"] if backend is not None else []
     settings, _ = overridden(load_settings(root / "params.yaml"), [*assignments, *more])
     if only_report:
         report = work.report_of(root, settings, study, storage)

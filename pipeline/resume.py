@@ -24,6 +24,7 @@ TRAINING = "training.json"
 SECTIONS = ("compute", "curriculum", "data", "evaluate", "objective", "tracing", "train", "validation")
 WITHOUT_EFFECT = frozenset(
     {
+        "compute.backend",
         "compute.memory_limit_bytes",
         "compute.store_bytes",
         "compute.workers",

@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
+from pipeline.cluster import joined
 from pipeline.data.dataset import split_summary
-from pipeline.errors import DataError, Stopped, TracewrightError, Unavailable
+from pipeline.errors import DataError, SettingsError, Stopped, TracewrightError, Unavailable
 from pipeline.files import read_json, write_json
 from pipeline.settings import Settings
 from pipeline.stop import stop_request
 from pipeline.tracking import store
 from pipeline.tracking.run import Run
+from pipeline.tuning.placed import Place, Placed, cpus_each
 from pipeline.tuning.report import Report, write_report
+from pipeline.tuning.started import started
 from pipeline.tuning.study import ENDED, Study, reachable
 from pipeline.tuning.worker import Order
 
-PARENT = "run.json"
+PARENT, LOG = "run.json", "log.txt"
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 60.0
 MOST_RESTARTS = 3
 """Of workers that were killed, in all: more is no accident."""
 
 Tell = Callable[[FrozenTrial, bool], None]
+
+
+class Process(Protocol):
+    """A worker's, on this machine or another; as subprocess.Popen."""
+
+    def poll(self) -> int | None: ...
+
+    def terminate(self) -> None: ...
+
+    def wait(self, timeout: float) -> int: ...
 
 
 def tune(
@@ -46,10 +59,11 @@ def tune(
 ) -> Report:
     """Do the trials that the study `name` lacks, then write its report.
 
-    settings: `tune.trials` of them says how many trials there are to be. workers: processes on this machine. storage: a
-    database's address; None for a journal in the study's folder. tell: told of each trial that has ended, and whether
-    it did now. Raises SettingsError, Mismatch, DataError, Unavailable, StorageError, and Stopped when a signal asks for
-    it: trials that were at work are gone on with by the next call.
+    settings: `tune.trials` of them says how many trials there are to be, `compute.backend` whether the workers are
+    processes of this machine or of a Ray cluster. storage: a database's address; None for a journal in the study's
+    folder. tell: told of each trial that has ended, and whether it did now. Raises SettingsError, Mismatch, DataError,
+    Unavailable, StorageError, and Stopped when a signal asks for it: trials that were at work are gone on with by the
+    next call.
     """
     summary, images = _split(root)
     with (
@@ -58,16 +72,16 @@ def tune(
         closing(Study(root, settings, images, name, storage)) as study,
         _parent_run(root, settings, study, summary) as (run_id, run),
     ):
-        shared = _share(settings, workers).to_json()
         order = Order(
             root=str(root),
             study=name,
             storage=storage,
-            settings=shared,
+            settings={},
             limit=settings.tune.trials,
             parent_run_id=run_id,
         )
-        _work(study, Crew(order, study.folder, workers), stop.check, tell)
+        with _starting(study, order, workers) as start:
+            _work(study, Crew(start, workers, study.folder / LOG), stop.check, tell)
         report = write_report(study)
         if run is not None:
             for path in report.files:
@@ -101,11 +115,34 @@ def _split(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return summary, {part: str(summary[part]["digest"]) for part in ("train", "val")}
 
 
-def _share(settings: Settings, workers: int) -> Settings:
-    """With as many tracing processes for each worker as there are cores for it."""
-    cores = settings.compute.workers or len(os.sched_getaffinity(0))
-    compute = settings.compute.model_copy(update={"workers": max(1, cores // workers)})
-    return settings.model_copy(update={"compute": compute})
+@contextmanager
+def _starting(study: Study, order: Order, workers: int) -> Iterator[Callable[[], Process]]:
+    """What starts a worker: here, or on the cluster where compute.backend says so."""
+    log = study.folder / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    compute = study.settings.compute
+    if compute.backend == "local":
+        cores = compute.workers or len(os.sched_getaffinity(0))
+        text = _text(order, study.settings, max(1, cores // workers))
+        yield lambda: started(order.root, text, log, dict(os.environ))
+        return
+    with joined(compute.workers) as cluster:
+        cpus = cpus_each(cluster.node_cpus, workers)
+        if not cpus:
+            raise SettingsError(f"--workers {workers}: the Ray cluster has {cluster.cpus} CPUs; ask for no more")
+        text = _text(replace(order, shared=True), study.settings, cpus)
+        mark = study.folder / PARENT
+        place = Place(
+            order.root, text, str(log), (str(mark), read_json(mark, "tracewright tune")), socket.gethostname()
+        )
+        yield lambda: Placed(place, cpus)
+
+
+def _text(order: Order, settings: Settings, tracing_processes: int) -> str:
+    """The order with the study's settings, for a worker that has so many CPUs of one machine."""
+    compute = settings.compute.model_copy(update={"backend": "local", "workers": tracing_processes})
+    shared = settings.model_copy(update={"compute": compute})
+    return json.dumps(asdict(replace(order, settings=shared.to_json())))
 
 
 @contextmanager
@@ -132,22 +169,17 @@ def _parent_run(
 
 @dataclass(slots=True)
 class Crew:
-    """The worker processes of this call."""
+    """The worker processes of this call. start: begins another. log: what they say."""
 
-    order: Order
-    folder: Path
+    start: Callable[[], Process]
     workers: int
-    running: dict[int, subprocess.Popen[str]] = field(default_factory=dict)
+    log: Path
+    running: dict[int, Process] = field(default_factory=dict)
     restarts: int = 0
 
     def __post_init__(self) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         for number in range(self.workers):
-            self._start(number)
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
+            self.running[number] = self.start()
 
     def at_work(self) -> bool:
         """Whether any is; one that was killed is started again. Raises TracewrightError when the last has failed."""
@@ -158,7 +190,7 @@ class Crew:
             del self.running[number]
             if code < 0 and self.restarts < MOST_RESTARTS:
                 self.restarts += 1
-                self._start(number)
+                self.running[number] = self.start()
             elif code and not self.running:
                 raise _failed(code, self.log)
         return bool(self.running)
@@ -175,24 +207,6 @@ class Crew:
                 return False
         self.running.clear()
         return True
-
-    def _start(self, number: int) -> None:
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.tuning.worker"],
-                cwd=self.order.root,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                text=True,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on
-            )
-        order: IO[str] | None = process.stdin
-        assert order is not None
-        with order:
-            json.dump(asdict(self.order), order)
-        self.running[number] = process
 
 
 def _failed(code: int, log: Path) -> TracewrightError:

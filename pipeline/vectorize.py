@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +19,12 @@ from pipeline.files import write_text
 from pipeline.pixels import rgb_of
 from pipeline.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
 from pipeline.rl.agent import Agent
+from pipeline.rl.episode import Task
+from pipeline.rl.features import Vector
 from pipeline.rl.reward import Objective
 from pipeline.rl.validate import run_agent
 from pipeline.search.run import Outcome, svg_text
-from pipeline.search.tasks import make_tasks
+from pipeline.search.tasks import PendingTasks, begin_tasks
 from pipeline.tracing.workers import Evaluator
 
 RESULTS = "results.jsonl"
@@ -83,7 +85,7 @@ def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], list[Result]]:
     taken: set[Path] = set()
     for given in inputs:
         found, turned_away = list_images(given) if given.is_dir() else ([Path(given.name)], [])
-        rejected += [Result(path=r.path, status="failed", error=f"{r.reason}: {r.detail}") for r in turned_away]
+        rejected += [failed_result(r.path, r.reason, r.detail) for r in turned_away]
         root = given if given.is_dir() else given.parent
         for relative in found:
             svg = _free_name(relative, taken)
@@ -112,47 +114,91 @@ def vectorize_files(
     traces: int,
     seed: int = 0,
     batch: int = 32,
+    write: Callable[[Path, str], None] = write_text,
 ) -> Iterator[Result]:
     """Vectorise image after image, `batch` at a time; each SVG is written before its result is yielded.
 
+    The next batch is read, measured and handed to the evaluator before the searches of this one begin, so that neither
+    waits for the other. write: writes an SVG, whole or not at all.
+
     An image that cannot be read or traced is a failed result. Raises StorageError when the output cannot be written.
     """
-    limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
-    for start in range(0, len(sources), batch):
+    batches = (sources[start : start + batch] for start in range(0, len(sources), batch))
+    begun = (_Batch.begun(members, agent, evaluator) for members in batches)
+    for current in _one_ahead(begun):
         started = time.perf_counter()
-        members = sources[start : start + batch]
-        logos: dict[str, Logo] = {}
-        results: dict[str, Result] = {}
+        tasks = current.tasks()
+        for outcome in run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True):
+            number = int(outcome.task.logo.name)
+            current.results[number] = _written(outcome, current.members[number], output, write)
+        spent = current.seconds + time.perf_counter() - started
+        for number in range(len(current.members)):
+            yield replace(current.results[number], seconds=round(spent / len(current.members), 4))
+
+
+def _one_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """The same, each after the one that follows it was begun."""
+    waiting: _Batch | None = None
+    for following in batches:
+        if waiting is not None:
+            yield waiting
+        waiting = following
+    if waiting is not None:
+        yield waiting
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Images that were read, with their defaults on the way. results: by place. seconds: spent on it so far."""
+
+    members: Sequence[Source]
+    results: dict[int, Result]
+    pending: PendingTasks
+    seconds: float
+
+    @classmethod
+    def begun(cls, members: Sequence[Source], agent: Agent, evaluator: Evaluator) -> _Batch:
+        started = time.perf_counter()
+        limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
+        logos: list[Logo] = []
+        measured: list[Vector] = []
+        results: dict[int, Result] = {}
         for number, source in enumerate(members):
             try:
-                logos[str(number)] = make_logo(str(number), read_image(source.file, limits, source.path), agent)
+                rgba = read_image(source.file, limits, source.path)
             except ImageRejected as error:
-                results[str(number)] = Result(
-                    path=source.path, status="failed", error=f"{error.reason}: {error.detail}"
-                )
-        tasks, failures = make_tasks(list(logos.values()), evaluator, agent.background, keep_svg=True)
+                results[number] = failed_result(source.path, error.reason, error.detail)
+                continue
+            logo, measures = make_logo(str(number), rgba, agent)
+            logos.append(logo)
+            measured.append(measures)
+        pending = begin_tasks(logos, evaluator, agent.background, keep_svg=True, measured=measured, needed_only=True)
+        return cls(members, results, pending, time.perf_counter() - started)
+
+    def tasks(self) -> list[Task]:
+        """What can be searched; what the default fails on is a result."""
+        tasks, failures = self.pending.collect()
         for logo, failed in failures:
-            results[logo.name] = Result(
-                path=members[int(logo.name)].path, status="failed", error=f"{failed.kind}: {failed.detail}"
-            )
-        for outcome in run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True):
-            source = members[int(outcome.task.logo.name)]
-            results[outcome.task.logo.name] = _written(outcome, source, output)
-        seconds = (time.perf_counter() - started) / len(members)
-        for number in range(len(members)):
-            yield replace(results[str(number)], seconds=round(seconds, 4))
+            number = int(logo.name)
+            self.results[number] = failed_result(self.members[number].path, failed.kind, failed.detail)
+        return tasks
 
 
-def make_logo(name: str, rgba: Pixels, agent: Agent) -> Logo:
-    """An image with the category that its pixels tell."""
-    category, _ = categorise(measure(rgba, rgb_of(agent.background)))
-    return Logo.of(name, rgba, category)
+def failed_result(path: str, reason: str, detail: str) -> Result:
+    return Result(path=path, status="failed", error=f"{reason}: {detail}")
 
 
-def _written(outcome: Outcome, source: Source, output: Path) -> Result:
+def make_logo(name: str, rgba: Pixels, agent: Agent) -> tuple[Logo, Vector]:
+    """An image with the category that its pixels tell, and its measures."""
+    measures = measure(rgba, rgb_of(agent.background))
+    category, _ = categorise(measures)
+    return Logo.of(name, rgba, category), measures.as_array()
+
+
+def _written(outcome: Outcome, source: Source, output: Path, write: Callable[[Path, str], None]) -> Result:
     best = outcome.best_at(len(outcome.bests))
     chosen = best or outcome.task.default
-    write_text(output / source.svg, svg_text(chosen))
+    write(output / source.svg, svg_text(chosen))
     return Result(
         path=source.path,
         status="improved" if best else "default",
@@ -195,8 +241,10 @@ def vectorize_image_bytes(
     """
     started = time.perf_counter()
     limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
-    logo = make_logo("image", decode_image(content, limits, "image"), agent)
-    tasks, failures = make_tasks([logo], evaluator, agent.background, keep_svg=True)
+    logo, measures = make_logo("image", decode_image(content, limits, "image"), agent)
+    tasks, failures = begin_tasks(
+        [logo], evaluator, agent.background, keep_svg=True, measured=[measures], needed_only=True
+    ).collect()
     if failures:
         raise DataError(f"image: VTracer failed on it: {failures[0][1].kind}: {failures[0][1].detail}")
     [outcome] = run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from pipeline.freedom import ALLOWED, is_allowed
 from pipeline.records import (
     CATEGORIES,
     DEFAULT_PARAMS,
@@ -19,7 +20,6 @@ from pipeline.records import (
     TracerParams,
     pixel_digest,
 )
-from pipeline.settings import ALLOWED, is_allowed
 
 IMAGES = arrays.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(4)))
 

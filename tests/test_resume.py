@@ -78,6 +78,7 @@ def test_a_setting_that_decides_bits_is_in_the_fingerprint(key: str, value: Any)
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("compute__backend", "ray"),
         ("compute__workers", 7),
         ("compute__store_bytes", 10**8),
         ("compute__memory_limit_bytes", 10**9),

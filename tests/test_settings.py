@@ -10,8 +10,9 @@ import yaml
 from ruamel.yaml import YAML
 
 from pipeline.errors import SettingsError
+from pipeline.freedom import ALLOWED, Choices, Fixed, Range
 from pipeline.schema import leaves, read_yaml
-from pipeline.settings import ALLOWED, Choices, Fixed, Range, Settings, load_settings, parse_settings
+from pipeline.settings import Settings, load_settings, parse_settings
 from tests.fakes import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -103,8 +104,8 @@ def test_all_errors_are_told_at_once() -> None:
         ({"evaluate__traces": [0, 4]}, "evaluate.traces[0]: 0 is not allowed; allowed is 1 or more"),
         (
             {"compute": 2},
-            "compute: 2 is not allowed; allowed is a section with workers, timeout_seconds, worker_memory_bytes, "
-            "memory_limit_bytes, store_bytes",
+            "compute: 2 is not allowed; allowed is a section with backend, workers, timeout_seconds, "
+            "worker_memory_bytes, memory_limit_bytes, store_bytes",
         ),
         (
             {"data__folders": {"logos": "plain"}},

@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import pipeline.search.tasks
+import pipeline.vectorize
+from pipeline.data import probe
 from pipeline.errors import DataError, ImageRejected, StorageError
-from pipeline.records import DEFAULT_PARAMS, Evaluation, Job, Scored
+from pipeline.records import DEFAULT_PARAMS, Evaluation, Job, Logo, Scored
 from pipeline.rl.agent import Agent
+from pipeline.search.tasks import HARD_ALPHA, begin_tasks
 from pipeline.vectorize import (
     Result,
     append_result,
@@ -179,6 +183,56 @@ def test_each_svg_is_there_before_its_result(tmp_path: Path) -> None:
     for result in vectorize_files(sources, tmp_path / "out", AGENT, FakeEvaluator(), traces=1, batch=1):
         assert result.svg is not None
         assert written(tmp_path / "out")[-1] == result.svg, "and none of those that come later"
+
+
+class Dull(FakeEvaluator):
+    """Every picture looks a little worse than the formula says."""
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
+        return [
+            replace(e, scores=replace(e.scores, zoom_ssim=e.scores.zoom_ssim - 0.02)) if isinstance(e, Scored) else e
+            for e in super().evaluate(jobs)
+        ]
+
+
+def test_the_sound_trace_is_made_only_where_it_can_raise_the_bar(tmp_path: Path) -> None:
+    rgba = rgba_of(1)
+    rgba[:4, :4, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "clear.png")
+    save(tmp_path / "opaque.png")
+    for evaluator, expected in ((FakeEvaluator(), []), (Dull(), ["0"])):
+        sources, _ = find_sources([tmp_path])
+        list(vectorize_files(sources, tmp_path / "out", AGENT, evaluator, traces=1))
+        assert [job.logo.name for job in evaluator.jobs if job.params == HARD_ALPHA] == expected
+        logos = [Logo.of("0", rgba, "simple"), Logo.of("1", rgba_of(2), "simple")]
+        spare, whole = (
+            begin_tasks(logos, type(evaluator)(), "#ffffff", needed_only=needed_only).collect()[0]
+            for needed_only in (True, False)
+        )
+        assert [task.baseline for task in spare] == [task.baseline for task in whole]
+
+
+def test_an_image_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "a.png")
+    measured: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        measured.append(1)
+        return probe.measure(*arguments)
+
+    for module in (pipeline.vectorize, pipeline.search.tasks):
+        monkeypatch.setattr(module, "measure", counted)
+    vectorize([tmp_path / "a.png"], tmp_path / "out")
+    assert len(measured) == 1
+
+
+def test_the_next_images_are_handed_in_before_these_are_searched(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "in" / f"{number}.png", number)
+    evaluator = FakeEvaluator()
+    vectorize([tmp_path / "in"], tmp_path / "out", evaluator, batch=1, traces=1)
+    is_default = [job.params == DEFAULT_PARAMS for job in evaluator.jobs]
+    assert is_default == [True, True, False, True, False, False]
 
 
 ODD = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from pipeline.settings import DataSettings
 
 TABLE = Path("data/catalogue.parquet")
 CACHE = Path(".tracewright/catalogue")
+_ROWS_AT_ONCE = 4096
 
 Source = Literal["folder", "pixels"]
 
@@ -139,9 +140,11 @@ def write_catalogue(entries: Sequence[CatalogueEntry], path: Path) -> None:
     names = [name for name in CatalogueEntry.__dataclass_fields__ if name != "measures"]
     columns = [(name, types.get(name, pa.string())) for name in names]
     columns += [(name, pa.float64()) for name in MEASURE_NAMES]
-    rows = [_row(entry) for entry in entries]
+    # Column by column: a hundred thousand rows as dicts would be four times as large.
+    values = {name: [getattr(entry, name) for entry in entries] for name in names}
+    values |= {name: [getattr(entry.measures, name) for entry in entries] for name in MEASURE_NAMES}
     with whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), temporary)
+        pq.write_table(pa.table(values, schema=pa.schema(columns)), temporary)
 
 
 def read_catalogue(path: Path) -> list[CatalogueEntry]:
@@ -149,18 +152,12 @@ def read_catalogue(path: Path) -> list[CatalogueEntry]:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(path).to_pylist()
-        return [_of_row(row) for row in rows]
+        with pq.ParquetFile(path) as file:
+            return [_of_row(row) for batch in file.iter_batches(_ROWS_AT_ONCE) for row in batch.to_pylist()]
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro catalogue` first") from None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro catalogue`") from error
-
-
-def _row(entry: CatalogueEntry) -> dict[str, Any]:
-    row = asdict(entry)
-    measures: dict[str, Any] = row.pop("measures")
-    return row | measures
 
 
 def _of_row(row: dict[str, Any]) -> CatalogueEntry:

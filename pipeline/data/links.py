@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pipeline.data.hashes import near_pairs
+from pipeline.data.hashes import NearHashes
 from pipeline.records import Category, SplitName
 
 
@@ -69,17 +69,19 @@ def link(items: Sequence[Item], near_duplicate_bits: int, known: Mapping[int, Sp
     """
     known = known or {}
     others = sorted(set(range(len(items))) - set(known), key=lambda i: items[i].path)
-    near: dict[int, list[int]] = defaultdict(list)
-    for i, j in near_pairs([item.hash for item in items], near_duplicate_bits):
-        near[i].append(j)
-        near[j].append(i)
+    looks = list(dict.fromkeys(item.hash for item in items))
+    number_of = {look: number for number, look in enumerate(looks)}
+    hashes = NearHashes(looks, near_duplicate_bits)
     forest = _Forest()
+    # Who has a digest, brand or look is in one group with all others who have: any one of them stands for all.
     holders: dict[tuple[str, str], int] = {}
     aside: list[int] = []
     for index in [*known, *others]:
-        keys = [("digest", items[index].digest), ("brand", items[index].brand)]
-        shared = [holders[key] for key in keys if key[1] and key in holders]
-        if forest.join(index, [*shared, *near[index]], known.get(index)):
+        item = items[index]
+        keys = [("digest", item.digest), ("brand", item.brand), ("look", item.hash)]
+        near = [("look", looks[number]) for number in hashes.near(number_of[item.hash]).tolist()]
+        linked = [holders[key] for key in [*keys, *near] if key[1] and key in holders]
+        if forest.join(index, linked, known.get(index)):
             holders.update({key: holders.get(key, index) for key in keys})
         else:
             aside.append(index)

@@ -83,6 +83,7 @@ class Screen:
     def _choose(self, points: Points, foreseen: Foreseen, tried: set[TracerParams]) -> dict[TracerParams, int]:
         """Different settings that were not tried, and their rows; each degree of caution has its share."""
         chosen: dict[TracerParams, int] = {}
+        decoded: dict[int, TracerParams] = {}  # The orders begin much alike.
         _, different = np.unique(self.space.cells(points), axis=0, return_index=True)
         orders = [different[np.argsort(-(foreseen.gain_promise + c * foreseen.feasible)[different])] for c in CAUTIONS]
         for number, order in enumerate(orders, 1):
@@ -90,8 +91,9 @@ class Screen:
             for row in order.tolist():
                 if len(chosen) >= wanted:
                     break
-                params = self.space.decode(points[row])
-                if params not in tried:
+                if row not in decoded:
+                    decoded[row] = self.space.decode(points[row])
+                if (params := decoded[row]) not in tried:
                     chosen.setdefault(params, row)
         return chosen or {self.space.decode(points[orders[0][0]]): int(orders[0][0])}
 

@@ -8,47 +8,21 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from pipeline.errors import Unavailable
-from pipeline.records import Evaluation, FailureKind, Job
+from pipeline.records import Evaluation, FailureKind
 from pipeline.tracing.frames import Unpacker, forget_frame, image_frame, job_frame, parse_answer
+from pipeline.tracing.tickets import Task
 
 _START_SECONDS = 60.0
 _PIECE = 1 << 18
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "Cannot allocate memory")
 """What Rust, C++, Python and the C library say when the address-space limit is reached."""
-
-
-class Ticket:
-    """Jobs handed in together.
-
-    missing: how many are not done. wait_for: blocks until none is missing.
-    """
-
-    def __init__(self, jobs: Sequence[Job], wait_for: Callable[[Ticket], None]) -> None:
-        self.jobs = jobs
-        self.missing = len(jobs)
-        self._wait_for = wait_for
-        self._evaluations: list[Evaluation | None] = [None] * len(jobs)
-
-    def record(self, index: int, evaluation: Evaluation) -> None:
-        self._evaluations[index] = evaluation
-        self.missing -= 1
-
-    @property
-    def done(self) -> bool:
-        return self.missing == 0
-
-    def collect(self) -> list[Evaluation]:
-        """One evaluation per job in the same order, waiting for those that are missing. May be called again."""
-        self._wait_for(self)
-        return [evaluation for evaluation in self._evaluations if evaluation is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +39,6 @@ class Limits:
     image_bytes: int
     background: str
     rasteriser: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    ticket: Ticket
-    index: int
-
-    @property
-    def job(self) -> Job:
-        return self.ticket.jobs[self.index]
 
 
 class Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,12 @@ from pipeline.files import whole
 from pipeline.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Lost, Scored
 from pipeline.settings import ComputeSettings
 from pipeline.tracing.store import KEY_BYTES, SCORE_NAMES, EvaluationStore, known_of
-from pipeline.tracing.workers import Pending, TracerPool, pool_from_settings
+from pipeline.tracing.tickets import Pool
+from pipeline.tracing.workers import Pending, pool_from_settings
 
 STORE = Path(".tracewright/evaluations.sqlite")
+STORE_VARIABLE = "TRACEWRIGHT_STORE"
+"""Of the environment: another path, for a machine that shares the project's folder with others."""
 
 Keyed = tuple[bytes, Job]
 
@@ -41,7 +45,7 @@ class StoredEvaluator:
 
     _ledger: Ledger | None = None
 
-    def __init__(self, pool: TracerPool, store: EvaluationStore) -> None:
+    def __init__(self, pool: Pool, store: EvaluationStore) -> None:
         self.pool = pool
         self.asked = self.found = 0
         self.known: dict[bytes, int] = {}
@@ -90,6 +94,7 @@ class StoredEvaluator:
 
     def note_in(self, ledger: Ledger) -> None:
         """What is asked for from now on is noted there too, and `export` has what was noted there before a kill."""
+        self._ledger = None  # That of the run before is closed.
         for key, known in ledger.noted():
             self._note(key, known)
         self._ledger = ledger
@@ -226,7 +231,7 @@ def stored_pool(
     """A pool with the project's store in front of it, as params.yaml asks for them."""
     with (
         pool_from_settings(settings, background, check_stop=check_stop) as pool,
-        EvaluationStore(root / STORE, settings.store_bytes, pool.versions) as store,
+        EvaluationStore(root / os.environ.get(STORE_VARIABLE, STORE), settings.store_bytes, pool.versions) as store,
     ):
         yield StoredEvaluator(pool, store)
 

@@ -9,28 +9,19 @@ from __future__ import annotations
 import os
 import selectors
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from itertools import islice
-from typing import Protocol, Self
+from typing import Protocol
 
 from pipeline.errors import Unavailable
-from pipeline.records import ACCIDENTS, Evaluation, Failed, FailureKind, Job, TracerParams
+from pipeline.records import Evaluation, Failed, Job, TracerParams
 from pipeline.settings import ComputeSettings
-from pipeline.tracing.prepare import enlarged_size
-from pipeline.tracing.process import Limits, Task, Ticket, Worker
+from pipeline.tracing.process import Limits, Worker
 from pipeline.tracing.space import check_params
-
-IMAGE_BYTES = 8_000_000
-MAX_TRACED_PIXELS = 1 << 26
-"""After prescale. Work is bounded by what is asked for, not by a clock, so that a limit strikes everywhere alike; this
-is the largest image that `vectorize` takes, enlarged twice."""
+from pipeline.tracing.tickets import CHECK_SECONDS, IMAGE_BYTES, Pool
 
 _START_ATTEMPTS = 3
 _MAX_BACK_OFF_SECONDS = 1.0
 _AHEAD = 4
-_CHECK_SECONDS = 0.25
-_LOOK = 64
 
 
 class Pending(Protocol):
@@ -58,8 +49,8 @@ class Evaluator(Protocol):
         ...
 
 
-class TracerPool:
-    """Evaluates jobs in worker processes; use it with `with`, from one thread.
+class TracerPool(Pool):
+    """Evaluates jobs in worker processes of this machine; use it with `with`, from one thread.
 
     workers: processes, at least 1. timeout_seconds: deadline of one evaluation. worker_memory_bytes: address-space
     limit of each process. rasteriser: a key of raster.DRAWINGS, None for the first that is to be had. image_bytes:
@@ -80,19 +71,14 @@ class TracerPool:
         check: Callable[[TracerParams], str | None] = check_params,
         check_stop: Callable[[], None] = lambda: None,
     ) -> None:
-        self.workers = workers
-        self.failures: Counter[FailureKind] = Counter()
-        self.evaluations = 0
+        super().__init__(check, check_stop)
+        self._workers = workers
         self._limits = Limits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
-        self._check, self._check_stop = check, check_stop
-        self._pending: deque[Task] = deque()
         self._failed_starts = 0
         self._deaths_in_a_row = 0
         self._starts_due: list[float] = []
-        self._versions: dict[str, str] = {}
         self._selector = selectors.DefaultSelector()
         self._members: list[Worker] = []
-        self._closed = False
         try:
             for _ in range(workers):
                 self._start()
@@ -100,93 +86,18 @@ class TracerPool:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @property
+    def workers(self) -> int:
+        return self._workers
 
     @property
     def pids(self) -> tuple[int, ...]:
         return tuple(worker.process.pid for worker in self._members)
 
-    @property
-    def versions(self) -> dict[str, str]:
-        """All that decides what an evaluation gives, beside the image and the parameters; see evaluation_versions.
-
-        Waits for the first worker. Raises Unavailable when none can be started.
-        """
-        while not self._versions:
-            self._turn()
-        return self._versions
-
-    @property
-    def accidents(self) -> dict[FailureKind, int]:
-        """Failures that need not happen again: with one of them, a run's figures may differ from another's."""
-        return {kind: count for kind, count in sorted(self.failures.items()) if kind in ACCIDENTS}
-
-    def close(self) -> None:
-        """End the workers; jobs that are not done are dropped. May be called again."""
-        self._closed = True
-        self._pending.clear()
+    def _end_workers(self) -> None:
         while self._members:
             self._members.pop().stop()
         self._selector.close()
-
-    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
-        """One evaluation per job, in order. Raises Unavailable when workers cannot be started."""
-        return self.submit(jobs).collect()
-
-    def submit(self, jobs: Sequence[Job]) -> Ticket:
-        """Hand jobs in and return at once; workers begin with them."""
-        self._refresh()
-        ticket = self._ticket(jobs)
-        self._assign()
-        return ticket
-
-    def _refresh(self) -> None:
-        if self._closed:
-            raise RuntimeError("the pool is closed")
-        self._exchange(0)  # Notice workers that died while idle before anything is given to them.
-
-    def _ticket(self, jobs: Sequence[Job]) -> Ticket:
-        ticket = Ticket(jobs, self._wait_for)
-        for index, job in enumerate(jobs):
-            wrong = self._check(job.params) or _too_large(job)
-            if wrong:
-                self._record(Task(ticket, index), Failed(job.logo.digest, job.params, "invalid", wrong, 0.0))
-            else:
-                self._pending.append(Task(ticket, index))
-        return ticket
-
-    def submit_each(self, jobs: Sequence[Job]) -> list[Ticket]:
-        """As `submit`, with a ticket for each job."""
-        self._refresh()
-        tickets = [self._ticket([job]) for job in jobs]
-        self._assign()
-        return tickets
-
-    def wait(self, pending: Sequence[Pending]) -> None:
-        """Until at least one of these, which may be of several submissions, is done."""
-        while not any(p.done for p in pending):
-            self._turn()
-
-    def _wait_for(self, ticket: Ticket) -> None:
-        while not ticket.done:
-            self._turn()
-
-    def _turn(self) -> None:
-        if self._closed:
-            raise RuntimeError("the pool was closed before these jobs were done")
-        self._check_stop()
-        self._exchange(self._patience())
-        self._give_up_the_late()
-
-    def _record(self, task: Task, evaluation: Evaluation) -> None:
-        self.evaluations += 1
-        if isinstance(evaluation, Failed):
-            self.failures[evaluation.kind] += 1
-        task.ticket.record(task.index, evaluation)
 
     def _start(self) -> None:
         worker = Worker(self._limits)
@@ -194,7 +105,7 @@ class TracerPool:
         self._selector.register(worker.output, selectors.EVENT_READ, worker)
 
     def _exchange(self, timeout: float) -> None:
-        """Wait for at most `timeout` seconds, read and write what can be, start who is due, and hand out more."""
+        """As every pool's; also starts who is due."""
         for key, mask in self._selector.select(timeout):
             worker: Worker = key.data
             if worker not in self._members:
@@ -215,9 +126,9 @@ class TracerPool:
             self._replace(worker, late=True)
 
     def _patience(self) -> float:
-        """Seconds until the first worker is late or to be started, at most _CHECK_SECONDS."""
+        """Seconds until the first worker is late or to be started, at most CHECK_SECONDS."""
         until = min([*self._starts_due, *(worker.waits_until for worker in self._members)])
-        return min(max(0.0, until - time.monotonic()), _CHECK_SECONDS)
+        return min(max(0.0, until - time.monotonic()), CHECK_SECONDS)
 
     def _receive(self, worker: Worker) -> None:
         answers = worker.receive()
@@ -237,22 +148,12 @@ class TracerPool:
             if not free:
                 break
             worker = min(free, key=lambda w: len(w.tasks))
-            worker.give(self._choose(worker))
+            others = [other.held for other in self._members if other is not worker]
+            worker.give(self._next_task(worker.held, others))
         for worker in self._members:
             if worker.outgoing:
                 worker.send()
             self._watch(worker)
-
-    def _choose(self, worker: Worker) -> Task:
-        """A job whose image this worker holds, else one whose image no other holds, else the first; of the next few."""
-        elsewhere = {digest for other in self._members if other is not worker for digest in other.held}
-        next_few = [task.job.logo.digest for task in islice(self._pending, _LOOK)]
-        best = next((i for i, digest in enumerate(next_few) if digest in worker.held), None)
-        if best is None:
-            best = next((i for i, digest in enumerate(next_few) if digest not in elsewhere), 0)
-        task = self._pending[best]
-        del self._pending[best]
-        return task
 
     def _watch(self, worker: Worker) -> None:
         """Ask the selector about a worker's input only while something waits to be written."""
@@ -290,15 +191,6 @@ def _back_off_seconds(deaths_in_a_row: int, workers: int) -> float:
     return min(_MAX_BACK_OFF_SECONDS, 0.05 * 2**excess) if excess > 0 else 0.0
 
 
-def _too_large(job: Job) -> str | None:
-    width, height = enlarged_size(job.logo.width, job.logo.height, job.params.prescale)
-    if width * height <= MAX_TRACED_PIXELS:
-        return None
-    return (
-        f"{width} x {height} pixels to be traced, allowed are {MAX_TRACED_PIXELS}; lower prescale or the image's size"
-    )
-
-
 def worker_count(asked: int) -> int:
     """`asked`, or for 0 one per core that this process may use."""
     return asked or len(os.sched_getaffinity(0))
@@ -310,10 +202,13 @@ def pool_from_settings(
     *,
     rasteriser: str | None = None,
     check_stop: Callable[[], None] = lambda: None,
-) -> TracerPool:
+) -> Pool:
     """A pool as params.yaml asks for it."""
-    return TracerPool(
-        worker_count(settings.workers),
+    from pipeline.tracing.pools import open_pool  # which imports this module
+
+    return open_pool(
+        settings.backend,
+        settings.workers,
         settings.timeout_seconds,
         settings.worker_memory_bytes,
         background,

@@ -266,12 +266,12 @@ def _signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
 
     def schema(**types: DataType) -> Schema:
-        optional = ("objective", "traces", "zoom_ssim")
+        optional = ("objective", "target", "traces", "zoom_ssim")
         return Schema([ColSpec(kind, name, required=name not in optional) for name, kind in types.items()])
 
     text, whole, real = DataType.string, DataType.long, DataType.double
     return ModelSignature(
-        inputs=schema(image=text, objective=text, traces=whole),
+        inputs=schema(image=text, objective=text, target=real, traces=whole),
         outputs=schema(
             svg=text,
             status=text,
@@ -283,6 +283,7 @@ def _signature() -> ModelSignature:
             bytes=whole,
             default_bytes=whole,
             seconds=real,
+            model=text,
         ),
     )
 

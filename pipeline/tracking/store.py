@@ -28,6 +28,7 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # MLflow's own goes past the server, to a store without keys
 }
 """Environment variables of MLflow that are set when the user has not set them."""
 
@@ -89,6 +90,8 @@ def client(root: Path) -> MlflowClient:
     with answering(uri):
         if uri.startswith(("http://", "https://")):
             _probe(uri)
+        elif uri.startswith("postgresql"):
+            _probe_database(uri)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -146,6 +149,23 @@ def _probe(uri: str) -> None:
     )
     if answer.status_code >= 500:
         raise MlflowException(f"it answers {answer.status_code}")
+
+
+def _probe_database(uri: str) -> None:
+    """One connection, where MLflow would try ten times in 100 seconds. Raises SQLAlchemyError, or Unavailable."""
+    from sqlalchemy import create_engine
+
+    try:
+        engine = create_engine(uri, connect_args={"connect_timeout": PROBE_SECONDS})
+    except ImportError as error:
+        raise Unavailable(
+            f"MLflow at {public(uri)} needs a driver that is not installed ({error}); "
+            "`pip install 'tracewright[server]'`, and write postgresql+psycopg://"
+        ) from error
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def _embedded_database(root: Path) -> Path:

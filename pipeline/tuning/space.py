@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from pipeline.errors import SettingsError
+from pipeline.freedom import Options, Range, Search
 from pipeline.overrides import Overrides, put, value_at
 from pipeline.schema import error_lines
-from pipeline.settings import Options, Range, Search, Settings
+from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

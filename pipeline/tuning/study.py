@@ -59,14 +59,24 @@ class Claimed:
 class Study:
     """`name` in the storage at `url`, or in its own folder where that is None.
 
+    shared: whether all its workers, on whatever machine, have the same folder: then its locks say who is alive.
     Raises Mismatch when it was begun with other settings or images, Unavailable when the storage cannot be used.
     """
 
-    def __init__(self, root: Path, settings: Settings, images: Mapping[str, str], name: str, url: str | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        settings: Settings,
+        images: Mapping[str, str],
+        name: str,
+        url: str | None,
+        *,
+        shared: bool = False,
+    ) -> None:
         """images: digests of the images of train and val."""
         self.folder = store.home(root) / FOLDER / name
         self.settings, self.space = settings, Space.of(settings)
-        self._seed = settings.tune.seed
+        self._seed, self._shared = settings.tune.seed, shared
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = _storage(self.folder, url)
         with reachable(url):
@@ -128,7 +138,7 @@ class Study:
     def _adopted(self, frozen: FrozenTrial) -> Claimed | None:
         """A trial whose process is gone: the kernel has freed its lock."""
         host = frozen.user_attrs.get(HOST)
-        if host is not None and host != socket.gethostname():
+        if host is not None and host != socket.gethostname() and not self._shared:
             self._give_up_if_silent(frozen)
             return None
         if host is None and not self._lock_path(frozen.number).exists():

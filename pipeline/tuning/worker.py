@@ -39,7 +39,10 @@ SEEN_EVERY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a worker is told. limit: of trials in the study. parent_run_id: of the study's own run on this machine."""
+    """What a worker is told.
+
+    limit: of trials in the study. parent_run_id: of the study's own run on this machine. shared: see Study.
+    """
 
     root: str
     study: str
@@ -47,6 +50,7 @@ class Order:
     settings: dict[str, Any]
     limit: int
     parent_run_id: str
+    shared: bool = False
 
 
 class Pruned(Stopped):
@@ -93,7 +97,10 @@ def work(order: Order) -> None:
     settings = parse_settings(order.settings, "the study's settings")
     with prepared(root, settings) as setting:
         images = {part: str(setting.split[part]["digest"]) for part in ("train", "val")}
-        with reachable(order.storage), closing(Study(root, settings, images, order.study, order.storage)) as study:
+        with (
+            reachable(order.storage),
+            closing(Study(root, settings, images, order.study, order.storage, shared=order.shared)) as study,
+        ):
             while claimed := study.claim(order.limit):
                 try:
                     do_trial(setting, study, claimed, order.parent_run_id)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.data.hashes import BITS, near_pairs, perceptual_hash
+from pipeline.data.hashes import BITS, NearHashes, perceptual_hash
 from pipeline.pixels import on_background
 from tests.data.drawing import draw
 
@@ -22,6 +22,12 @@ def seen(image: Image.Image) -> str:
 
 def distance(first: str, second: str) -> int:
     return (int(first, 16) ^ int(second, 16)).bit_count()
+
+
+def near_pairs(hashes: list[str], bits: int) -> list[tuple[int, int]]:
+    """Index pairs i < j, as they are looked up from i."""
+    near = NearHashes(hashes, bits)
+    return [(i, j) for i in range(len(hashes)) for j in sorted(near.near(i).tolist()) if i < j]
 
 
 def recompressed(image: Image.Image) -> Image.Image:
@@ -61,12 +67,12 @@ def test_variants_of_real_logos_are_near_duplicates(variant: str, real_logos: Pa
 
 
 def test_others_are_not() -> None:
-    assert not list(near_pairs([seen(draw(seed)) for seed in range(60)], BITS_OF_SETTINGS))
+    assert not near_pairs([seen(draw(seed)) for seed in range(60)], BITS_OF_SETTINGS)
 
 
 def test_different_real_logos_are_not(real_logos: Path) -> None:
     paths = sorted(real_logos.glob("[cgst]*/*.png"))
-    pairs = list(near_pairs([seen(Image.open(path)) for path in paths], BITS_OF_SETTINGS))
+    pairs = near_pairs([seen(Image.open(path)) for path in paths], BITS_OF_SETTINGS)
     assert len(pairs) <= 2, [(paths[i].name, paths[j].name) for i, j in pairs]
 
 
@@ -80,20 +86,32 @@ def test_a_plain_picture_has_a_hash() -> None:
     assert len(seen(Image.new("RGB", (40, 40), "#336699"))) == BITS // 4
 
 
-@given(st.lists(st.integers(0, 7), max_size=40), st.integers(0, 12))
-def test_pairs_are_those_of_a_plain_count(flips: list[int], bits: int) -> None:
-    rng = np.random.default_rng(len(flips))
-    hashes = [f"{sum(1 << int(b) for b in set(rng.integers(0, 12, n).tolist())):064x}" for n in flips]
-    wanted = {
-        (i, j) for i in range(len(hashes)) for j in range(i + 1, len(hashes)) if distance(hashes[i], hashes[j]) <= bits
-    }
-    found = list(near_pairs(hashes, bits))
-    assert set(found) == wanted
-    assert len(found) == len(wanted)
+FLIPS = st.lists(st.lists(st.integers(0, 9) | st.integers(0, BITS - 1), max_size=12), max_size=30)
 
 
-def test_pairs_are_found_across_blocks() -> None:
+@given(FLIPS, st.integers(0, 12) | st.just(64), st.integers(0, 1))
+def test_near_ones_are_those_of_a_plain_count(flips: list[list[int]], bits: int, ground: int) -> None:
+    """Flips of a few bits among ten, or anywhere, of all zeros or all ones."""
+    hashes = [
+        f"{sum(1 << bit for bit in set(row)) ^ (ground * n % 2) * (2**BITS - 1):064x}" for n, row in enumerate(flips)
+    ]
+    near = NearHashes(hashes, bits)
+    for i, one in enumerate(hashes):
+        wanted = [j for j, other in enumerate(hashes) if j != i and distance(one, other) <= bits]
+        assert sorted(near.near(i).tolist()) == wanted
+
+
+def test_opposites_are_not_near() -> None:
+    """256 places differ, which eight bits would count as none."""
+    assert near_pairs(["0" * 64, "f" * 64], 64) == []
+
+
+def test_one_is_found_among_many() -> None:
     rng = np.random.default_rng(0)
     hashes = [rng.bytes(32).hex() for _ in range(2500)]
     hashes[2400] = hashes[7]
-    assert list(near_pairs(hashes, 6)) == [(7, 2400)]
+    assert near_pairs(hashes, 6) == [(7, 2400)]
+
+
+def test_of_none_there_is_nothing_to_look_up() -> None:
+    NearHashes([], 6)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,3 +126,59 @@ def test_no_link_ever_crosses_two_groups(rows: list[tuple[int, int, int, SplitNa
             or items[i].hash == items[j].hash
         }
         assert len({known.get(i), *linked} - {None}) > 1
+
+
+def linked_by_all_pairs(items: list[Item], bits: int, known: dict[int, SplitName]) -> Groups:
+    """What `link` is to give, item against item."""
+    groups: list[tuple[list[int], SplitName | None]] = []
+    aside = []
+    for i in [*known, *sorted(set(range(len(items))) - set(known), key=lambda i: items[i].path)]:
+        mine = [g for g in groups if any(are_linked(items[i], items[j], bits) for j in g[0])]
+        splits = {known.get(i), *(split for _, split in mine)} - {None}
+        if len(splits) > 1:
+            aside.append(i)
+            continue
+        united = sorted([i, *(j for members, _ in mine for j in members)], key=lambda j: items[j].path)
+        groups = [g for g in groups if g not in mine] + [(united, next(iter(splits), None))]
+    groups.sort(key=lambda g: items[g[0][0]].path)
+    return Groups([members for members, _ in groups], [split for _, split in groups], aside)
+
+
+def are_linked(a: Item, b: Item, bits: int) -> bool:
+    differing = (int(a.hash, 16) ^ int(b.hash, 16)).bit_count()
+    return a.digest == b.digest or bool(a.brand and a.brand == b.brand) or differing <= bits
+
+
+LIKE = st.tuples(
+    st.sampled_from(FAR[:4]), st.lists(st.integers(0, 20), max_size=9), st.integers(0, 20), st.integers(0, 12), SPLIT
+)
+
+
+@given(st.lists(LIKE, max_size=24), st.integers(0, 8), st.randoms())
+def test_groups_are_those_of_all_pairs(
+    rows: list[tuple[str, list[int], int, int, SplitName | None]], bits: int, order: random.Random
+) -> None:
+    names = [f"{n:02d}" for n in range(len(rows))]
+    order.shuffle(names)
+    items = [
+        Item(
+            name,
+            f"d{digest}",
+            "simple",
+            f"b{brand}" if brand else "",
+            f"{int(far, 16) ^ sum(1 << b for b in flips):064x}",
+        )
+        for name, (far, flips, digest, brand, _) in zip(names, rows, strict=True)
+    ]
+    known = {n: row[4] for n, row in enumerate(rows) if row[4] is not None}
+    assert link(items, bits, known) == linked_by_all_pairs(items, bits, known)
+
+
+def test_ten_thousand_that_look_the_same_are_one_group_and_a_chain_as_long_another() -> None:
+    """Pair by pair, or in a tree as deep as the chain is long, these would take minutes."""
+    same = [item(f"a{n:05d}", hash=FAR[1]) for n in range(10_000)]
+    chain, look = [], 0
+    for n in range(10_000):
+        chain.append(item(f"b{n:05d}", digest=f"d{n // 2}", brand=f"b{(n + 1) // 2}", hash=f"{look:064x}"))
+        look = int.from_bytes(hashlib.sha256(str(n).encode()).digest())
+    assert [len(group) for group in link([*same, *chain], 6).linked] == [10_000, 10_000]

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import itertools
 import os
+import signal
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +18,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data import readings
+from pipeline.data import known_answers, readings
 from pipeline.data.images import Limits, list_images, path_text, read_image
+from pipeline.data.known_answers import KnownAnswers
 from pipeline.data.probe import measure
 from pipeline.data.readings import Reading, Result, read_all
-from pipeline.errors import ImageRejected
+from pipeline.errors import ImageRejected, StorageError
 from pipeline.records import pixel_digest
 from tests.data.drawing import draw
+from tests.source import ROOT
 
 
 class Folder:
@@ -100,15 +107,45 @@ def test_other_limits_other_code_and_another_folder_read_again(folder: Folder, m
     assert folder.opened == ["b.png", "c.png"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"limits": 1}', b"\xff\xfe"])
-def test_a_damaged_cache_only_costs_time(content: bytes, folder: Folder) -> None:
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda content: b"",
+    "something else": lambda content: b"{" * 5000,
+    "its first half": lambda content: content[: len(content) // 2],
+    "pages overwritten": lambda content: content[:4096] + b"\xff" * (len(content) - 4096),
+    "its last page overwritten": lambda content: content[:-4096] + b"\xff" * 4096,
+    "an answer overwritten": lambda content: content.replace(b'{"sha256"', b"[[[[[[[[["),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_only_costs_time(damage: str, folder: Folder) -> None:
     first = folder.read()
     [file] = folder.cache.iterdir()
-    file.write_bytes(content)
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
     assert outcomes(folder.read()) == outcomes(first)
-    assert len(folder.opened) == 4
+    assert folder.opened
     folder.read()
     assert folder.opened == []
+    assert list(folder.cache.iterdir()) == [file]
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_remedy(folder: Folder) -> None:
+    folder.cache.write_text("a file where the folder should be")
+    with pytest.raises(StorageError, match=r"sqlite: cannot be used .*see that you may write it"):
+        folder.read()
+
+
+def test_what_is_gone_is_forgotten(folder: Folder) -> None:
+    folder.read()
+    (folder.root / "in/b.png").unlink()
+    folder.read()
+    assert kept(folder.cache) == ["a.png", "broken.png", "in/c.png"]
+
+
+def kept(cache: Path) -> list[str]:
+    [file] = cache.glob("*.sqlite")
+    with closing(sqlite3.connect(file)) as connection:
+        return [path for (path,) in connection.execute("SELECT path FROM answers ORDER BY path")]
 
 
 def test_a_file_that_could_not_be_opened_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,10 +183,43 @@ def test_what_was_read_before_an_interruption_is_kept(folder: Folder, monkeypatc
     assert folder.opened == ["in/c.png"]
 
 
-def test_the_cache_is_plain_json(folder: Folder) -> None:
+def test_what_was_read_before_a_kill_is_kept(folder: Folder) -> None:
+    """By a process that kills itself while it reads the last image, with every answer written at once."""
+    lines = [
+        "import os, signal, sys",
+        "from pathlib import Path",
+        "from pipeline.data import known_answers, readings",
+        "from pipeline.data.images import Limits",
+        "known_answers.WRITE_EVERY_SECONDS = 0.0",
+        "read_one = readings.read_one",
+        "def deadly(root, path, limits):",
+        "    if path == 'in/c.png':",
+        "        os.kill(os.getpid(), signal.SIGKILL)",
+        "    return read_one(root, path, limits)",
+        "readings.read_one = deadly",
+        f"limits = {folder.limits!r}",
+        "paths = ['a.png', 'broken.png', 'in/b.png', 'in/c.png']",
+        f"readings.read_all(Path({str(folder.root)!r}), paths, limits, 1, Path({str(folder.cache)!r}))",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], env=environment, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert kept(folder.cache) == ["a.png", "broken.png", "in/b.png"]
     folder.read()
-    [file] = folder.cache.iterdir()
-    assert set(json.loads(file.read_text())) == {"limits", "code", "known"}
+    assert folder.opened == ["in/c.png"]
+
+
+def test_answers_are_written_from_time_to_time(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(itertools.count(0.0, 0.4))
+    monkeypatch.setattr(known_answers, "monotonic", lambda: next(now))
+    written = []
+    with KnownAnswers(folder.cache, folder.root, "key") as known:
+        for path in ("a.png", "broken.png", "in/b.png", "in/c.png"):
+            assert known.get(path) is None
+            known.put(path, {"of": path})
+            written.append(kept(folder.cache))
+    assert written == [[], [], ["a.png", "broken.png", "in/b.png"], ["a.png", "broken.png", "in/b.png"]]
+    assert kept(folder.cache) == ["a.png", "broken.png", "in/b.png", "in/c.png"]
 
 
 def test_processes_read_the_same(logos: Callable[..., Path], limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,4 +247,4 @@ def test_a_file_that_ends_its_process_costs_itself_only(limits: Limits, monkeypa
     paths = ["a.png", "deadly.png", "b.png", "c.png"]
     found = list(readings._in_processes(Path(), paths, limits, 4))
     assert [path for path, _ in found] == paths
-    assert outcomes(dict(found)) == {"a.png": "blank", "deadly.png": "crashed", "b.png": "blank", "c.png": "blank"}
+    assert [answer["reason"] for _, answer in found] == ["blank", "crashed", "blank", "blank"]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Unavailable
+from pipeline.freedom import ALLOWED
 from pipeline.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Job, Logo, Scored, TracerParams
-from pipeline.settings import ALLOWED
 from pipeline.tracing.space import CONTINUOUS, check_params
 from pipeline.tracing.workers import TracerPool, _back_off_seconds
 
@@ -270,7 +270,7 @@ def test_workers_that_cannot_start_are_an_error_with_their_words() -> None:
 PARENT = """
 import sys, time
 from tests_faults import LONG, GOOD, GIGABYTES
-from pipeline.settings import ALLOWED
+from pipeline.freedom import ALLOWED
 from pipeline.tracing.space import CONTINUOUS, check_params
 from pipeline.tracing.workers import TracerPool, _back_off_seconds
 pool = TracerPool(2, 20, GIGABYTES)

@@ -3,11 +3,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.data.dataset import load_split, read_splits
@@ -92,3 +97,37 @@ def test_errors_are_one_message_and_a_code(project: Path) -> None:
     assert done.stderr.startswith("catalogue: ")
     assert "no such folder" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_catalogue_that_is_stopped_keeps_what_it_read_and_leaves_no_process(
+    number: signal.Signals, code: int, project: Path
+) -> None:
+    content = (project / "logos/abstract/brand0x.png").read_bytes()
+    for n in range(2000):  # enough for some seconds
+        (project / f"logos/abstract/copy{n}x.png").write_bytes(content)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.stages.catalogue"], env=environment, stderr=subprocess.PIPE
+    )
+    while kept(project) < 32:
+        assert stage.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.05)
+    started = psutil.Process(stage.pid).children(recursive=True)
+    stage.send_signal(number)
+    _, said = stage.communicate(timeout=120)
+    assert stage.returncode == code
+    assert b"Traceback" not in said
+    assert psutil.wait_procs(started, timeout=20)[1] == []
+    assert 32 <= kept(project) < 2025
+    assert not (project / "data").exists()
+
+
+def kept(project: Path) -> int:
+    """How many answers are in the catalogue's cache."""
+    count = 0
+    for file in (project / ".tracewright/catalogue").glob("*.sqlite"):
+        with closing(sqlite3.connect(file, timeout=20)) as connection, suppress(sqlite3.OperationalError):
+            count += connection.execute("SELECT count(*) FROM answers").fetchone()[0]
+    return count

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from pipeline.freedom import TracingSettings
 from pipeline.records import Logo
-from pipeline.settings import TracingSettings, load_settings
+from pipeline.settings import load_settings
 from pipeline.tracing.workers import TracerPool
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline.errors import StorageError
 from pipeline.records import DEFAULT_PARAMS, EVERYTHING, Evaluation, Failed, Gate, Job, Logo, Lost, Scored, TracerParams
 from pipeline.tracing.store import EvaluationStore
-from pipeline.tracing.stored import StoredEvaluator, through_gate
+from pipeline.tracing.stored import Ledger, StoredEvaluator, through_gate
 from pipeline.tracing.workers import TracerPool
 from tests.fakes import rgba_of, scores
 
@@ -264,3 +264,21 @@ def test_the_table_holds_what_was_asked_for_however_warm_the_store(
     backwards.evaluate(jobs[1::-1])
     backwards.export(tmp_path / "backwards.parquet")
     assert (tmp_path / "backwards.parquet").read_bytes() == (tmp_path / "warm.parquet").read_bytes()
+
+
+def test_what_was_noted_before_a_kill_is_not_noted_in_the_ledger_of_another_run(
+    tmp_path: Path, store: EvaluationStore, pool: TracerPool, logo: Logo
+) -> None:
+    """A tuning worker that goes on with the trial of another has closed the ledger of its own last one."""
+    evaluator = StoredEvaluator(pool, store)
+    with Ledger(tmp_path / "left.bin") as left:
+        evaluator.note_in(left)
+        evaluator.evaluate([Job(logo, DEFAULT_PARAMS)])
+    with Ledger(tmp_path / "own.bin") as own:
+        evaluator.note_in(own)
+    evaluator.known.clear()
+    with Ledger(tmp_path / "left.bin") as left:
+        evaluator.note_in(left)
+        evaluator.evaluate([Job(logo, SETTINGS[1])])
+        assert len(left.noted()) == 2
+    assert (tmp_path / "own.bin").read_bytes() == b""

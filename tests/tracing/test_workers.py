@@ -120,6 +120,7 @@ def test_a_pool_can_be_closed_twice_and_then_refuses(logo: Logo) -> None:
 def test_no_workers_asked_for_is_one_per_core() -> None:
     compute = load_settings(Path(__file__).resolve().parents[2] / "params.yaml").compute
     with pool_from_settings(compute.model_copy(update={"workers": 0}), "#102030") as pool:
+        assert isinstance(pool, TracerPool)
         assert pool.workers >= 1
         assert len(pool.pids) == pool.workers
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipeline.errors import SettingsError
 from pipeline.settings import load_settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
@@ -19,19 +20,21 @@ from tests.tracking.conftest import PARAMS, model_in_mlflow
 
 
 @pytest.fixture(scope="module")
-def served(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """An untrained agent, logged and loaded as a server does it."""
+def location(root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An untrained agent, logged."""
     folder = tmp_path_factory.mktemp("agent")
     tiny_agent(max_steps=2, timeout_seconds=10.0).save(folder)
     settings = load_settings(PARAMS).model_copy(update={"experiment": "served"})
     with Run.start(root, settings, stage="train") as run:
         run.log_model(folder, "agent-1", 1, {}, {}, None)
-    location = model_in_mlflow(run, "agent-1").artifact_location
+    return str(model_in_mlflow(run, "agent-1").artifact_location)
+
+
+@pytest.fixture(scope="module")
+def served(location: str) -> Iterator[Any]:
     loaded = mlflow.pyfunc.load_model(location)
     yield loaded
-    pool = loaded.unwrap_python_model()._pool
-    if pool is not None:
-        pool.close()
+    loaded.unwrap_python_model()._service.close()
 
 
 def test_the_recorded_example_is_answered(served: Any) -> None:
@@ -41,6 +44,7 @@ def test_the_recorded_example_is_answered(served: Any) -> None:
     assert row["bytes"] == len(row["svg"].encode()) <= row["default_bytes"]
     assert row["traces"] <= 4
     assert json.loads(row["params"])["mode"] == "spline"
+    assert row["model"].startswith("sha256:")
     assert {c.name for c in served.metadata.signature.outputs.inputs} == set(row)
 
 
@@ -52,13 +56,23 @@ def test_objective_and_traces_may_be_left_out(served: Any) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"image": "!"}, "row 0: "),
-        ({"image": base64.b64encode(b"no picture").decode()}, "row 0: "),
-        ({"image": models._example()["image"][0], "objective": "prettiest"}, "row 0: objective 'prettiest' is not one"),
-        ({"image": models._example()["image"][0], "traces": 0}, "row 0: traces is 0"),
+        ({"image": "!"}, "row 0: image is no base64 text"),
+        ({"image": base64.b64encode(b"no picture").decode()}, "row 0: image: undecodable"),
+        (
+            {"image": models._example()["image"][0], "objective": "prettiest"},
+            'row 0: objective is "prettiest"; allowed',
+        ),
+        ({"image": models._example()["image"][0], "traces": 0}, "row 0: traces is 0; allowed is"),
+        ({"image": models._example()["image"][0], "target": 0.5}, "row 0: target is for the objective target"),
     ],
 )
 def test_a_row_that_cannot_be_done_is_the_callers_mistake(served: Any, row: dict[str, Any], message: str) -> None:
     with pytest.raises(MlflowException, match=message) as caught:
         served.predict(pd.DataFrame([row]))
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"  # 400
+
+
+def test_wrong_variables_are_told_before_anything_is_served(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEWRIGHT_SERVE_MAX_ROW", "3")
+    with pytest.raises(SettingsError, match="did you mean TRACEWRIGHT_SERVE_MAX_ROWS"):
+        mlflow.pyfunc.load_model(location)

@@ -1,0 +1,134 @@
+"""What was found in image files before: one SQLite file per folder of images, so that only what changed is read again.
+
+An answer is a dict of plain values. It holds as long as the file's size and time of change do, and was found under the
+same key: what else decides an answer. Answers are written every second, so a kill costs no more than that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, Self
+
+from pipeline.data.images import path_of
+from pipeline.errors import StorageError
+
+WRITE_EVERY_SECONDS = 1.0
+_BUSY_SECONDS = 20.0
+
+_log = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+
+_TABLES = """
+    CREATE TABLE IF NOT EXISTS made_with (key TEXT);
+    CREATE TABLE IF NOT EXISTS answers (path TEXT PRIMARY KEY, bytes INTEGER, changed_ns INTEGER, answer TEXT);
+"""
+
+
+class KnownAnswers:
+    """Use it with `with`: what was put is written when the block ends, however it ends.
+
+    folder: of these files. root: the folder of images. A damaged file only costs time. Raises StorageError when the
+    file cannot be written.
+    """
+
+    def __init__(self, folder: Path, root: Path, key: str) -> None:
+        name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
+        self._file = folder / f"{name}.sqlite"
+        self._root = root
+        self._key = key
+        self._stamps: dict[str, tuple[int, int]] = {}
+        self._unwritten: dict[str, Answer] = {}
+        self._written_at = monotonic()
+        with self._mended():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._write()
+        finally:
+            self._connection.close()
+
+    def get(self, path: str) -> Answer | None:
+        """None where the file changed, or was not asked before."""
+        try:
+            status = (self._root / path_of(path)).stat()
+        except OSError:
+            return None
+        stamp = (status.st_size, status.st_mtime_ns)
+        row = self._row(path)
+        if row is not None and row[:2] == stamp:
+            with suppress(ValueError):  # damaged, where SQLite does not see it
+                answer: Answer = json.loads(row[2])
+                return answer
+        self._stamps[path] = stamp
+        return None
+
+    def put(self, path: str, answer: Answer) -> None:
+        """For a path that `get` knew nothing of. A file that could not be looked at has no place here."""
+        if path in self._stamps:
+            self._unwritten[path] = answer
+        if monotonic() - self._written_at > WRITE_EVERY_SECONDS:
+            self._write()
+
+    def keep_only(self, paths: Iterable[str]) -> None:
+        """Forget what is gone from the folder."""
+        with self._mended(), self._connection:
+            gone = {path for (path,) in self._connection.execute("SELECT path FROM answers")}.difference(paths)
+            self._connection.executemany("DELETE FROM answers WHERE path = ?", ((path,) for path in gone))
+
+    def _row(self, path: str) -> tuple[int, int, str] | None:
+        row: tuple[int, int, str] | None = None
+        query = "SELECT bytes, changed_ns, answer FROM answers WHERE path = ?"
+        with self._mended():
+            row = self._connection.execute(query, (path,)).fetchone()
+        return row
+
+    def _write(self) -> None:
+        rows = [(path, *self._stamps[path], json.dumps(answer)) for path, answer in self._unwritten.items()]
+        with self._mended(), self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
+        self._unwritten.clear()
+        self._written_at = monotonic()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS)
+        try:
+            connection.executescript(_TABLES)
+            with connection:
+                if connection.execute("SELECT key FROM made_with").fetchall() != [(self._key,)]:
+                    connection.execute("DELETE FROM answers")
+                    connection.execute("DELETE FROM made_with")
+                    connection.execute("INSERT INTO made_with VALUES (?)", (self._key,))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _mended(self) -> Iterator[None]:
+        """A damaged file is replaced by an empty one, and what was asked of it is not done."""
+        try:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                _log.warning("%s: is damaged (%s); begun anew, images are read again", self._file, error)
+                self._file.unlink()
+                self._connection = self._open()
+        except (OSError, sqlite3.Error) as error:
+            remedy = "make room for it, and see that you may write it"
+            raise StorageError(f"{self._file}: cannot be used ({error}); {remedy}") from error

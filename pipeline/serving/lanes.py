@@ -1,0 +1,135 @@
+"""Lanes: threads that vectorise one image at a time, each with a tracing process of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from pipeline.errors import DataError, ImageRejected, Unavailable
+from pipeline.rl.agent import Agent
+from pipeline.serving.orders import Order, Refused
+from pipeline.tracing.workers import TracerPool, worker_count
+from pipeline.vectorize import vectorize_image_bytes, with_objective
+
+BUSY = 503
+"""Service Unavailable: the same request may succeed later, or with less to do."""
+
+
+class Late(Exception):
+    """The deadline of the image that a lane is at has passed."""
+
+
+class Deadline:
+    """Of a request, in seconds from now; it may be brought forward to this moment from any thread."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self._at - time.monotonic())
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        self._at = 0.0
+
+    def check(self) -> None:
+        """Raises Late."""
+        if time.monotonic() > self._at:
+            raise Late
+
+
+class Lanes:
+    """Images go in from any thread and are done in the order they came, `count` at a time; 0 is one per core.
+
+    A tracing process that dies costs its image one more try; one that is at work when a deadline passes is ended, so
+    that its lane is free at once.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = worker_count(count)
+        self._lanes: list[_Lane] = []
+        self._own = threading.local()
+        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=self._open)
+
+    def submit(self, order: Order, agent: Agent, deadline: Deadline) -> Future[dict[str, Any]]:
+        """The future has vectorize_image_bytes's answer, or raises Refused."""
+        return self._threads.submit(lambda: self._own.lane.vectorize(order, agent, deadline))
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the tracing processes there are at the moment."""
+        return [pid for lane in self._lanes for pid in lane.pids]
+
+    def close(self) -> None:
+        """Break off what is begun, do no more of what waits, and end the tracing processes. May be called again."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for lane in self._lanes:
+            lane.hurry()
+        self._threads.shutdown()
+        for lane in self._lanes:
+            lane.close()
+
+    def _open(self) -> None:
+        self._own.lane = _Lane()
+        self._lanes.append(self._own.lane)
+
+
+class _Lane:
+    """Used by one thread alone; its process is started with the first image."""
+
+    def __init__(self) -> None:
+        self._pool: TracerPool | None = None
+        self._limits: tuple[float, int, str] | None = None
+        self._deadline = Deadline(0.0)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return self._pool.pids if self._pool else ()
+
+    def vectorize(self, order: Order, agent: Agent, deadline: Deadline) -> dict[str, Any]:
+        self._deadline = deadline
+        seeking = with_objective(agent, order.objective, order.target)
+        try:
+            deadline.check()
+            return self._tried_twice(order, seeking)
+        except Late:
+            self.close()  # whatever the process is at, nobody waits for it any more
+            raise Refused(BUSY, "it was not done in time; ask for fewer traces, or send a smaller image") from None
+        except ImageRejected as error:
+            raise Refused(400, f"image: {error.reason}: {error.detail}") from None
+        except DataError as error:
+            raise Refused(422, str(error)) from None
+        except Unavailable as error:
+            self.close()
+            raise Refused(BUSY, f"{error}; try again later") from None
+
+    def _tried_twice(self, order: Order, agent: Agent) -> dict[str, Any]:
+        """A process that somebody ended says nothing about the image; one that dies twice does."""
+        pool = self._pool_for(agent)
+        deaths = pool.failures["died"]
+        try:
+            return vectorize_image_bytes(order.image, agent, pool, traces=order.traces)
+        except DataError:
+            if pool.failures["died"] == deaths:
+                raise
+        return vectorize_image_bytes(order.image, agent, pool, traces=order.traces)
+
+    def _pool_for(self, agent: Agent) -> TracerPool:
+        limits = agent.timeout_seconds, agent.worker_memory_bytes, agent.background
+        if self._pool is None or limits != self._limits:
+            self.close()
+            self._pool = TracerPool(1, *limits, check_stop=lambda: self._deadline.check())
+            self._limits = limits
+        return self._pool
+
+    def hurry(self) -> None:
+        """The time of what it is at is up."""
+        self._deadline.end()
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None

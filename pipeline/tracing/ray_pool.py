@@ -1,0 +1,283 @@
+"""A pool whose tracing processes are those of a Ray cluster, under the interface of the local one.
+
+Each CPU of the cluster has an actor with a local pool of one process below it, so whatever a trace does costs that
+trace only, there as here. Jobs travel in batches, one ahead of the one that an actor is at. What an actor has not
+answered when it is lost, with its node or alone, is done by others; an answer is recorded once, when its batch is taken
+off.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.cluster import Lost, answer_to, joined, ray_module
+from pipeline.errors import Mismatch, Unavailable
+from pipeline.records import Evaluation, Failed, Gate, Job, Logo, TracerParams
+from pipeline.tracing.process import Limits
+from pipeline.tracing.space import check_params
+from pipeline.tracing.tickets import CHECK_SECONDS, IMAGE_BYTES, Pool, Task
+from pipeline.tracing.workers import TracerPool
+
+START_SECONDS = 60.0
+MOST_LOSSES = 3
+"""Of actors with the same job at hand: more is the job's doing, or nobody's to bear."""
+
+_BATCH = 16
+_AHEAD = 2
+_START_ATTEMPTS = 3
+_GROW_SECONDS = 5.0
+_MOST_PAUSE_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What an actor is sent. logos: images that it has not; forgotten: digests that it needs no more after the jobs.
+    jobs: digest, setting, gate, whether the SVG is wanted.
+    """
+
+    logos: tuple[Logo, ...]
+    jobs: tuple[tuple[str, TracerParams, Gate, bool], ...]
+    forgotten: tuple[str, ...]
+
+
+class Tracer:
+    """One CPU of the cluster. Made into an actor there; its calls are worked on one after the other."""
+
+    def __init__(self, limits: Limits) -> None:
+        # What is sent has been checked.
+        self._pool = TracerPool(
+            1,
+            limits.timeout_seconds,
+            limits.memory_bytes,
+            limits.background,
+            rasteriser=limits.rasteriser,
+            image_bytes=limits.image_bytes,
+            check=lambda _: None,
+        )
+        self._logos: dict[str, Logo] = {}
+
+    def begin(self) -> tuple[str, dict[str, str]]:
+        """The machine's name, and the versions that decide what an evaluation gives there."""
+        return socket.gethostname(), self._pool.versions
+
+    def evaluate(self, batch: Batch) -> list[Evaluation]:
+        self._logos |= {logo.digest: logo for logo in batch.logos}
+        jobs = [Job(self._logos[digest], params, gate, keep_svg) for digest, params, gate, keep_svg in batch.jobs]
+        for digest in batch.forgotten:
+            del self._logos[digest]
+        return self._pool.evaluate(jobs)
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """The pool's end of an actor.
+
+    begun: its first answer, to come; None when it has. given: batches without an answer, oldest first, each with its
+    tasks. held: digests that it has, with their bytes, in the order of last use.
+    """
+
+    actor: Any
+    begun: Any
+    deadline: float = float("inf")
+    host: str = ""
+    given: deque[tuple[Any, list[Task]]] = field(default_factory=deque)
+    held: OrderedDict[str, int] = field(default_factory=OrderedDict)
+
+    @property
+    def awaited(self) -> Any:
+        """The answer that comes next; None where none does."""
+        return self.begun or (self.given[0][0] if self.given else None)
+
+
+class RayPool(Pool):
+    """Evaluates jobs on a Ray cluster; use it with `with`, from one thread.
+
+    workers: CPUs of the cluster to be used; 0 for all, those of nodes that join later too. tracer: what is made into
+    actors. The others: as TracerPool's. Raises what cluster.joined raises. What waits for answers raises Unavailable
+    when no CPU is to be had for START_SECONDS or actors do not start, Mismatch when a node has other versions.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        timeout_seconds: float,
+        worker_memory_bytes: int,
+        background: str = "#ffffff",
+        *,
+        rasteriser: str | None = None,
+        image_bytes: int = IMAGE_BYTES,
+        check: Callable[[TracerParams], str | None] = check_params,
+        check_stop: Callable[[], None] = lambda: None,
+        tracer: type[Tracer] = Tracer,
+    ) -> None:
+        super().__init__(check, check_stop)
+        self._limits = Limits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
+        self._losses: Counter[Task] = Counter()
+        self._failed_starts = 0
+        self._members: list[Member] = []
+        self._asked = workers
+        self._ray = ray_module()
+        with ExitStack() as stack:
+            self._cluster = stack.enter_context(joined(workers))
+            self._remote = self._ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(tracer)
+            self._grow()
+            self._leave = stack.pop_all()
+        self._idle_since = time.monotonic()
+
+    @property
+    def workers(self) -> int:
+        """Actors at work, or to be."""
+        return len(self._members)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The machines of the actors that have begun."""
+        return [member.host for member in self._members if not member.begun]
+
+    def _end_workers(self) -> None:
+        while self._members:
+            self._kill(self._members.pop())
+        self._leave.close()
+
+    def _kill(self, member: Member) -> None:
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.kill(member.actor)
+
+    def _grow(self) -> None:
+        """As many actors as are asked for, or as the cluster has CPUs; those without room wait for it."""
+        self._grow_at = time.monotonic() + _GROW_SECONDS
+        while len(self._members) < (self._asked or self._cluster.cpus):
+            actor = self._remote.remote(self._limits)
+            self._members.append(Member(actor, actor.begin.remote()))
+
+    def _exchange(self, timeout: float) -> None:
+        awaited = {member.awaited: member for member in self._members if member.awaited}
+        if awaited:
+            done, _ = self._ray.wait(list(awaited), timeout=timeout)
+            for reference in done:
+                self._receive(awaited[reference])
+        if time.monotonic() >= self._grow_at:
+            self._grow()
+        self._assign()
+
+    def _receive(self, member: Member) -> None:
+        try:
+            answer = answer_to(member.awaited)
+        except Lost as error:
+            self._replace(member, error)
+            return
+        if member.begun:
+            self._admit(member, *answer)
+            return
+        _, tasks = member.given.popleft()
+        self._restart_clock(member)
+        for task, evaluation in zip(tasks, answer, strict=True):
+            self._losses.pop(task, None)
+            self._record(task, evaluation)
+
+    def _admit(self, member: Member, host: str, versions: dict[str, str]) -> None:
+        member.begun, member.host = None, host
+        self._failed_starts = 0
+        self._versions = self._versions or versions
+        other = [
+            f"{name} {versions.get(name)}" for name in self._versions if versions.get(name) != self._versions[name]
+        ]
+        if other:
+            here = ", ".join(f"{name} {self._versions[name]}" for name in self._versions)
+            raise Mismatch(
+                f"{host} of the Ray cluster has {', '.join(other)}, where others have {here}: results would differ; "
+                "install the same versions on all nodes"
+            )
+
+    def _assign(self) -> None:
+        """A share of what is pending to who has least, ever smaller ones, so that all end at the same time."""
+        ready = [member for member in self._members if not member.begun]
+        while self._pending:
+            free = [member for member in ready if len(member.given) < _AHEAD]
+            if not free:
+                return
+            member = min(free, key=lambda m: sum(len(tasks) for _, tasks in m.given))
+            size = min(_BATCH, max(1, len(self._pending) // (2 * len(ready))))
+            self._give(member, self._chosen(member, [other.held for other in ready if other is not member], size))
+
+    def _chosen(self, member: Member, others: Sequence[Collection[str]], size: int) -> list[Task]:
+        """The tasks of a batch. One that an actor was lost with is a batch alone, so that it takes no other with it."""
+        held = set(member.held)
+        tasks: list[Task] = []
+        while self._pending and len(tasks) < size:
+            task = self._next_task(held, others)
+            if self._losses[task] and tasks:
+                self._pending.appendleft(task)
+                break
+            tasks.append(task)
+            held.add(task.job.logo.digest)
+            if self._losses[task]:
+                break
+        return tasks
+
+    def _give(self, member: Member, tasks: list[Task]) -> None:
+        logos = {task.job.logo.digest: task.job.logo for task in tasks}
+        unknown = tuple(logo for digest, logo in logos.items() if digest not in member.held)
+        for digest, logo in logos.items():
+            member.held[digest] = len(logo.packed)
+            member.held.move_to_end(digest)
+        forgotten: list[str] = []
+        while sum(member.held.values()) > self._limits.image_bytes and len(member.held) > 1:
+            forgotten.append(member.held.popitem(last=False)[0])
+        jobs = tuple((t.job.logo.digest, t.job.params, t.job.gate, t.job.keep_svg) for t in tasks)
+        reference = member.actor.evaluate.remote(Batch(unknown, jobs, tuple(forgotten)))
+        member.given.append((reference, tasks))
+        if len(member.given) == 1:
+            self._restart_clock(member)
+
+    def _restart_clock(self, member: Member) -> None:
+        """A batch may take each job's deadline, and a start of the process after each."""
+        jobs = len(member.given[0][1]) if member.given else 0
+        member.deadline = time.monotonic() + START_SECONDS + jobs * (self._limits.timeout_seconds + 2)
+
+    def _patience(self) -> float:
+        return CHECK_SECONDS
+
+    def _give_up_the_late(self) -> None:
+        now = time.monotonic()
+        for member in [m for m in self._members if m.given and m.deadline <= now]:
+            if not self._ray.wait([member.awaited], timeout=0)[0]:  # Its caller may have been slow to take the answer.
+                self._replace(member, Lost(f"{member.host} does not answer"))
+        if any(not member.begun for member in self._members):
+            self._idle_since = now
+        elif now - self._idle_since > START_SECONDS:
+            free = self._ray.available_resources().get("CPU", 0)
+            raise Unavailable(
+                f"no CPU of the Ray cluster was to be had for {START_SECONDS:.0f} s, and {free:g} of its "
+                f"{self._cluster.cpus} are free; wait for who uses the others, or add nodes: `ray start --address=...`"
+            )
+
+    def _replace(self, member: Member, error: Lost) -> None:
+        """An actor is lost: what it has not answered goes back to the front, and another is asked for."""
+        self._members.remove(member)
+        self._kill(member)
+        self._grow_at = time.monotonic()
+        if member.begun:
+            self._failed_starts += 1
+            if self._failed_starts >= _START_ATTEMPTS and all(other.begun for other in self._members):
+                raise Unavailable(f"tracing does not start on the Ray cluster: {error.reason}") from error
+            _log.warning("an actor did not start on the Ray cluster: %s; another is tried", error.reason)
+            # It may have been sent to a node that is gone, which the cluster had not noticed yet.
+            self._grow_at += min(_MOST_PAUSE_SECONDS, 0.5 * 2**self._failed_starts)
+        if member.given:
+            self._losses.update(member.given[0][1])
+        for task in reversed([task for _, tasks in member.given for task in tasks]):
+            if self._losses[task] < MOST_LOSSES:
+                self._pending.appendleft(task)
+            else:
+                detail = f"its process on the Ray cluster was lost {self._losses.pop(task)} times: {error.reason}"
+                self._record(task, Failed(task.job.logo.digest, task.job.params, "died", detail, 0.0))

@@ -1,0 +1,81 @@
+"""The results of a shard as Parquet, one row per file with the fields of `Result`, and sums over many shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import DataError
+from pipeline.files import whole
+from pipeline.vectorize import Result
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("status", pa.string()),
+        ("svg", pa.string()),
+        ("params", pa.string()),
+        ("traces", pa.int32()),
+        ("ssim", pa.float64()),
+        ("zoom_ssim", pa.float64()),
+        ("skill", pa.float64()),
+        ("bytes", pa.int64()),
+        ("default_bytes", pa.int64()),
+        ("seconds", pa.float64()),
+        ("error", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many files there were of each status, the bytes of the SVGs, those of VTracer's defaults, and seconds."""
+
+    improved: int = 0
+    default: int = 0
+    failed: int = 0
+    bytes: int = 0
+    default_bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def files(self) -> int:
+        return self.improved + self.default + self.failed
+
+    def plus(self, other: Tally) -> Tally:
+        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def write_part(path: Path, results: Sequence[Result]) -> None:
+    """Whole or absent. `params` becomes JSON text. Raises StorageError."""
+    rows = [asdict(r) | {"params": json.dumps(r.params) if r.params is not None else None} for r in results]
+    with whole(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
+
+
+def tally_of(results: Iterable[Result]) -> Tally:
+    return _tally(pa.Table.from_pylist([asdict(r) | {"params": None} for r in results], SCHEMA))
+
+
+def read_tally(paths: Iterable[Path]) -> Tally:
+    """Sums over parts, one at a time. Raises DataError when one cannot be read."""
+    total = Tally()
+    for path in paths:
+        try:
+            table = pq.read_table(path, columns=["status", "bytes", "default_bytes", "seconds"])
+        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+            raise DataError(f"{path}: is damaged ({error}); delete it, and the same command does it again") from error
+        total = total.plus(_tally(table))
+    return total
+
+
+def _tally(table: pa.Table) -> Tally:
+    counts = {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
+    sums = {name: pc.sum(table[name]).as_py() or 0 for name in ("bytes", "default_bytes", "seconds")}
+    return Tally(counts.get("improved", 0), counts.get("default", 0), counts.get("failed", 0), **sums)

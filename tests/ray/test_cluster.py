@@ -1,0 +1,153 @@
+"""Joining a cluster, and whole pieces of work on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.cluster import Joined, joined
+from pipeline.errors import DataError, SettingsError, Stopped, Unavailable
+from tests.ray import tracers
+from tests.source import ROOT
+
+pytestmark = pytest.mark.slow
+
+JOIN = """
+import os, sys
+from pipeline.cluster import joined
+from pipeline.errors import TracewrightError
+try:
+    with joined() as cluster:
+        print("joined", cluster.cpus, os.getpid())
+except TracewrightError as error:
+    sys.exit(f"{error.exit_code} {error}")
+"""
+
+
+def join(home: Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
+    """From a process of its own, whose home has no token."""
+    environment = os.environ | {"HOME": str(home)} | changes
+    return subprocess.run(
+        [sys.executable, "-c", JOIN],
+        cwd=ROOT,
+        env={name: value for name, value in environment.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_every_order_is_answered_once_by_several_processes(running: Joined) -> None:
+    taken: list[int] = []
+
+    def orders() -> Iterator[int]:
+        for number in range(30):
+            taken.append(number)
+            yield number
+
+    answers = {}
+    for order, (square, pid) in running.map_unordered(tracers.slow_square, orders(), at_once=4):
+        assert order not in answers
+        answers[order] = square, pid
+        assert len(taken) <= len(answers) + 4
+    assert {order: square for order, (square, _) in answers.items()} == {n: n**2 for n in range(30)}
+    assert len({pid for _, pid in answers.values()}) >= 2
+
+
+def test_what_a_lost_node_had_is_done_elsewhere(running: Joined, another_node: Any, cluster: Any) -> None:
+    assert running.cpus == 3
+    answers = []
+    for order, (square, _) in running.map_unordered(tracers.slow_square, range(24)):
+        answers.append((order, square))
+        if len(answers) == 5:
+            cluster.remove_node(another_node, allow_graceful=False)
+    assert sorted(answers) == [(n, n**2) for n in range(24)]
+
+
+def test_what_the_work_raises_is_raised_here(running: Joined) -> None:
+    with pytest.raises(DataError, match="3 cannot be used; give another"):
+        list(running.map_unordered(tracers.refuses, [3]))
+
+
+def test_work_that_ends_its_process_again_and_again_is_an_error(running: Joined) -> None:
+    with pytest.raises(Unavailable, match="a piece of work was lost 4 times with its process"):
+        list(running.map_unordered(tracers.ends, [1]))
+
+
+def test_a_stop_ends_the_work(running: Joined) -> None:
+    asked = []
+
+    def check_stop() -> None:
+        asked.append(1)
+        if len(asked) == 8:
+            raise Stopped("stopped on request (SIGTERM)")
+
+    with pytest.raises(Stopped):
+        list(running.map_unordered(tracers.endless, range(10), check_stop=check_stop))
+    until = time.monotonic() + 20
+    while (left := [p for p in psutil.process_iter(["cmdline"]) if is_at_work(p)]) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not left
+
+
+def is_at_work(process: psutil.Process) -> bool:
+    command: list[str] = process.info["cmdline"] or [""]
+    return command[0] == "ray::endless"
+
+
+def test_a_wrong_token_and_none_are_refused(cluster: Any, tmp_path: Path) -> None:
+    none = join(tmp_path, RAY_AUTH_TOKEN=None)
+    assert none.returncode == 1
+    assert "69 the Ray cluster at" in none.stderr
+    assert "asks for a token, and there is none here; set RAY_AUTH_TOKEN" in none.stderr
+    wrong = join(tmp_path, RAY_AUTH_TOKEN="0" * 64)
+    assert "refuses this process's token; set RAY_AUTH_TOKEN" in wrong.stderr
+    right = join(tmp_path)
+    assert right.stdout.startswith("joined"), right.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "69 no Ray cluster answers at 127.0.0.1:1"),
+        ("ray://host:10001", "64 RAY_ADDRESS is 'ray://host:10001': write host:port"),
+        ("nonsense", "64 RAY_ADDRESS is 'nonsense'"),
+    ],
+)
+def test_an_address_that_is_none_is_told_at_once(tmp_path: Path, address: str, said: str) -> None:
+    began = time.monotonic()
+    assert said in join(tmp_path, RAY_ADDRESS=address, RAY_AUTH_TOKEN="0" * 64).stderr
+    assert time.monotonic() - began < 20
+
+
+def test_a_cluster_without_authentication_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(SettingsError, match="whoever reached such a cluster could run code on it"), joined():
+        """Not reached."""
+
+
+def test_without_ray_a_sentence_says_what_to_do(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['ray'] = None\n" + JOIN
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.stderr.startswith("69 Ray is not installed")
+    assert "pip install 'tracewright[scale]'" in told.stderr
+
+
+def test_one_that_is_started_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Ray's sessions end with the number of the process that they belong to; others may be running here."""
+    alone = join(tmp_path, RAY_ADDRESS="local", RAY_AUTH_TOKEN=None)
+    assert alone.stdout.startswith(f"joined {len(os.sched_getaffinity(0))} "), alone.stderr
+    session = f"_{alone.stdout.split()[-1]}"
+    assert not list(Path("/tmp").glob(f"tracewright-ray-*/session_*{session}"))
+    assert not (tmp_path / ".ray").exists()
+    commands = [str(process.info["cmdline"]) for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if "tracewright-ray-" in command and f"{session}/" in command]

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.serving.lanes import Deadline
+from pipeline.serving.limits import ServeSettings
+from pipeline.serving.orders import Order, Refused
+from pipeline.serving.service import Model, Service
+from pipeline.tracing.workers import TracerPool
+from pipeline.vectorize import vectorize_image_bytes
+from tests.fakes import tiny_agent
+from tests.serving.requests_made import busy_png, png
+
+AGENT = tiny_agent(max_steps=2)
+LONG = Order(busy_png(256), None, None, 1000)
+
+
+def order(seed: int, traces: int = 2) -> Order:
+    return Order(png(seed), None, None, traces)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    serving = Service(Model(AGENT, "first"), ServeSettings(lanes=2))
+    yield serving
+    serving.close()
+
+
+def answered(service: Service, orders: Sequence[Order], seconds: float = 60.0) -> list[dict[str, Any]]:
+    return asyncio.run(service.answer_until(orders, Deadline(seconds)))
+
+
+def test_an_answer_is_that_of_the_python_call(service: Service) -> None:
+    [answer] = answered(service, [order(1)])
+    with TracerPool(1, AGENT.timeout_seconds, AGENT.worker_memory_bytes) as pool:
+        called = vectorize_image_bytes(png(1), AGENT, pool, traces=2)
+    assert answer["svg"] == called["svg"]
+    assert answer["bytes"] == called["bytes"] == len(answer["svg"].encode())
+    assert answer["model"] == "first"
+
+
+def test_rows_keep_their_order_and_each_has_its_own_wishes(service: Service) -> None:
+    orders = [order(1, traces=1), replace(order(2, traces=3), objective="sharper"), order(3)]
+    answers = answered(service, orders)
+    assert [a["svg"] for a in answers] == [answered(service, [o])[0]["svg"] for o in orders]
+    assert [a["traces"] for a in answers] == [1, 3, 2]
+    assert answers == [a | {"seconds": b["seconds"]} for a, b in zip(service.answer(orders), answers, strict=True)]
+
+
+def test_one_bad_image_refuses_its_request_and_no_other(service: Service) -> None:
+    with pytest.raises(Refused, match="row 1: image: undecodable: ") as caught:
+        answered(service, [order(1), replace(order(1), image=b"no picture"), *[LONG] * 20])
+    assert caught.value.status == 400
+    assert answered(service, [order(2)], seconds=10)  # and what was still to be done of it was dropped
+
+
+def test_a_deadline_ends_the_work_and_frees_the_lane(service: Service) -> None:
+    answered(service, [order(1), order(2)])
+    began, working = time.monotonic(), service.lanes.pids
+    with pytest.raises(Refused, match=r"not done (within|in time)") as caught:
+        answered(service, [LONG] * 3, seconds=1.0)
+    assert caught.value.status == 503
+    assert time.monotonic() - began < 5
+    assert answered(service, [order(1), order(2)], seconds=15)
+    until = time.monotonic() + 15
+    while set(working) & set(service.lanes.pids):  # what they were at is nobody's any more
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_small_request_does_not_wait_for_a_large_one(service: Service) -> None:
+    async def timed(orders: Sequence[Order]) -> float:
+        began = time.monotonic()
+        await service.answer_until(orders, Deadline(60))
+        return time.monotonic() - began
+
+    async def both() -> tuple[float, float]:
+        large = asyncio.create_task(timed([order(seed, traces=6) for seed in range(16)]))
+        await asyncio.sleep(0.05)
+        return await timed([order(99, traces=1)]), await large
+
+    small, large = asyncio.run(both())
+    assert small < large / 2
+
+
+def test_a_tracing_process_that_is_killed_costs_no_request(service: Service) -> None:
+    for wait_seconds in (0.02, 0.05, 0.1, 0.15, 0.2, 0.3):
+        request = service.lanes.submit(Order(busy_png(256), None, None, 1), AGENT, Deadline(60))
+        time.sleep(wait_seconds)
+        for pid in service.lanes.pids:
+            os.kill(pid, signal.SIGKILL)
+        assert request.result(timeout=30)["status"] in ("improved", "default")
+
+
+def test_a_request_is_answered_by_the_model_it_began_with(service: Service) -> None:
+    async def swapped() -> list[str]:
+        begun = asyncio.create_task(service.answer_until([order(seed, traces=4) for seed in range(8)], Deadline(60)))
+        await asyncio.sleep(0.05)
+        service.model = Model(tiny_agent(max_steps=2, background="#000000"), "second")
+        later = await service.answer_until([order(1)], Deadline(60))
+        return [answer["model"] for answer in [*await begun, *later]]
+
+    assert asyncio.run(swapped()) == ["first"] * 8 + ["second"]
+
+
+def test_closing_breaks_off_what_is_begun_and_leaves_no_process() -> None:
+    serving = Service(Model(AGENT, "first"), ServeSettings(lanes=1))
+    running = serving.lanes.submit(LONG, AGENT, Deadline(60))
+    while not serving.lanes.pids:
+        time.sleep(0.01)
+    pids = serving.lanes.pids
+    serving.close()
+    serving.close()
+    with pytest.raises(Refused):
+        running.result(timeout=1)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

@@ -1,0 +1,126 @@
+"""MLflow on PostgreSQL with its files in S3: a small training logs to it, and its model comes back from it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from pipeline.errors import Unavailable
+from pipeline.run import train_into
+from pipeline.settings import load_settings
+from pipeline.tracking import store
+from pipeline.tracking.models import download, file_digests
+from pipeline.tracking.registry import open_registry
+from pipeline.tracking.replica import Replica
+from tests import postgres
+from tests.small_project import small_project
+from tests.source import ROOT
+from tests.stores.servers import HAS_S3, S3, mlflow_server, s3_server
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("stores"),
+    pytest.mark.skipif(not postgres.IS_INSTALLED, reason="no PostgreSQL: apt install postgresql, pip install psycopg"),
+]
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgres.postgres_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    if not HAS_S3:
+        pytest.skip("no S3: pip install moto boto3")
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    root.mkdir()
+    small_project(root, train__total_timesteps=128, curriculum__enabled=False)
+    return root
+
+
+def trained_elsewhere(root: Path, environment: Mapping[str, str]) -> str:
+    """What a training says that a process of its own makes in `root`, and that takes its model from the registry.
+
+    In a process of its own because MLflow leaves connections to a database open until the end.
+    """
+    script = f"from tests.stores.test_mlflow_stores import train_and_register; train_and_register({str(root)!r})"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def train_and_register(folder: str) -> None:
+    """Train, make the best model champion, fetch it and hold its files against those of the training."""
+    root = Path(folder)
+    settings = load_settings(root / "params.yaml")
+    result = train_into(root / "out", settings, root=root, progress=False)
+    replica = Replica(root, root / store.RUNS / result.run_id)
+    client, sent = replica.place().client, replica.sent
+    run = client.get_run(str(sent.run_id))
+    registry = open_registry(root, settings.experiment)
+    registry.promote(registry.add(client.get_logged_model(sent.models[result.report["model"]])))
+    fetched = download(f"models:/{settings.experiment}@champion", root)
+    assert file_digests(fetched) == file_digests(result.folder / "models/agent")
+    print(f"status {run.info.status}, timesteps {run.data.params['train.total_timesteps']}, at {run.info.artifact_uri}")
+    print("metrics", *sorted(run.data.metrics))
+
+
+def test_a_training_on_a_server_with_postgresql_and_s3(database: str, s3: S3, root: Path) -> None:
+    """The training itself knows neither the database nor the bucket's keys: all goes through the server."""
+    with mlflow_server(database, s3, root.parent) as address:
+        keyless = {"MLFLOW_TRACKING_URI": address}
+        said = trained_elsewhere(root, keyless)
+    assert "status FINISHED, timesteps 128, at mlflow-artifacts:/" in said
+    assert " val/value" in said
+    assert any(name.endswith("agent/policy.safetensors") for name in s3.names())
+    assert not (root / "mlruns").exists()
+
+
+def test_a_training_on_postgresql_itself(database: str, root: Path) -> None:
+    """Without a server: runs go to the database, files stay in the project's folder."""
+    said = trained_elsewhere(root, {"MLFLOW_TRACKING_URI": another(database)})
+    assert f"status FINISHED, timesteps 128, at {root}/mlruns/" in said
+    assert " val/value" in said
+
+
+def another(database: str) -> str:
+    """An empty database on the same server."""
+    engine = create_engine(database, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE DATABASE another"))
+    engine.dispose()
+    return database.rpartition("/")[0] + "/another"
+
+
+def test_a_postgresql_that_is_not_there_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg://mlflow:secret@127.0.0.1:9/mlflow")
+    started = time.monotonic()
+    with pytest.raises(
+        Unavailable, match=r"127\.0\.0\.1:9/mlflow cannot be used: .*correct MLFLOW_TRACKING_URI"
+    ) as told:
+        store.connect(root, "tracewright")
+    assert time.monotonic() - started < 30, "MLflow itself tries for 100 seconds"
+    assert "secret" not in str(told.value)

@@ -1,0 +1,29 @@
+"""A trained agent's folder and images that are small enough for real traces to take milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.fakes import rgba_of
+from tests.test_vectorize import small_agent
+
+
+@pytest.fixture(scope="session")
+def agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("agent")
+    small_agent().save(folder)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Seven images in two folders, one of them broken."""
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for seed in range(6):
+        Image.fromarray(rgba_of(seed)).save(folder / ("deep" if seed % 2 else "") / f"{seed}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
