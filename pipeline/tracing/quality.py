@@ -231,15 +231,19 @@ def best_blank(moments: Moments) -> Pixels:
     each channel is a weighted histogram of m, in bins of a quarter of a level, searched over all 256 values of c.
     """
     inside = slice(_BORDER, -_BORDER)
-    means = moments.sums[inside, inside] / np.float32(_AREA)
-    variances = moments.spread[inside, inside] / np.float32(_AREA * (_AREA - 1))
-    weights = (0.03 * 255) ** 2 / (variances + (0.03 * 255) ** 2)
-    bins = np.rint(means * 4).astype(np.intp)
-    histograms = [
-        np.bincount(bins[..., k].ravel(), weights[..., k].ravel(), 1024) for k in range(moments.sums.shape[2])
-    ]
+    # Channel by channel, each copied together first: half the time of all at once.
+    channels = np.moveaxis(moments.sums[inside, inside], 2, 0), np.moveaxis(moments.spread[inside, inside], 2, 0)
+    histograms = [_mean_histogram(sums.ravel(), spread.ravel()) for sums, spread in zip(*channels, strict=True)]
     best: Pixels = np.argmax(histograms @ _luminance_scores(), axis=1).astype(np.uint8)
     return best
+
+
+def _mean_histogram(sums: Sums, spread: Sums) -> NDArray[np.float64]:
+    """How much weight the windows of one channel have at each quarter of a level, shape (1024,)."""
+    variances = spread / np.float32(_AREA * (_AREA - 1))
+    weights = (0.03 * 255) ** 2 / (variances + (0.03 * 255) ** 2)
+    bins = np.rint(sums / np.float32(_AREA) * 4).astype(np.intp)
+    return np.bincount(bins, weights, 1024).astype(np.float64, copy=False)
 
 
 @cache
