@@ -5,7 +5,7 @@ alpha where the image is transparent; and the one trace that was asked for. "One
 VTracer's default alone, and one evaluation (trace, draw, score) by a waiting tracing process. All of them do the same
 images in turns.
 
-`TRACEWRIGHT_SCALE_REQUESTS=10000 TRACEWRIGHT_AGENT=models/agent python -m benchmarks.bench_scale serving`
+`TRACEWRIGHT_SCALE_REQUESTS=10000 TRACEWRIGHT_SCALE_AGENT=models/agent python -m benchmarks.bench_scale serving`
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ REFUSALS = [*BAD.values(), *BAD_IMAGES.values()]
 def measure(requests: int | None = None, blocks: int = BLOCKS) -> dict[str, Any]:
     """requests: of the long run. Raises SystemExit where there is no trained agent."""
     requests = requests or int(os.environ.get("TRACEWRIGHT_SCALE_REQUESTS", "10000"))
-    agent_dir = Path(os.environ.get("TRACEWRIGHT_AGENT", PROJECT / TRAINED))
+    agent_dir = Path(os.environ.get("TRACEWRIGHT_SCALE_AGENT", PROJECT / TRAINED))
     if not agent_dir.is_dir():
-        raise SystemExit(f"{agent_dir}: there is no trained agent; run `make repro`, or set TRACEWRIGHT_AGENT")
+        raise SystemExit(f"{agent_dir}: there is no trained agent; run `make repro`, or set TRACEWRIGHT_SCALE_AGENT")
     logos = shifted_logos(IMAGES_PER_BLOCK * (blocks + 1))
     with tempfile.TemporaryDirectory(prefix="tracewright-serving-") as folder:
         for name, value in store.DEFAULTS.items():

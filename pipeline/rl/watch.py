@@ -29,6 +29,8 @@ from pipeline.tracing.workers import Evaluator
 
 RECENT_EPISODES = 200  # over which the running means are taken
 
+RAY_SERVERS = ("gcs_server", "raylet")
+
 
 class Watch(BaseCallback):
     """Lives through all stages of one training. stopped: why it must end, or None.
@@ -197,12 +199,18 @@ class Watch(BaseCallback):
 
 
 def memory_used_bytes() -> int:
-    """Resident memory of this process and all its children; pages they share are counted in each."""
+    """Resident memory of this process and all its children; pages they share are counted in each.
+
+    A Ray cluster that was started here, and what runs on it, is not the training's own.
+    """
     process = psutil.Process()
-    total = process.memory_info().rss
-    for child in process.children(recursive=True):
-        try:
-            total += child.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return int(total)
+    return int(process.memory_info().rss) + sum(_resident_bytes(child) for child in process.children())
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    try:
+        if process.name() in RAY_SERVERS:
+            return 0
+        return int(process.memory_info().rss) + sum(_resident_bytes(child) for child in process.children())
+    except psutil.NoSuchProcess:
+        return 0
