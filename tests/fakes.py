@@ -42,9 +42,14 @@ ROOT = Path(__file__).parent.parent
 SMALLER = Objective(name="smaller", target=0.9, tolerance=0.001, quality_weight=0.5, size_weight=0.5, work_weight=0.0)
 
 
+MUCH_MEMORY_BYTES = 2**40
+"""A limit for trainings inside a test's process, which has grown by what other tests imported and made."""
+
+
 def settings_with(**changes: Any) -> Settings:
     """params.yaml with some values changed; keys are dotted paths with `__` for the dots."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["compute"]["memory_limit_bytes"] = MUCH_MEMORY_BYTES
     for path, value in changes.items():
         *sections, key = path.split("__")
         inner = values

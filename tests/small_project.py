@@ -16,14 +16,14 @@ from pipeline.files import write_json
 from pipeline.overrides import with_overrides
 from pipeline.settings import Settings, parse_settings
 from tests.e2e.test_pipeline import FOLDERS, drawn_logo, tiny_params
-from tests.fakes import ROOT
+from tests.fakes import MUCH_MEMORY_BYTES, ROOT
 
 
 def small_project(root: Path, **changes: Any) -> Settings:
     """Make it in `root`, which must be there and empty. changes: of settings, dotted keys with `__` for the dots."""
     shutil.copy(ROOT / "dvc.yaml", root)
     values = tiny_params(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")), "logos")
-    values["compute"]["workers"] = 1
+    values["compute"] |= {"workers": 1, "memory_limit_bytes": MUCH_MEMORY_BYTES}
     values["monitoring"]["sample_every_seconds"] = 0.0
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     settings = with_overrides(parse_settings(values, "params.yaml"), dotted, "the test")

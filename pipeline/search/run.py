@@ -23,10 +23,9 @@ def evaluate_all(
     jobs: Sequence[Job], evaluator: Evaluator, on_traces: Callable[[int], None] = lambda traces: None
 ) -> list[Evaluation]:
     """One evaluation per job, in order. `on_traces` is told how many more are done, piece by piece."""
-    pending = [evaluator.submit(jobs[start : start + PIECE]) for start in range(0, len(jobs), PIECE)]
     evaluations: list[Evaluation] = []
-    for piece in pending:
-        done = piece.collect()
+    for start in range(0, len(jobs), PIECE):
+        done = evaluator.evaluate(jobs[start : start + PIECE])
         evaluations += done
         on_traces(len(done))
     return evaluations

@@ -117,7 +117,7 @@ def test_what_a_training_writes_is_what_is_read(tmp_path: Path) -> None:
         behind=lambda: (7, 2.5),
     )
     path = tmp_path / "status.json"
-    assert read_status(path).phase == "table"
+    assert read_status(path).phase == "portfolios"
     mean = {"mean": 0.5}
     part = {"bytes_ratio": mean, "skill": mean}
     told.on_progress(
