@@ -24,6 +24,7 @@ help:
 	@echo "make bench-agent      the agent against search, from 1 to 64 traces (two hours on two cores)"
 	@echo "make bench-evaluate   evaluations per second against VTracer alone and a plain loop"
 	@echo "make bench-checkpoints, bench-tracking, bench-exporter, bench-dashboard   what saving, tracking and looking cost"
+	@echo "make bench-scale      Ray, tuning, sharded vectorising, serving, 100,000 images (an hour on two cores, after make repro)"
 	@echo "make up               MLflow, exporter, dashboard, and Prometheus and Grafana where installed, until Ctrl-C"
 	@echo "make dashboard        the dashboard alone, on http://127.0.0.1:8501"
 	@echo "make env              passwords for docker compose, in .env"
