@@ -104,6 +104,14 @@ def _shown(attempts: list[Attempt], image: Given | None, refused: str | None) ->
         st.warning(frame.plain(refused), icon=":material/info:")
     if not attempts or image is None:
         return
+    _table(attempts)
+    if any(a.kept for a in attempts):
+        st.caption("Where nothing better was found, the default's SVG is given.")
+    _beside(attempts, image)
+    _downloads(attempts)
+
+
+def _table(attempts: list[Attempt]) -> None:
     default = attempts[0]
     rows = [
         {
@@ -125,8 +133,9 @@ def _shown(attempts: list[Attempt], image: Given | None, refused: str | None) ->
             "zoom SSIM": st.column_config.NumberColumn(format="%.4f"),
         },
     )  # fmt: skip
-    if any(a.kept for a in attempts):
-        st.caption("Where nothing better was found, the default's SVG is given.")
+
+
+def _beside(attempts: list[Attempt], image: Given) -> None:
     zoom = st.segmented_control(
         "Enlarged", [1, 3, 6], format_func=lambda n: f"{n} ×", default=1, required=True, key="zoom", bind="query-params"
     )
@@ -144,6 +153,9 @@ def _shown(attempts: list[Attempt], image: Given | None, refused: str | None) ->
         background="#ffffff",
         key="trial-view",
     )
+
+
+def _downloads(attempts: list[Attempt]) -> None:
     with st.container(horizontal=True):
         for a in attempts:
             st.download_button(
