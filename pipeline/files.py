@@ -60,7 +60,9 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from error
+        # Libraries put words of their own around the system's, such as "Error writing bytes to file. Detail: ...".
+        reason = os.strerror(error.errno) if error.errno else error
+        raise StorageError(f"{path}: cannot be written ({reason}); is the disk full?") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -54,13 +54,14 @@ def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_full_disk_is_a_storage_error_and_keeps_the_old_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [os.strerror(errno.ENOSPC), "Error writing bytes. Detail: [errno 28] ..."])
+def test_a_full_disk_is_a_storage_error_and_keeps_the_old_file(tmp_path: Path, words: str) -> None:
     path = tmp_path / "kept.txt"
     write_text(path, "old")
     with pytest.raises(
         StorageError, match=r"kept\.txt: cannot be written \(No space left on device\); is the disk full"
     ):
-        fail_half_way(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        fail_half_way(path, OSError(errno.ENOSPC, words))
     assert path.read_text() == "old"
     assert names(tmp_path) == ["kept.txt"]
 
