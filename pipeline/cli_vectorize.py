@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from pipeline.files import required_root
 from pipeline.records import OBJECTIVES
 
 if TYPE_CHECKING:
+    from pipeline.settings import Backend
     from pipeline.vectorizing.table import Tally
 
 _PATH = click.Path(path_type=Path)
@@ -30,7 +31,7 @@ class Asked:
     target: float | None
     workers: int
     seed: int
-    backend: Literal["local", "ray"]
+    backend: Backend
 
 
 @click.command()
@@ -62,7 +63,7 @@ def vectorize(
     sharded: bool,
     files_from: Path | None,
     shard_files: int | None,
-    backend: Literal["local", "ray"],
+    backend: Backend,
 ) -> None:
     """Vectorise image files, or all images in folders, into DIR.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from collections.abc import Iterator
@@ -52,6 +53,12 @@ def stop_on_sigterm() -> None:
         raise stopped(number)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def sigterm_when_parent_ends() -> None:
+    """Asks the kernel for SIGTERM when the parent ends, however it does (prctl(2)); one that ended before is missed."""
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
 
 
 def stopped(number: int) -> Stopped:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from pipeline.errors import Stopped, StorageError, TracewrightError
-from pipeline.stop import stop_on_sigterm
-
-
-def _end_with_parent() -> None:
-    """SIGTERM ends DVC but not what it runs, which would go on unseen: the kernel is asked to pass it on (prctl(2))."""
-    set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+from pipeline.stop import sigterm_when_parent_ends, stop_on_sigterm
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -25,7 +17,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     stage = Path(sys.argv[0]).stem
     stop_on_sigterm()
     if "DVC_STAGE" in os.environ:
-        _end_with_parent()
+        sigterm_when_parent_ends()  # SIGTERM ends DVC but not what it runs, which would go on unseen
     try:
         main()
     except TracewrightError as error:

@@ -133,14 +133,18 @@ class Worker:
         )
 
 
-def _spawn(limits: Limits, messages: IO[bytes]) -> subprocess.Popen[bytes]:
+def one_thread_environment() -> dict[str, str]:
+    """Of a Python process that runs modules of this package, numeric libraries on one thread each."""
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
+    return os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": path}
+
+
+def _spawn(limits: Limits, messages: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "pipeline.tracing.worker"]
     command += ["--memory-bytes", str(limits.memory_bytes)]
     command += ["--timeout-seconds", str(limits.timeout_seconds), "--background", limits.background]
     command += ["--rasteriser", limits.rasteriser] if limits.rasteriser else []
-    environment = os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": path, "RUST_BACKTRACE": "0"}
     # A group of its own, so that Ctrl-C in the terminal reaches the pool's process only.
     return subprocess.Popen(
         command,
@@ -148,6 +152,6 @@ def _spawn(limits: Limits, messages: IO[bytes]) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=messages,
         bufsize=0,
-        env=environment,
+        env=one_thread_environment() | {"RUST_BACKTRACE": "0"},
         process_group=0,
     )

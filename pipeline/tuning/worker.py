@@ -5,10 +5,8 @@ What it is to do comes as JSON on standard input, so that no password of a stora
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 import traceback
@@ -28,6 +26,7 @@ from pipeline.rl.hooks import Hooks, Report
 from pipeline.rl.train import Result
 from pipeline.run import Setting, Source, prepared, train_one
 from pipeline.settings import Settings, parse_settings
+from pipeline.stop import sigterm_when_parent_ends
 from pipeline.tracing.stored import Ledger
 from pipeline.tracking import store
 from pipeline.tracking.run import new_run_id
@@ -186,9 +185,8 @@ def _put_away(study: Study, number: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Asks the kernel for SIGTERM when `tracewright tune` ends, however it does (prctl(2))."""
-    set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+    """SIGTERM comes when `tracewright tune` ends. Raises Stopped when it has."""
+    sigterm_when_parent_ends()
     if os.getppid() == 1:
         raise Stopped("stopped: `tracewright tune` has ended")
 

@@ -18,10 +18,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import IO, Any, Self
 
 from pipeline.errors import TracewrightError, Unavailable
+from pipeline.tracing.process import one_thread_environment
 from pipeline.vectorize import Result
 from pipeline.vectorizing.plan import Plan
 from pipeline.vectorizing.shard import Assignment, crashed
@@ -32,7 +32,6 @@ START_ATTEMPTS = 3
 CHECK_SECONDS = 0.25
 STOP_SECONDS = 10.0
 _PIECE = 1 << 16
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +166,13 @@ class Crew:
 
     def _start(self) -> Member:
         messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the member
-        package = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "pipeline.vectorizing.process", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
             bufsize=0,
-            env=os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": path},
+            env=one_thread_environment(),
             process_group=0,  # Ctrl-C reaches this process alone, which passes it on.
         )
         member = Member(process, messages)

@@ -8,7 +8,6 @@ nothing can be done. It may die at any time.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -20,7 +19,7 @@ from typing import Any
 import cv2
 
 from pipeline.errors import Stopped, TracewrightError
-from pipeline.stop import stop_on_sigterm
+from pipeline.stop import sigterm_when_parent_ends, stop_on_sigterm
 from pipeline.vectorizing.disk import sync_disk
 from pipeline.vectorizing.shard import Assignment, ShardWorker
 from pipeline.vectorizing.table import tally_of
@@ -72,9 +71,8 @@ def obey(worker: ShardWorker, order: dict[str, Any], say: Say) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Asks the kernel for SIGTERM when the parent ends, however it does (prctl(2))."""
-    set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+    """SIGTERM comes when the parent ends. Raises Stopped when it has."""
+    sigterm_when_parent_ends()
     if os.getppid() != parent:
         raise Stopped("stopped: the parent has ended")
 

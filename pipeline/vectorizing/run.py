@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.errors import SettingsError, Stopped, StorageError, TracewrightError
 from pipeline.files import write_json
 from pipeline.rl.agent import DESCRIPTION, load_agent
+from pipeline.settings import Backend
 from pipeline.stop import stop_request
 from pipeline.tracing.evaluate import evaluation_versions
 from pipeline.tracing.raster import DRAWINGS
@@ -28,8 +29,6 @@ from pipeline.vectorizing.table import Tally, read_tally
 SUMMARY = "summary.json"
 LOCK = ".lock"
 SHARD_FILES = 500
-
-Backend = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

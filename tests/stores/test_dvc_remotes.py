@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.small_project import small_project
-from tests.stores.servers import HAS_S3, HAS_SSH, S3, Ssh, s3_server, ssh_server
+from tests.stores.servers import HAS_S3, HAS_SSH, S3, Ssh, ssh_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stores")]
 
@@ -83,14 +83,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     made.run("git", "add", "--all")
     made.run("git", "commit", "--quiet", "--message", "start")
     return made
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    if not HAS_S3:
-        pytest.skip("no S3: pip install dvc-s3 moto")
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from pipeline.tracking.replica import Replica
 from tests import postgres
 from tests.small_project import small_project
 from tests.source import ROOT
-from tests.stores.servers import HAS_S3, S3, mlflow_server, s3_server
+from tests.stores.servers import S3, mlflow_server
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,14 +35,6 @@ pytestmark = [
 def database() -> Iterator[str]:
     with postgres.postgres_server() as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    if not HAS_S3:
-        pytest.skip("no S3: pip install moto boto3")
-    with s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture
