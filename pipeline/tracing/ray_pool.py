@@ -3,7 +3,7 @@
 Each CPU of the cluster has an actor with a local pool of one process below it, so whatever a trace does costs that
 trace only, there as here. Jobs travel in batches, one ahead of the one that an actor is at. What an actor has not
 answered when it is lost, with its node or alone, is done by others; an answer is recorded once, when its batch is taken
-off.
+off. Each of them is then all that an actor has, so that one which ends its actor takes no other with it.
 """
 
 from __future__ import annotations
@@ -122,6 +122,7 @@ class RayPool(Pool):
         super().__init__(check, check_stop)
         self._limits = Limits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
         self._losses: Counter[Task] = Counter()
+        self._suspects: deque[Task] = deque()
         self._failed_starts = 0
         self._members: list[Member] = []
         self._asked = workers
@@ -144,6 +145,7 @@ class RayPool(Pool):
         return [member.host for member in self._members if not member.begun]
 
     def _end_workers(self) -> None:
+        self._suspects.clear()
         while self._members:
             self._kill(self._members.pop())
         self._leave.close()
@@ -201,27 +203,34 @@ class RayPool(Pool):
     def _assign(self) -> None:
         """A share of what is pending to who has least, ever smaller ones, so that all end at the same time."""
         ready = [member for member in self._members if not member.begun]
+        self._assign_suspects(ready)
         while self._pending:
-            free = [member for member in ready if len(member.given) < _AHEAD]
+            free = [member for member in ready if self._has_room(member)]
             if not free:
                 return
             member = min(free, key=lambda m: sum(len(tasks) for _, tasks in m.given))
             size = min(_BATCH, max(1, len(self._pending) // (2 * len(ready))))
             self._give(member, self._chosen(member, [other.held for other in ready if other is not member], size))
 
+    def _assign_suspects(self, ready: Sequence[Member]) -> None:
+        """Tasks that an actor was lost with: each is all that an actor has, so that a loss is no other's doing."""
+        for member in ready:
+            if self._suspects and not member.given:
+                self._give(member, [self._suspects.popleft()])
+
+    def _has_room(self, member: Member) -> bool:
+        """Nothing goes behind a task that is suspected, nor ahead while one waits for an actor with nothing to do."""
+        if any(self._losses[task] for _, tasks in member.given for task in tasks):
+            return False
+        return len(member.given) < (1 if self._suspects else _AHEAD)
+
     def _chosen(self, member: Member, others: Sequence[Collection[str]], size: int) -> list[Task]:
-        """The tasks of a batch. One that an actor was lost with is a batch alone, so that it takes no other with it."""
+        """The tasks of a batch, of as few images as can be."""
         held = set(member.held)
         tasks: list[Task] = []
         while self._pending and len(tasks) < size:
-            task = self._next_task(held, others)
-            if self._losses[task] and tasks:
-                self._pending.appendleft(task)
-                break
-            tasks.append(task)
-            held.add(task.job.logo.digest)
-            if self._losses[task]:
-                break
+            tasks.append(self._next_task(held, others))
+            held.add(tasks[-1].job.logo.digest)
         return tasks
 
     def _give(self, member: Member, tasks: list[Task]) -> None:
@@ -273,11 +282,11 @@ class RayPool(Pool):
             _log.warning("an actor did not start on the Ray cluster: %s; another is tried", error.reason)
             # It may have been sent to a node that is gone, which the cluster had not noticed yet.
             self._grow_at += min(_MOST_PAUSE_SECONDS, 0.5 * 2**self._failed_starts)
-        if member.given:
-            self._losses.update(member.given[0][1])
-        for task in reversed([task for _, tasks in member.given for task in tasks]):
+        for task in (task for _, tasks in member.given for task in tasks):
+            # Of two batches nobody knows which it was: the answer to the first may have been on its way.
+            self._losses[task] += 1
             if self._losses[task] < MOST_LOSSES:
-                self._pending.appendleft(task)
+                self._suspects.append(task)
             else:
                 detail = f"its process on the Ray cluster was lost {self._losses.pop(task)} times: {error.reason}"
                 self._record(task, Failed(task.job.logo.digest, task.job.params, "died", detail, 0.0))

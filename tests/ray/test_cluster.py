@@ -16,6 +16,7 @@ import pytest
 from pipeline.cluster import Joined, joined
 from pipeline.errors import DataError, SettingsError, Stopped, Unavailable
 from tests.ray import tracers
+from tests.ray.conftest import cut_power
 from tests.source import ROOT
 
 pytestmark = pytest.mark.slow
@@ -24,6 +25,7 @@ JOIN = """
 import os, sys
 from pipeline.cluster import joined
 from pipeline.errors import TracewrightError
+from tests.ray.conftest import cut_power
 try:
     with joined() as cluster:
         print("joined", cluster.cpus, os.getpid())
@@ -69,7 +71,7 @@ def test_what_a_lost_node_had_is_done_elsewhere(running: Joined, another_node: A
     for order, (square, _) in running.map_unordered(tracers.slow_square, range(24)):
         answers.append((order, square))
         if len(answers) == 5:
-            cluster.remove_node(another_node, allow_graceful=False)
+            cut_power(cluster, another_node)
     assert sorted(answers) == [(n, n**2) for n in range(24)]
 
 

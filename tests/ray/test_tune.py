@@ -15,6 +15,7 @@ from pipeline.cluster import Joined
 from pipeline.errors import SettingsError
 from pipeline.tune import tune
 from pipeline.tuning.placed import cpus_each
+from tests.ray.conftest import cut_power
 from tests.small_project import small_project
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ def test_a_study_goes_on_with_the_trial_of_a_node_that_was_lost(
         while time.monotonic() < until:
             begun = {path.parent for path in tmp_path.glob(".tracewright/runs/*/checkpoints/*-[1-9]*.ckpt")}
             if len(begun) >= 3:
-                cluster.remove_node(another_node, allow_graceful=False)
+                cut_power(cluster, another_node)
                 lost.append(time.monotonic())
                 return
             time.sleep(0.1)

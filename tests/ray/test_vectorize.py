@@ -14,6 +14,7 @@ from pipeline.vectorizing.crew import Done
 from pipeline.vectorizing.inputs import Folders
 from pipeline.vectorizing.run import Progress, Request, vectorize_sharded
 from tests.fakes import rgba_of
+from tests.ray.conftest import cut_power
 from tests.test_vectorize import small_agent
 from tests.vectorizing.test_sharded import rows, svgs
 
@@ -33,7 +34,7 @@ class Losing(Progress):
         if done.tally is not None:
             self.done.append(done.shard)
             if len(self.done) == 1:
-                self._cluster.remove_node(self._node, allow_graceful=False)
+                cut_power(self._cluster, self._node)
 
 
 def test_shards_come_to_the_same_files_while_a_node_is_lost(
