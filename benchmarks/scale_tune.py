@@ -3,6 +3,9 @@
 Each study is begun in a copy of one project whose store has the table's traces already, as it has after a study's first
 trial, so that no study finds what another traced. Nothing is pruned and only settings that cost nothing are searched:
 every trial is the same work. A worker's start (imports, images) is timed apart: it is paid once for a whole study.
+
+One worker by itself traces on all cores, so a second one finds few of them idle; how far workers scale is seen where
+each has one tracing process, alone as in company. Both ratios are given.
 """
 
 from __future__ import annotations
@@ -31,7 +34,6 @@ from pipeline.overrides import with_overrides
 from pipeline.settings import Settings, load_settings
 from pipeline.tune import tune
 
-WORKERS = (1, 2)
 TARGET = 1.8
 LOGOS = 32
 SIDE_PIXELS = 128
@@ -56,6 +58,14 @@ SMALL = {
 }
 
 
+ROWS = {
+    "1 worker, all cores": (1, 0),
+    "1 worker, 1 tracing process": (1, 1),
+    "2 workers, 1 tracing process each": (2, 2),
+}
+"""By name: workers, and what compute.workers is, which they share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timed:
     """One study. seconds: from the first trial's beginning to the last one's end. start_seconds: before that."""
@@ -66,31 +76,39 @@ class Timed:
 
 
 def measure(blocks: int | None = None, trials: int | None = None) -> dict[str, Any]:
-    """blocks: of a study by each number of workers. trials: in each study."""
+    """blocks: of a study by each row. trials: in each study."""
     blocks = blocks or int(os.environ.get("TRACEWRIGHT_TUNE_BLOCKS", "3"))
     trials = trials or int(os.environ.get("TRACEWRIGHT_TUNE_TRIALS", "6"))
-    timed: dict[int, list[Timed]] = {workers: [] for workers in WORKERS}
+    timed: dict[str, list[Timed]] = {row: [] for row in ROWS}
     with tempfile.TemporaryDirectory(prefix="tracewright-tune-") as folder:
         warm = Path(folder) / "warm"
         settings = _project(warm)
         _study(warm, settings, 1, 1)
-        for number, order in enumerate(block_orders([str(w) for w in WORKERS], blocks, seed=1)):
-            for workers in map(int, order):
-                place = Path(folder) / f"{number}-{workers}"
+        for number, order in enumerate(block_orders(list(ROWS), blocks, seed=1)):
+            for row in order:
+                workers, processes = ROWS[row]
+                place = Path(folder) / f"{number}-{workers}-{processes}"
                 shutil.copytree(warm, place, ignore=shutil.ignore_patterns("runs", "tune"))
-                timed[workers].append(_study(place, settings, workers, trials))
+                changed = with_overrides(settings, {"compute.workers": processes}, "the benchmark")
+                timed[row].append(_study(place, changed, workers, trials))
                 shutil.rmtree(place)
-    one, two = ([t.seconds for t in timed[workers]] for workers in WORKERS)
-    ratio = {name: round(value, 3) for name, value in speed_ratio(two, one).to_json().items()}
+    alone, small, two = ([t.seconds for t in timed[row]] for row in ROWS)
     return {
         "cores": len(os.sched_getaffinity(0)),
         "load_average": [round(load, 1) for load in os.getloadavg()],
         "blocks": blocks,
         "trials_per_study": trials,
-        "rows": {f"{workers} worker(s)": _row(timed[workers]) for workers in WORKERS},
-        "ratios": {"2 workers / 1 worker": ratio | {"target": TARGET}},
-        "ratio_of_each_block": [round(a / b, 3) for a, b in zip(one, two, strict=True)],
+        "rows": {row: _row(each) for row, each in timed.items()},
+        "ratios": {
+            "2 workers / 1 worker, 1 tracing process each": _ratio(two, small) | {"target": TARGET},
+            "2 workers / 1 worker, all cores": _ratio(two, alone),
+        },
     }
+
+
+def _ratio(mine: list[float], rival: list[float]) -> dict[str, Any]:
+    rounded = {name: round(value, 3) for name, value in speed_ratio(mine, rival).to_json().items()}
+    return rounded | {"of_each_block": [round(b / a, 3) for a, b in zip(mine, rival, strict=True)]}
 
 
 def _row(timed: list[Timed]) -> dict[str, float]:

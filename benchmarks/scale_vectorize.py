@@ -32,7 +32,7 @@ import psutil
 import vtracer
 
 from benchmarks.interleaved import Block, Timings, interleave
-from benchmarks.logos import PROJECT, square_logos
+from benchmarks.logos import PROJECT, SIDE, square_logos
 from benchmarks.vtracer_alone import vtracer_arguments
 from pipeline.records import DEFAULT_PARAMS, Pixels
 from pipeline.rl.agent import TRAINED
@@ -54,9 +54,9 @@ SWAPS = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0), (1, 0, 2))
 SAMPLE_SECONDS = 5.0
 
 
-def write_images(folder: Path, count: int) -> list[Path]:
-    """`count` different PNG files, FOLDER_FILES to a folder."""
-    logos = square_logos(SOURCES)
+def write_images(folder: Path, count: int, side: int = SIDE) -> list[Path]:
+    """`count` different PNG files of side x side pixels, FOLDER_FILES to a folder."""
+    logos = square_logos(SOURCES, side)
     paths = [folder / f"{n // FOLDER_FILES:04d}" / f"{n:07d}.png" for n in range(count)]
     for number, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,11 +202,11 @@ def _many_traces(root: Path, agent: Path, workers: int, files: int) -> dict[str,
     return {"files": count, "per_second": round(count / seconds, 1), "cpu_milliseconds": each}
 
 
-def measure_whole(files: int, agent: Path, traces: int = 1) -> dict[str, Any]:
+def measure_whole(files: int, agent: Path, traces: int = 1, side: int = SIDE) -> dict[str, Any]:
     """`tracewright vectorize --sharded` from its start to its end, with its memory on the way."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        write_images(root / "in", files)
+        write_images(root / "in", files, side)
         command = [sys.executable, "-m", "pipeline.cli", "vectorize", str(root / "in"), "-o", str(root / "out")]
         command += ["--sharded", "--traces", str(traces), "--model", str(agent.resolve())]
         started = time.perf_counter()
@@ -220,6 +220,7 @@ def measure_whole(files: int, agent: Path, traces: int = 1) -> dict[str, Any]:
     moments = [m for m in moments if m["parts"]]
     return {
         "files": files,
+        "side_pixels": side,
         "traces": traces,
         "seconds": round(seconds, 1),
         "files_per_second": round(files / seconds, 1),
@@ -256,8 +257,9 @@ def main() -> None:
     parser.add_argument("--agent", type=Path, default=AGENT, help="folder of a trained agent")
     parser.add_argument("--whole", action="store_true", help="the command once over all files, without a rival")
     parser.add_argument("--traces", type=int, default=1, help="with --whole")
+    parser.add_argument("--side", type=int, default=SIDE, help="with --whole: pixels")
     given = parser.parse_args()
-    whole = partial(measure_whole, traces=given.traces)
+    whole = partial(measure_whole, traces=given.traces, side=given.side)
     report = (whole if given.whole else measure)(given.files, given.agent)
     print(json.dumps({"benchmark": "scale_vectorize"} | report, indent=2))
 

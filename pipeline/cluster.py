@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from pipeline.errors import Mismatch, SettingsError, TracewrightError, Unavailable
+from pipeline.errors import Mismatch, SettingsError, TracewrightError, Unavailable, brief
 
 INSTALL = "install it with `pip install 'tracewright[scale]'`, or set compute.backend: local"
 TOKEN = "set RAY_AUTH_TOKEN to the cluster's, or copy its ~/.ray/auth_token; RAY_ADDRESS=local starts another one here"
@@ -194,11 +194,11 @@ def _join(ray: ModuleType, address: str, quiet: dict[str, Any]) -> None:
             raise _NoneRuns from error
         if "InvalidAuthToken" in "".join(map(str, _causes(error))):
             raise Unavailable(f"the Ray cluster at {address} refuses this process's token; {TOKEN}") from error
-        raise Unavailable(f"the Ray cluster at {address} cannot be joined: {first_line(error)}") from error
+        raise Unavailable(f"the Ray cluster at {address} cannot be joined: {brief(error)}") from error
     except RuntimeError as error:
         if "ersion mismatch" in str(error):
             raise Mismatch(f"the Ray cluster at {address} has other versions than this process: {error}") from error
-        raise Unavailable(f"the Ray cluster at {address} cannot be joined: {first_line(error)}") from error
+        raise Unavailable(f"the Ray cluster at {address} cannot be joined: {brief(error)}") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -241,7 +241,3 @@ def _own_sigterm() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

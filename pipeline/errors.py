@@ -14,6 +14,8 @@ The codes are those of BSD's sysexits.h. Every message says what was wrong, wher
 
 from __future__ import annotations
 
+import re
+
 
 class TracewrightError(Exception):
     """Base of all errors that a user is told about in one sentence, without a traceback."""
@@ -65,3 +67,9 @@ class Mismatch(TracewrightError):
     """Data or settings differ from those of the run to be continued."""
 
     exit_code = 78
+
+
+def brief(error: BaseException) -> str:
+    """The first line of what it says, without the user name and password of an address in it; else its type."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"//[^/@\s]+@", "//", lines[0])

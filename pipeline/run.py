@@ -21,7 +21,7 @@ from pipeline.files import required_root, write_csv, write_json
 from pipeline.followers import ProgressBar, Tracked, model_name, validation_metrics
 from pipeline.records import Logo
 from pipeline.rl.agent import TRAINED, Agent
-from pipeline.rl.checkpoint import read_checkpoint
+from pipeline.rl.checkpoint import Checkpoint, read_checkpoint
 from pipeline.rl.checkpoints import CheckpointStore, bound_store, entry_of
 from pipeline.rl.episode import Task
 from pipeline.rl.hooks import Hooks, Report
@@ -55,7 +55,7 @@ def train_from(root: Path, settings: Settings, checkpoint: Path, *, fork: bool) 
     did and it is no fork; else as `train_all_seeds`.
     """
     seed = entry_of(checkpoint, read_checkpoint(checkpoint)).seed
-    return _train(root, settings, [Source(seed, checkpoint, fork)], root)[0]
+    return _train(root, settings, [Source(seed, Left(checkpoint, fork))], root)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +89,7 @@ def train_into(
     root = root or required_root()
     settings = settings or load_settings(root / "params.yaml")
     bar = ProgressBar(settings.train.total_timesteps, bar_of_here, disable=not progress)
-    source = Source(settings.train.seed, run_id=run_id, hooks=hooks, bar=bar, is_own=True)
+    source = Source(settings.train.seed, Own(run_id), hooks=hooks, bar=bar)
     report, agent = _train(root, settings, [source], folder)
     return Trained(report["run_id"], folder, agent, report)
 
@@ -99,51 +99,79 @@ def train_one(setting: Setting, source: Source) -> tuple[Path, Result]:
 
     The run may be gone on with until `resume.deliver` says that its result is where it belongs.
     """
-    run = _train_seed(setting, source)
-    _tag(setting.root, run, setting.evaluator.summary())
-    return run["folder"], run["result"]
+    ran = train_seed(setting, source)
+    _tag(setting.root, ran, setting.evaluator.summary())
+    return ran.folder, ran.result
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What one training begins with. checkpoint: None for the latest of a run that may be gone on with, if any.
+class Left:
+    """A run goes on that was left with the same settings, images and code; where there is none, one begins.
 
-    is_own: it goes on with `run_id` alone, or begins; what other trainings left is not its to go on with. run_id: what
-    a run that it begins is known by. parent_run_id: of that run, where it has a `run_id`. name, tags: of that run in
-    MLflow. bar: None for a line in the terminal. best_only: of the validated agents only the best is logged.
+    checkpoint: of whatever run, to go on from; None for the latest. fork: a run begins from it, whatever changed since.
     """
 
-    seed: int
     checkpoint: Path | None = None
     fork: bool = False
-    is_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The run `run_id` goes on, or begins under that name; what other trainings left is not its to go on with.
+
+    run_id: None for a new one. parent_run_id, name, tags: of the run in MLflow, when it begins.
+    """
+
     run_id: str | None = None
     parent_run_id: str | None = None
     name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One training: its seed, the run it is, and who is told.
+
+    bar: None for a line in the terminal. best_only: of the validated agents only the best is logged.
+    """
+
+    seed: int
+    run: Left | Own = Left()
     hooks: Sequence[Hooks] = ()
     bar: ProgressBar | None = None
     best_only: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ran:
+    """A training that came to its end. folder: of its run. model: the name of its best agent in MLflow."""
+
+    seed: int
+    run_id: str
+    folder: Path
+    tracking_uri: str
+    model: str
+    result: Result
+
+
 def _train(root: Path, settings: Settings, sources: Sequence[Source], out: Path) -> tuple[dict[str, Any], Agent]:
     started = datetime.now(UTC)
     with prepared(root, settings) as setting:
-        runs = [_train_seed(setting, source) for source in sources]
+        runs = [train_seed(setting, source) for source in sources]
         setting.evaluator.export(out / RESULTS / "evaluations.parquet")
         evaluations = setting.evaluator.summary()
-    for run in runs:
-        _tag(root, run, evaluations)
-    best = max(runs, key=lambda run: run["result"].best_value)
-    best["result"].agent.save(out / TRAINED)
+    for ran in runs:
+        _tag(root, ran, evaluations)
+    best = max(runs, key=lambda ran: ran.result.best_value)
+    best.result.agent.save(out / TRAINED)
     report = _report(settings, best, runs, setting.split, started, evaluations) | _commit(root)
     write_json(out / RESULTS / "train.json", report)
-    write_json(out / RESULTS / "metrics.json", _flat_metrics(best["result"]))
-    write_csv(out / RESULTS / "progress.csv", progress_rows(best["result"].progress))
-    write_csv(out / RESULTS / "validation.csv", validation_rows(best["result"].validations))
-    for run in runs:
-        resume.deliver(run["folder"])
-    return report, best["result"].agent
+    write_json(out / RESULTS / "metrics.json", _flat_metrics(best.result))
+    write_csv(out / RESULTS / "progress.csv", progress_rows(best.result.progress))
+    write_csv(out / RESULTS / "validation.csv", validation_rows(best.result.validations))
+    for ran in runs:
+        resume.deliver(ran.folder)
+    return report, best.result.agent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,7 +210,8 @@ def _tasks(logos: Sequence[Logo], evaluator: Evaluator, settings: Settings, what
     return tasks
 
 
-def _train_seed(setting: Setting, source: Source) -> dict[str, Any]:
+def train_seed(setting: Setting, source: Source) -> Ran:
+    """One training in its run, from where that was left to the end. Raises as `train_all_seeds`."""
     settings = setting.settings
     every_seconds = settings.monitoring.sample_every_seconds
     with ExitStack() as opened:
@@ -191,14 +220,7 @@ def _train_seed(setting: Setting, source: Source) -> dict[str, Any]:
         recorder = Recorder(run.folder, interval_seconds=every_seconds or 1.0)
         if every_seconds:
             opened.enter_context(recorder)
-        checkpoints = CheckpointStore(run.folder, settings.checkpoints)
-        checkpoints.clear_half_written()
-        bound_store(run.folder.parent, settings.checkpoints.max_bytes, [run.folder])
-        begin = checkpoints.latest()
-        if begin is None and source.checkpoint is not None:
-            begin = source.checkpoint, read_checkpoint(source.checkpoint)
-        if begin is not None:
-            tqdm.write(f"going on with run {run.run_id} from step {begin[1].facts['summary']['timesteps']}")
+        checkpoints, begin = _checkpoints(settings, run, source)
         bar = source.bar or ProgressBar(settings.train.total_timesteps)
         tracked = Tracked(run, recorder, best_only=source.best_only)
         status = _status(setting, run, source.seed)
@@ -211,52 +233,62 @@ def _train_seed(setting: Setting, source: Source) -> dict[str, Any]:
                 seed=source.seed,
                 followers=[bar, status, tracked, *source.hooks],
                 checkpoints=checkpoints,
-                resume_from=begin[1] if begin else None,
+                resume_from=begin,
                 check_stop=setting.stop.check,
             )
         tracked.keep(result.agent, result.best_report)
         run.log_metrics({f"time_share/{k}": v for k, v in result.time_shares.items()}, result.timesteps)
         run.log_metrics({"train/steps_per_second_mean": result.steps_per_second}, result.timesteps)
-        return {
-            "seed": source.seed,
-            "run_id": run.run_id,
-            "folder": run.folder,
-            "tracking_uri": run.tracking_uri,
-            "model": model_name(result.best_timesteps),
-            "result": result,
-        }
+        model = model_name(result.best_timesteps)
+        return Ran(source.seed, run.run_id, run.folder, run.tracking_uri, model, result)
+
+
+def _checkpoints(settings: Settings, run: Run, source: Source) -> tuple[CheckpointStore, Checkpoint | None]:
+    """The run's checkpoints, cleaned up, and the one that it goes on from."""
+    checkpoints = CheckpointStore(run.folder, settings.checkpoints)
+    checkpoints.clear_half_written()
+    bound_store(run.folder.parent, settings.checkpoints.max_bytes, [run.folder])
+    latest = checkpoints.latest()
+    begin = latest[1] if latest else None
+    if begin is None and isinstance(source.run, Left) and source.run.checkpoint is not None:
+        begin = read_checkpoint(source.run.checkpoint)
+    if begin is not None:
+        tqdm.write(f"going on with run {run.run_id} from step {begin.facts['summary']['timesteps']}")
+    return checkpoints, begin
 
 
 def _opened(setting: Setting, source: Source) -> Run:
     """The run to go on with, or a new one."""
-    root, settings, seed = setting.root, setting.settings, source.seed
-    fingerprint = resume.fingerprint_of(root, settings, setting.split, setting.evaluator.pool.versions, seed)
+    root, settings, wanted = setting.root, setting.settings, source.run
+    fingerprint = resume.fingerprint_of(root, settings, setting.split, setting.evaluator.pool.versions, source.seed)
     runs = store.home(root) / store.RUNS
-    if source.is_own:
-        folder = runs / source.run_id if source.run_id else None
+    if isinstance(wanted, Left):
+        found = resume.find(runs, fingerprint, wanted.checkpoint, fork=wanted.fork)
+        forked_from = resume.place_of(wanted.checkpoint) if wanted.checkpoint else None
+    else:
+        folder = runs / wanted.run_id if wanted.run_id else None
         was_begun = folder is not None and (folder / resume.TRAINING).is_file()
         found = resume.held_to(folder, fingerprint, "start a new run") if folder and was_begun else None
-    else:
-        found = resume.find(runs, fingerprint, source.checkpoint, fork=source.fork)
+        forked_from = None
     if found is not None:
         return Run.resume(root, found.name)
-    forked_from = resume.place_of(source.checkpoint) if source.checkpoint else None
-    tags = {"seed": str(seed), **source.tags} | ({"forked_from": forked_from} if forked_from else {})
-    run = _begun(setting, source, tags)
+    run = _begun(setting, source, forked_from)
     resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
     return run
 
 
-def _begun(setting: Setting, source: Source, tags: Mapping[str, str]) -> Run:
+def _begun(setting: Setting, source: Source, forked_from: str | None) -> Run:
+    named = source.run if isinstance(source.run, Own) else Own()
+    tags = {"seed": str(source.seed), **named.tags} | ({"forked_from": forked_from} if forked_from else {})
     return Run.start(
         setting.root,
         setting.settings,
         stage="train",
         inputs=setting.split,
         tags=tags,
-        parent_run_id=source.parent_run_id,
-        name=source.name or f"seed {source.seed}",
-        run_id=source.run_id,
+        parent_run_id=named.parent_run_id,
+        name=named.name or f"seed {source.seed}",
+        run_id=named.run_id,
     )
 
 
@@ -290,31 +322,31 @@ def validation_rows(validations: Sequence[Report]) -> list[Report]:
     return rows
 
 
-def _tag(root: Path, run: dict[str, Any], evaluations: dict[str, Any]) -> None:
+def _tag(root: Path, ran: Ran, evaluations: dict[str, Any]) -> None:
     """What another run must have in common with this one to come to the same bits, and whether it then must."""
-    with Run.resume(root, run["run_id"]) as tracked:
+    with Run.resume(root, ran.run_id) as tracked:
         tracked.set_tags({f"versions/{name}": value for name, value in evaluations["versions"].items()})
         tracked.set_tags({"bit_comparable": str(evaluations["bit_comparable"]).lower()})
         counts = {"evaluations/asked": evaluations["asked"], "evaluations/found": evaluations["found"]}
-        tracked.log_metrics(counts, run["result"].timesteps)
+        tracked.log_metrics(counts, ran.result.timesteps)
 
 
 def _report(
     settings: Settings,
-    best: dict[str, Any],
-    runs: Sequence[dict[str, Any]],
+    best: Ran,
+    runs: Sequence[Ran],
     summary: dict[str, Any],
     started: datetime,
     evaluations: dict[str, Any],
 ) -> dict[str, Any]:
-    result: Result = best["result"]
-    values = [run["result"].best_value for run in runs]
+    result = best.result
+    values = [ran.result.best_value for ran in runs]
     return {
-        "run_id": best["run_id"],
+        "run_id": best.run_id,
         "experiment": settings.experiment,
-        "tracking_uri": best["tracking_uri"],
-        "model": best["model"],
-        "seed": best["seed"],
+        "tracking_uri": best.tracking_uri,
+        "model": best.model,
+        "seed": best.seed,
         "started": started.isoformat(timespec="seconds"),
         "seconds": (datetime.now(UTC) - started).total_seconds(),
         "total_timesteps": result.timesteps,
@@ -327,7 +359,7 @@ def _report(
         "failures": result.failures,
         "evaluations": evaluations,
         "stages": result.stages,
-        "seeds": [{"seed": r["seed"], "run_id": r["run_id"], "best_value": r["result"].best_value} for r in runs],
+        "seeds": [{"seed": r.seed, "run_id": r.run_id, "best_value": r.result.best_value} for r in runs],
         "seed_spread": (
             {"mean": statistics.mean(values), "std": statistics.stdev(values)} if len(values) > 1 else None
         ),

@@ -43,6 +43,19 @@ PAIRS = {"default-ours": "default, ours", "original-ours": "original, ours", "or
 ZOOMS = (1, 2, 3, 6, 12)
 MOST_ROWS = 500
 
+COLUMNS = {
+    "change": st.column_config.NumberColumn(format="%+.0f %%", help="against the default; below 0 is better"),
+    "default": st.column_config.NumberColumn("default, bytes", format="localized"),
+    "ours": st.column_config.NumberColumn("ours, bytes", format="localized"),
+    "SSIM": st.column_config.NumberColumn(format="%.4f"),
+    "zoom SSIM": st.column_config.NumberColumn(format="%.4f"),
+    "skill": st.column_config.NumberColumn(format="%.3f"),
+    "lead": st.column_config.NumberColumn(
+        format="%+.3f", help="over the best of its rivals, in natural log units; below 0 is behind"
+    ),
+}
+"""How the columns of the list are shown, those whose name does not say it all."""
+
 
 def page(here: Here) -> None:
     st.title("Images")
@@ -106,38 +119,15 @@ def filtered(table: pd.DataFrame, category: str, outcome: str, order: str, part:
 def _picked(chosen: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     """The image that the address names, else the first; picked in the table."""
     part = chosen.head(MOST_ROWS)
-    shown = pd.DataFrame(
-        {
-            "image": [words.visible(p) for p in part["path"]],
-            "category": part["category"].to_list(),
-            "change": (100 * (part["ratio"] - 1)).to_list(),
-            "default": part["default_bytes"].to_list(),
-            "ours": part["bytes"].to_list(),
-            "SSIM": part["ssim"].to_list(),
-            "zoom SSIM": part["zoom_ssim"].to_list(),
-            "skill": part["skill"].to_list(),
-            "lead": part["lead"].to_list(),
-        }
-    )
     selection = st.dataframe(
-        shown,
+        _columns_of(part),
         hide_index=True,
         height=230,
         on_select="rerun",
         selection_mode="single-row",
         key="rows",
         alt="Test images with their scores",
-        column_config={
-            "change": st.column_config.NumberColumn(format="%+.0f %%", help="against the default; below 0 is better"),
-            "default": st.column_config.NumberColumn("default, bytes", format="localized"),
-            "ours": st.column_config.NumberColumn("ours, bytes", format="localized"),
-            "SSIM": st.column_config.NumberColumn(format="%.4f"),
-            "zoom SSIM": st.column_config.NumberColumn(format="%.4f"),
-            "skill": st.column_config.NumberColumn(format="%.3f"),
-            "lead": st.column_config.NumberColumn(
-                format="%+.3f", help="over the best of its rivals, in natural log units; below 0 is behind"
-            ),
-        },
+        column_config=COLUMNS,
     )
     more = f", the first {MOST_ROWS} listed" if len(chosen) > MOST_ROWS else ""
     st.caption(f"{len(chosen):,} of {len(table):,} images{more}. Click a row to look at it.")
@@ -150,6 +140,22 @@ def _picked(chosen: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     named = table[table["digest"] == digest]
     row = with_lead(named).iloc[0] if len(named) else part.iloc[0]
     return {str(name): value for name, value in row.to_dict().items()}
+
+
+def _columns_of(part: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image": [words.visible(p) for p in part["path"]],
+            "category": part["category"].to_list(),
+            "change": (100 * (part["ratio"] - 1)).to_list(),
+            "default": part["default_bytes"].to_list(),
+            "ours": part["bytes"].to_list(),
+            "SSIM": part["ssim"].to_list(),
+            "zoom SSIM": part["zoom_ssim"].to_list(),
+            "skill": part["skill"].to_list(),
+            "lead": part["lead"].to_list(),
+        }
+    )
 
 
 def _shown(here: Here, run: Run, report: RunReport, row: dict[str, Any]) -> None:

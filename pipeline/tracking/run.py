@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.errors import DataError, Stopped
+from pipeline.errors import DataError, Stopped, brief
 from pipeline.settings import Settings
 from pipeline.tracking import lineage, models, store
 from pipeline.tracking.journal import JOURNAL, Journal, Status
@@ -212,7 +212,7 @@ class Run:
             "MLflow has not got all of run %s yet (%d writes; %s); all is in %s, and `tracewright sync` sends it",
             self.run_id,
             max(1, count),
-            store.brief(trouble) if isinstance(trouble, Exception) else trouble,
+            brief(trouble) if isinstance(trouble, Exception) else trouble,
             self.journal.path,
         )
 

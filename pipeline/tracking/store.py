@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.errors import StorageError, Unavailable
+from pipeline.errors import StorageError, Unavailable, brief
 from pipeline.files import whole
 
 if TYPE_CHECKING:
@@ -124,11 +123,6 @@ def _set_defaults() -> None:
     """To be called before anything of MLflow is imported, for that reads some of them."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-
-
-def brief(error: Exception) -> str:
-    """The first line of an error, without the user name and password of an address in it."""
-    return re.sub(r"//[^/@\s]+@", "//", (str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def public(uri: str) -> str:

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import resume
-from pipeline.errors import Mismatch, SettingsError, Unavailable
+from pipeline.errors import Mismatch, SettingsError, Unavailable, brief
 from pipeline.settings import Settings
 from pipeline.tracking import lineage, store
 from pipeline.tracking.lock import Lock
@@ -224,5 +224,5 @@ def reachable(url: str | None) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         where = store.public(url or "of the study")
         raise Unavailable(
-            f"the storage {where} cannot be used: {store.brief(error)}; start it, or correct --storage"
+            f"the storage {where} cannot be used: {brief(error)}; start it, or correct --storage"
         ) from error

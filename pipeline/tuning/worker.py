@@ -24,7 +24,7 @@ from pipeline.overrides import with_overrides
 from pipeline.rl.agent import Agent
 from pipeline.rl.hooks import Hooks, Report
 from pipeline.rl.train import Result
-from pipeline.run import Setting, Source, prepared, train_one
+from pipeline.run import Own, Setting, Source, prepared, train_one
 from pipeline.settings import Settings, parse_settings
 from pipeline.stop import sigterm_when_parent_ends
 from pipeline.tracing.stored import Ledger
@@ -143,17 +143,10 @@ def _trained(setting: Setting, study: Study, claimed: Claimed, parent_run_id: st
     def measure(agent: Agent) -> Report:
         return measured(agent, base, setting.val_tasks, evaluator)
 
-    source = Source(
-        base.train.seed,
-        is_own=True,
-        run_id=claimed.run_id,
-        parent_run_id=parent_run_id,
-        name=f"trial {trial.number}",
-        tags={"tune.study": study.optuna.study_name, "tune.trial": str(trial.number)},
-        hooks=[Judge(study, claimed, own, measure)],
-        best_only=True,
-    )
-    folder, result = _gone_on_with(replace(setting, settings=own), source, claimed)
+    tags = {"tune.study": study.optuna.study_name, "tune.trial": str(trial.number)}
+    run = Own(claimed.run_id, parent_run_id, f"trial {trial.number}", tags)
+    source = Source(base.train.seed, run, [Judge(study, claimed, own, measure)], best_only=True)
+    folder, result = _gone_on_with(replace(setting, settings=own), source, run, claimed)
     with Ledger(folder / "asked.bin") as ledger:  # the training has closed its own
         evaluator.note_in(ledger)
         report = measure(result.agent)
@@ -164,16 +157,16 @@ def _trained(setting: Setting, study: Study, claimed: Claimed, parent_run_id: st
     return folder, values_of(base.tune.objectives, report, result)
 
 
-def _gone_on_with(setting: Setting, source: Source, claimed: Claimed) -> tuple[Path, Result]:
+def _gone_on_with(setting: Setting, source: Source, run: Own, claimed: Claimed) -> tuple[Path, Result]:
     """The trial's run to its end: the one that was left, or a new one where that cannot be gone on with."""
-    if source.run_id is not None:
+    if run.run_id is not None:
         try:
             return train_one(setting, source)
         except Mismatch as error:
             print(f"trial {claimed.trial.number} begins anew: {error}", flush=True)
-    source = replace(source, run_id=new_run_id())
-    claimed.trial.set_user_attr(RUN, source.run_id)
-    return train_one(setting, source)
+    run_id = new_run_id()
+    claimed.trial.set_user_attr(RUN, run_id)
+    return train_one(setting, replace(source, run=replace(run, run_id=run_id)))
 
 
 def _put_away(study: Study, number: int) -> None:

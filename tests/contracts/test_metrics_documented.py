@@ -135,7 +135,7 @@ def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
     setting = run.Setting(root, settings, tasks, tasks, cast(Any, Evaluator(fails)), {}, StopRequest())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Run", SimpleNamespace(start=lambda *_, **__: noted, resume=lambda *_: noted))
-        best = run._train_seed(setting, run.Source(1))
+        best = run.train_seed(setting, run.Source(1))
         evaluations = evaluations_summary(root)
         run._tag(root, best, evaluations)
     rows = [
@@ -144,7 +144,8 @@ def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
     summary = splits.summarise(rows)
     write_json(root / "data/splits.json", summary)
     report = run._report(settings, best, [best, best], summary, started, evaluations)
-    return best | {"summary": summary, "report": report, "metrics": run._flat_metrics(best["result"])}
+    result = best.result
+    return {"result": result, "summary": summary, "report": report, "metrics": run._flat_metrics(result)}
 
 
 def evaluations_summary(root: Path) -> dict[str, Any]:
