@@ -128,7 +128,7 @@ class Screen:
             return np.full(len(points), 2 * math.log(float(dict(self.space.fixed)["prescale"])))
         index = self.space.names.index("prescale")
         logs: NDArray[np.float64] = 2 * np.log(np.array(self.space.axes[index].values, dtype=np.float64))
-        return logs[self.space.cells(points)[:, index]]
+        return logs[self.space.cells_of(index, points)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -61,20 +62,22 @@ def active_names(params: TracerParams) -> frozenset[str]:
 
     Measured on real logos: polygon and pixel mode ignore everything about curves, binary everything about colour.
     """
-    inactive: set[str] = set()
-    if params.mode != "spline":
-        inactive.update(SPLINE_ONLY)
-    if params.colormode == "binary":
-        inactive.update(COLOR_ONLY)
-    return frozenset(PARAM_NAMES) - inactive
+    return frozenset(PARAM_NAMES) - _inactive(params.mode, params.colormode)
 
 
 def essential(params: TracerParams) -> TracerParams:
     """The same setting with what is inactive at DEFAULT_PARAMS' values: equal for settings that trace the same."""
-    inactive = frozenset(PARAM_NAMES) - active_names(params)
+    inactive = _inactive(params.mode, params.colormode)
     if all(getattr(params, name) == getattr(DEFAULT_PARAMS, name) for name in inactive):
         return params
     return replace(params, **{name: getattr(DEFAULT_PARAMS, name) for name in inactive})
+
+
+@cache
+def _inactive(mode: str, colormode: str) -> frozenset[str]:
+    of_curves = SPLINE_ONLY if mode != "spline" else ()
+    of_colour = COLOR_ONLY if colormode == "binary" else ()
+    return frozenset(of_curves + of_colour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,11 @@ class ParameterSpace:
     axes: tuple[Axis, ...]
     fixed: tuple[tuple[str, Value], ...]
     freedoms: TracingSettings
+    _bounds: tuple[NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # As arrays once: numpy takes longer to convert the edges of all axes than to look a thousand points up.
+        object.__setattr__(self, "_bounds", tuple(np.array(axis.edges) for axis in self.axes))
 
     @classmethod
     def from_settings(cls, settings: TracingSettings) -> ParameterSpace:
@@ -182,21 +190,25 @@ class ParameterSpace:
         if point.shape != (self.size,) or not np.isfinite(point).all():
             raise ValueError(f"a point of this space is {self.size} finite numbers, not {point.tolist()}")
         chosen = {axis.name: axis.at(float(x)) for axis, x in zip(self.axes, point, strict=True)}
-        return self.canonical(TracerParams.from_json({**dict(self.fixed), **chosen}))
+        return essential(TracerParams.from_json({**dict(self.fixed), **chosen}))  # axes offer values on the grid only
 
     def centred(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
         """Points (n, size) moved to the middle of their values' shares, where `encode` puts a setting."""
-        cells = self.cells(units)
-        edges = [np.array(axis.edges) for axis in self.axes]
-        columns = [(e[cells[:, i]] + e[cells[:, i] + 1]) / 2 for i, e in enumerate(edges)]
+        columns = []
+        for i, bounds in enumerate(self._bounds):
+            cells = self.cells_of(i, units)
+            columns.append((bounds[cells] + bounds[cells + 1]) / 2)
         return np.stack(columns, axis=1).astype(np.float32)
 
     def cells(self, units: NDArray[np.float32]) -> NDArray[np.int64]:
         """Points (n, size) in [0, 1] as the number of each axis' value, (n, size).
 
         Equal ones decode alike; so may others, where a parameter is inactive."""
-        columns = [np.searchsorted(axis.edges[1:-1], units[:, i], "right") for i, axis in enumerate(self.axes)]
-        return np.stack(columns, axis=1).astype(np.int64)
+        return np.stack([self.cells_of(i, units) for i in range(self.size)], axis=1)
+
+    def cells_of(self, axis: int, units: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The same of one axis, (n,)."""
+        return self._bounds[axis][1:-1].searchsorted(units[:, axis], "right").astype(np.int64, copy=False)
 
     def encode(self, params: TracerParams) -> NDArray[np.float32]:
         """The centre of the setting's share: decode(encode(p)) == canonical(p) for every p in the space.
