@@ -10,6 +10,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,10 @@ ANSWER_SECONDS = 5.0
 MOST_RETRIES = 3
 """Of an order whose process or node was lost: more is no accident."""
 
+HEAD_SECONDS = 20.0
+"""For which the head may be silent. After 60 Ray itself ends this process, in the middle of whatever it is at."""
+
+_LOOK_SECONDS = 2.0
 _OBJECT_STORE_BYTES = 500_000_000
 
 Order = TypeVar("Order")
@@ -35,10 +40,41 @@ Answer = TypeVar("Answer")
 class Joined:
     """A cluster that this process is part of."""
 
+    def __init__(self) -> None:
+        self._head: str = ray_module().get_runtime_context().gcs_address
+        self._look_at = 0.0
+        self._silent_since: float | None = None
+        self._cpus = 1
+        self.look()
+
+    def look(self) -> None:
+        """Every few seconds, see how many CPUs there are. Raises Unavailable when the head is silent for HEAD_SECONDS.
+
+        To be called while something is waited for. Ray's own calls to a head that is gone do not return, so somebody
+        must be there before one is made.
+        """
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_SECONDS
+        try:
+            _knock(self._head, 1.0)
+        except OSError as error:
+            self._silent_since = self._silent_since or now
+            if now - self._silent_since > HEAD_SECONDS:
+                raise Unavailable(
+                    f"the head of the Ray cluster, {self._head}, has not answered for {HEAD_SECONDS:.0f} s ({error}); "
+                    "start it again, or unset RAY_ADDRESS, and give the same command"
+                ) from error
+        else:
+            self._silent_since = None
+            self._cpus = max(1, int(ray_module().cluster_resources().get("CPU", 0)))
+
     @property
     def cpus(self) -> int:
-        """Of all nodes that are up now, at least 1."""
-        return max(1, int(ray_module().cluster_resources().get("CPU", 0)))
+        """Of all nodes that are up now, at least 1. Raises as `look`."""
+        self.look()
+        return self._cpus
 
     @property
     def node_cpus(self) -> list[int]:
@@ -60,7 +96,8 @@ class Joined:
         process or its node is lost. task: a function that the nodes can import. orders: of any length, taken as there
         is room. at_once: orders handed out at a time; None for twice as many as there are CPUs. check_stop: called
         several times a second; what it raises ends what is at work, as closing the iterator does.
-        Raises what the task raises, and Unavailable when an order's process was lost more than MOST_RETRIES times.
+        Raises what the task raises, what `look` raises, and Unavailable when an order's process was lost more than
+        MOST_RETRIES times.
         """
         ray = ray_module()
         remote = ray.remote(num_cpus=1, max_retries=MOST_RETRIES)(task)
@@ -69,6 +106,7 @@ class Joined:
         try:
             while True:
                 check_stop()
+                self.look()
                 while len(at_work) < (at_once or 2 * self.cpus):
                     for order in waiting:
                         at_work[remote.remote(order)] = order
@@ -216,11 +254,17 @@ def _must_answer(address: str) -> None:
             "start the command on a machine of the cluster"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+        _knock(address, ANSWER_SECONDS)
     except (OSError, OverflowError) as error:
         raise Unavailable(
             f"no Ray cluster answers at {address} ({error}); `ray start --head` starts one, RAY_ADDRESS names it"
         ) from error
+
+
+def _knock(address: str, seconds: float) -> None:
+    """Raises OSError where nobody answers at host:port."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), seconds).close()
 
 
 def _make_token() -> None:

@@ -80,8 +80,8 @@ def tune(
             limit=settings.tune.trials,
             parent_run_id=run_id,
         )
-        with _starting(study, order, workers) as start:
-            _work(study, Crew(start, workers, study.folder / LOG), stop.check, tell)
+        with _starting(study, order, workers, stop.check) as (start, check):
+            _work(study, Crew(start, workers, study.folder / LOG), check, tell)
         report = write_report(study)
         if run is not None:
             for path in report.files:
@@ -116,15 +116,17 @@ def _split(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 @contextmanager
-def _starting(study: Study, order: Order, workers: int) -> Iterator[Callable[[], Process]]:
-    """What starts a worker: here, or on the cluster where compute.backend says so."""
+def _starting(
+    study: Study, order: Order, workers: int, check_stop: Callable[[], None]
+) -> Iterator[tuple[Callable[[], Process], Callable[[], None]]]:
+    """What starts a worker, here or on the cluster where compute.backend says so, and what is to be checked then."""
     log = study.folder / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     compute = study.settings.compute
     if compute.backend == "local":
         cores = compute.workers or len(os.sched_getaffinity(0))
         text = _text(order, study.settings, max(1, cores // workers))
-        yield lambda: started(order.root, text, log, dict(os.environ))
+        yield (lambda: started(order.root, text, log, dict(os.environ))), check_stop
         return
     with joined(compute.workers) as cluster:
         cpus = cpus_each(cluster.node_cpus, workers)
@@ -135,7 +137,12 @@ def _starting(study: Study, order: Order, workers: int) -> Iterator[Callable[[],
         place = Place(
             order.root, text, str(log), (str(mark), read_json(mark, "tracewright tune")), socket.gethostname()
         )
-        yield lambda: Placed(place, cpus)
+
+        def check() -> None:
+            check_stop()
+            cluster.look()
+
+        yield (lambda: Placed(place, cpus)), check
 
 
 def _text(order: Order, settings: Settings, tracing_processes: int) -> str:

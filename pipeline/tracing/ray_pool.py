@@ -103,7 +103,8 @@ class RayPool(Pool):
 
     workers: CPUs of the cluster to be used; 0 for all, those of nodes that join later too. tracer: what is made into
     actors. The others: as TracerPool's. Raises what cluster.joined raises. What waits for answers raises Unavailable
-    when no CPU is to be had for START_SECONDS or actors do not start, Mismatch when a node has other versions.
+    when no CPU is to be had for START_SECONDS, actors do not start or the cluster's head is gone, and Mismatch when a
+    node has other versions.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class RayPool(Pool):
             done, _ = self._ray.wait(list(awaited), timeout=timeout)
             for reference in done:
                 self._receive(awaited[reference])
+        self._cluster.look()
         if time.monotonic() >= self._grow_at:
             self._grow()
         self._assign()

@@ -25,10 +25,41 @@ JOIN = """
 import os, sys
 from pipeline.cluster import joined
 from pipeline.errors import TracewrightError
-from tests.ray.conftest import cut_power
 try:
     with joined() as cluster:
         print("joined", cluster.cpus, os.getpid())
+except TracewrightError as error:
+    sys.exit(f"{error.exit_code} {error}")
+"""
+
+
+WORK = {
+    "orders": """
+        for _ in cluster.map_unordered(tracers.slow_square, range(100_000)):
+            print("at work", flush=True)
+""",
+    "pool": """
+        with RayPool(0, 20, 2_000_000_000) as pool:
+            while True:
+                pool.evaluate([Job(Logo.of("a", rgba_of(1), "simple"), DEFAULT_PARAMS)])
+                print("at work", flush=True)
+""",
+}
+
+HEADLESS = """
+import sys
+import pipeline.cluster
+from pipeline.errors import TracewrightError
+from pipeline.records import DEFAULT_PARAMS, Job, Logo
+from pipeline.tracing.ray_pool import RayPool
+from tests.fakes import rgba_of
+from tests.ray import tracers
+pipeline.cluster.HEAD_SECONDS = 4.0
+try:
+    with pipeline.cluster.joined() as cluster:
+"""
+
+TOLD = """
 except TracewrightError as error:
     sys.exit(f"{error.exit_code} {error}")
 """
@@ -66,7 +97,10 @@ def test_every_order_is_answered_once_by_several_processes(running: Joined) -> N
 
 
 def test_what_a_lost_node_had_is_done_elsewhere(running: Joined, another_node: Any, cluster: Any) -> None:
-    assert running.cpus == 3
+    until = time.monotonic() + 20
+    while running.cpus < 3:
+        assert time.monotonic() < until
+        time.sleep(0.1)
     answers = []
     for order, (square, _) in running.map_unordered(tracers.slow_square, range(24)):
         answers.append((order, square))
@@ -129,6 +163,36 @@ def test_an_address_that_is_none_is_told_at_once(tmp_path: Path, address: str, s
     began = time.monotonic()
     assert said in join(tmp_path, RAY_ADDRESS=address, RAY_AUTH_TOKEN="0" * 64).stderr
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_the_end_of_the_head_is_told(cluster: Any, work: str) -> None:
+    """Ray alone would end the process after a minute, without a word of ours and in the middle of whatever it did."""
+    from ray.cluster_utils import Cluster
+
+    another: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    address = str(another.address)
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", HEADLESS + WORK[work] + TOLD],
+            cwd=ROOT,
+            env=os.environ | {"RAY_ADDRESS": address},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "at work\n"
+            [head] = another.head_node.all_processes["gcs_server"]
+            head.process.kill()
+            began = time.monotonic()
+            _, said = process.communicate(timeout=100)
+    finally:
+        another.shutdown()
+    assert f"69 the head of the Ray cluster, {address}, has not answered for 4 s" in said
+    assert "start it again, or unset RAY_ADDRESS, and give the same command" in said
+    assert time.monotonic() - began < 50
+    assert process.returncode == 1
 
 
 def test_a_cluster_without_authentication_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
