@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks.interleaved import rounded
 from benchmarks.jobs import fixed_prescale_space, random_jobs
 from benchmarks.logos import SIDE, square_logos
 from benchmarks.plain_loop import WHITE, Draw, cairo
@@ -137,7 +138,7 @@ def _row(milliseconds: Sequence[float], differences: Sequence[tuple[float, float
     interval = Bootstrap(2000, 0.95).mean(milliseconds)
     return {
         "milliseconds_median": round(float(np.median(milliseconds)), 3),
-        "milliseconds_mean": {name: round(value, 3) for name, value in interval.to_json().items()},
+        "milliseconds_mean": rounded(interval),
         "mean_difference": float(np.mean([mean for mean, _ in differences])),
         "largest_difference": float(max(largest for _, largest in differences)),
     }

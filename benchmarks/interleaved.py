@@ -37,6 +37,11 @@ def speed_ratio(mine: Sequence[float], rival: Sequence[float], *, seed: int = 0)
     return Interval(float(pairs[1].sum() / pairs[0].sum()), float(low), float(high))
 
 
+def rounded(interval: Interval) -> dict[str, float]:
+    """Its JSON to three decimals."""
+    return {name: round(value, 3) for name, value in interval.to_json().items()}
+
+
 def block_orders(names: Sequence[str], blocks: int, seed: int) -> list[list[str]]:
     """Every name once in each block, in an order that differs from block to block."""
     generator = np.random.default_rng(seed)
@@ -71,9 +76,8 @@ class Timings(Generic[R]):
 
     def ratio_json(self, mine: str, rival: str, target: float | None = None) -> dict[str, float]:
         """The interval of `speed_ratio`, with what was asked for beside it."""
-        ratio = speed_ratio(self.seconds[mine], self.seconds[rival])
-        rounded = {name: round(value, 3) for name, value in ratio.to_json().items()}
-        return rounded if target is None else rounded | {"target": target}
+        ratio = rounded(speed_ratio(self.seconds[mine], self.seconds[rival]))
+        return ratio if target is None else ratio | {"target": target}
 
     def ratios_json(self, asked: Iterable[tuple[str, str, float | None]]) -> dict[str, Any]:
         """(mine, rival, target) each; those with a row that was not run are left out."""

@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 from PIL import Image
 
-from benchmarks.interleaved import block_orders, speed_ratio
+from benchmarks.interleaved import block_orders, rounded, speed_ratio
 from benchmarks.logos import square_logos
 from pipeline.data.catalogue import TABLE, build_catalogue, write_catalogue
 from pipeline.data.split_table import SUMMARY, split_catalogue, write_splits
@@ -107,8 +107,8 @@ def measure(blocks: int | None = None, trials: int | None = None) -> dict[str, A
 
 
 def _ratio(mine: list[float], rival: list[float]) -> dict[str, Any]:
-    rounded = {name: round(value, 3) for name, value in speed_ratio(mine, rival).to_json().items()}
-    return rounded | {"of_each_block": [round(b / a, 3) for a, b in zip(mine, rival, strict=True)]}
+    each = [round(b / a, 3) for a, b in zip(mine, rival, strict=True)]
+    return rounded(speed_ratio(mine, rival)) | {"of_each_block": each}
 
 
 def _row(timed: list[Timed]) -> dict[str, float]:

@@ -264,14 +264,14 @@ def _opened(setting: Setting, source: Source) -> Run:
     runs = store.home(root) / store.RUNS
     if isinstance(wanted, Left):
         found = resume.find(runs, fingerprint, wanted.checkpoint, fork=wanted.fork)
-        forked_from = resume.place_of(wanted.checkpoint) if wanted.checkpoint else None
     else:
         folder = runs / wanted.run_id if wanted.run_id else None
         was_begun = folder is not None and (folder / resume.TRAINING).is_file()
         found = resume.held_to(folder, fingerprint, "start a new run") if folder and was_begun else None
-        forked_from = None
     if found is not None:
         return Run.resume(root, found.name)
+    checkpoint = wanted.checkpoint if isinstance(wanted, Left) else None
+    forked_from = resume.place_of(checkpoint) if checkpoint else None
     run = _begun(setting, source, forked_from)
     resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
     return run

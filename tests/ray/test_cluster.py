@@ -21,16 +21,19 @@ from tests.source import ROOT
 
 pytestmark = pytest.mark.slow
 
-JOIN = """
+TOLD = """
+except TracewrightError as error:
+    sys.exit(f"{error.exit_code} {error}")
+"""
+
+JOIN = f"""
 import os, sys
 from pipeline.cluster import joined
 from pipeline.errors import TracewrightError
 try:
     with joined() as cluster:
         print("joined", cluster.cpus, os.getpid())
-except TracewrightError as error:
-    sys.exit(f"{error.exit_code} {error}")
-"""
+{TOLD}"""
 
 
 WORK = {
@@ -57,11 +60,6 @@ from tests.ray import tracers
 pipeline.cluster.HEAD_SECONDS = 4.0
 try:
     with pipeline.cluster.joined() as cluster:
-"""
-
-TOLD = """
-except TracewrightError as error:
-    sys.exit(f"{error.exit_code} {error}")
 """
 
 
