@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.intervals import Bootstrap
-from pipeline.search.compare import TIE
+from pipeline.core.intervals import Bootstrap
+from pipeline.evaluation.comparison import TIE
 
 Values = NDArray[np.float64]
 FEW, MANY = 8, 64  # the agent at the first against the rivals at the second

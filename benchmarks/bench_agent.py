@@ -35,27 +35,27 @@ from tqdm import tqdm
 
 from benchmarks.agent_table import Row, Table, markdown
 from benchmarks.logos import PROJECT, logo_files, logos_folder
+from pipeline.agent.agent import DESCRIPTION, Agent, AgentProposer, load_agent
+from pipeline.agent.episode import Episode, Task
+from pipeline.agent.objectives import Objective
+from pipeline.core.errors import ImageRejected
+from pipeline.core.files import read_json, write_text
+from pipeline.core.intervals import Bootstrap
+from pipeline.core.pixels import rgb_of
+from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Logo, TracerParams
 from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import read_image
 from pipeline.data.probe import measure
-from pipeline.errors import ImageRejected
-from pipeline.files import read_json, write_text
-from pipeline.intervals import Bootstrap
-from pipeline.pixels import rgb_of
-from pipeline.records import DEFAULT_PARAMS, OBJECTIVES, Logo, TracerParams
-from pipeline.rl.agent import DESCRIPTION, Agent, AgentProposer, load_agent
-from pipeline.rl.episode import Episode, Task
-from pipeline.rl.reward import Objective
-from pipeline.rl.validate import image_seed
-from pipeline.search.compare import untrained
+from pipeline.evaluation.comparison import untrained
+from pipeline.search.loop import Outcome, Proposer, run_searches, svg_texts
 from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
-from pipeline.search.run import Outcome, Proposer, run_searches, svg_texts
 from pipeline.search.tasks import make_tasks
-from pipeline.settings import Settings, load_settings
+from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.space import PRESETS
-from pipeline.tracing.stored import stored_pool
-from pipeline.tracing.workers import Evaluator, worker_count
-from pipeline.vectorize import with_objective
+from pipeline.tracing.store_pool import stored_pool
+from pipeline.tracing.tracer_pool import Evaluator, worker_count
+from pipeline.training.validation import image_seed
+from pipeline.vectorizing.batch import with_objective
 
 TRACES = (1, 8, 16, 64)
 POLYGON = replace(DEFAULT_PARAMS, mode="polygon")

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.logos import PROJECT, real_logos
+from pipeline.core.pixels import rgb_of
 from pipeline.data.catalogue import build_catalogue
 from pipeline.data.probe import measure
-from pipeline.pixels import rgb_of
-from pipeline.settings import load_settings
+from pipeline.settings.params import load_settings
 
 SIDE = 256
 CACHED_RUNS = 5

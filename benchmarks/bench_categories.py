@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.logos import logos_folder
+from pipeline.core.files import write_text
+from pipeline.core.records import CATEGORIES
 from pipeline.data.catalogue import CatalogueEntry, build_catalogue
 from pipeline.data.categories import CLIP
-from pipeline.files import write_text
-from pipeline.records import CATEGORIES
-from pipeline.settings import load_settings
+from pipeline.settings.params import load_settings
 
 MEASURES = (
     "log_content_aspect",

@@ -22,19 +22,19 @@ import numpy as np
 
 from benchmarks.interleaved import CONFIDENCE, SAMPLES, block_orders
 from benchmarks.logos import PROJECT, at_side, real_logos
-from pipeline.files import write_bytes
-from pipeline.intervals import Bootstrap
-from pipeline.records import Logo
-from pipeline.rl.checkpoint import Checkpoint, pack
-from pipeline.rl.checkpoints import CheckpointStore
-from pipeline.rl.episode import Task
-from pipeline.rl.hooks import Followers, Hooks, Report
-from pipeline.rl.keeper import Keeper
-from pipeline.rl.prepared import restored
-from pipeline.rl.train import Result, Training, train
+from pipeline.agent.episode import Task
+from pipeline.core.files import write_bytes
+from pipeline.core.intervals import Bootstrap
+from pipeline.core.records import Logo
 from pipeline.search.tasks import make_tasks
-from pipeline.settings import CheckpointSettings, Settings, load_settings
-from pipeline.tracing.workers import Evaluator, pool_from_settings
+from pipeline.settings.params import CheckpointSettings, Settings, load_settings
+from pipeline.tracing.tracer_pool import Evaluator, pool_from_settings
+from pipeline.training.callbacks import Followers, Hooks, Report
+from pipeline.training.checkpoint import Checkpoint, pack
+from pipeline.training.checkpoint_callback import Keeper
+from pipeline.training.checkpoint_store import CheckpointStore
+from pipeline.training.loop import Result, Training, train
+from pipeline.training.preparation import restored
 
 LOGOS = 60
 TIMESTEPS = 2048

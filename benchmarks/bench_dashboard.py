@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from benchmarks.interleaved import speed_ratio
 from dashboard.queries import PROJECT
-from tests.dashboard import made
+from tests.support import dashboard_project
 
 TARGETS = {"first_page_seconds": 2.0, "filter_seconds": 0.3, "app_bytes": 400_000_000, "slower_ratio": 0.01}
 FIRST_PAGES, FILTERS = 7, 12
@@ -68,11 +68,11 @@ def summary(seconds: list[float]) -> dict[str, float]:
 
 def project(root: Path, runs: int, images: int) -> Path:
     """A project in which so many runs were tested on so many images, one of them still at work."""
-    made.reported(root)
-    made.many_images(root, images)
+    dashboard_project.reported(root)
+    dashboard_project.many_images(root, images)
     for number in tqdm(range(runs - 2), desc="runs"):
-        made.copied(root, f"20250109-{number:06}", hours_later=-1 - number)
-    made.running(root)
+        dashboard_project.copied(root, f"20250109-{number:06}", hours_later=-1 - number)
+    dashboard_project.running(root)
     return root
 
 
@@ -133,7 +133,7 @@ def filter_changes(browser: Any, served: Served, images: int) -> list[float]:
     """Seconds from a changed filter to the answer on the screen, on the page with the most rows."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     page = context.new_page()
-    page.goto(f"{served.address}/images?run={made.RUN}")
+    page.goto(f"{served.address}/images?run={dashboard_project.RUN}")
     field = page.get_by_label("Name contains")
     field.wait_for(timeout=60_000)
     page.wait_for_timeout(2000)
@@ -190,7 +190,7 @@ def live_page(browser: Any, served: Served, root: Path, blocks: int) -> dict[str
         before, cpu = counted.value, sum(served.process.cpu_times()[:2])
         started = time.perf_counter()
         while time.perf_counter() - started < BLOCK_SECONDS:
-            made.status(folder, timesteps=int(8192 + time.perf_counter() - started))
+            dashboard_project.status(folder, timesteps=int(8192 + time.perf_counter() - started))
             time.sleep(1)
         elapsed = time.perf_counter() - started
         seconds[watched].append(elapsed / max(1, counted.value - before) * 1e9)

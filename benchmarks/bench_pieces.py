@@ -26,8 +26,8 @@ from benchmarks.logos import SIDE, square_logos
 from benchmarks.plain_loop import WHITE, Draw, cairo
 from benchmarks.ssim_rivals import Ssim, with_numba, with_opencv, with_scikit_image
 from benchmarks.vtracer_alone import ready
-from pipeline.intervals import Bootstrap
-from pipeline.records import Job, Pixels
+from pipeline.core.intervals import Bootstrap
+from pipeline.core.records import Job, Pixels
 from pipeline.tracing import quality
 from pipeline.tracing.raster import DRAWINGS, render
 from pipeline.tracing.tracer import TraceError, trace_png

@@ -27,10 +27,10 @@ import torch
 
 from benchmarks.interleaved import Block, Timings, interleave
 from benchmarks.logos import PROJECT
-from pipeline.settings import Settings, load_settings
-from pipeline.tracking import store
+from pipeline.settings.params import Settings, load_settings
+from pipeline.tracking import mlflow_store
 from pipeline.tracking.run import Run
-from tests.faults.mlflow_server import Behaviour, MlflowServer, Proxy
+from tests.support.mlflow_server import Behaviour, MlflowServer, Proxy
 
 ROLLOUT_SECONDS = 3.0  # 512 timesteps at 160 to 170 a second
 STALL_SECONDS = 30.0
@@ -140,7 +140,7 @@ def bench(rollouts: int) -> Iterator[tuple[Bench, dict[str, Callable[[], None]]]
         root = Path(folder) / "project"
         root.mkdir()
         shutil.copy(PROJECT / "params.yaml", root)
-        store.client(root)  # migrates the database, which takes seconds, once for all
+        mlflow_store.client(root)  # migrates the database, which takes seconds, once for all
         shutil.copy(root / "mlruns/mlflow.db", folder)
         agent = Path(folder) / "agent"
         agent.mkdir()

@@ -13,11 +13,11 @@ from pathlib import Path
 import yaml
 
 from benchmarks.logos import at_side, real_logos
-from pipeline.records import Logo
-from pipeline.rl.train import train
+from pipeline.core.records import Logo
 from pipeline.search.tasks import make_tasks
-from pipeline.settings import parse_settings
-from pipeline.tracing.workers import pool_from_settings
+from pipeline.settings.params import parse_settings
+from pipeline.tracing.tracer_pool import pool_from_settings
+from pipeline.training.loop import train
 
 
 def main() -> None:

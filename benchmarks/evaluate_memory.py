@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.jobs import BATCH, fixed_prescale_space, pool_of, random_jobs
 from benchmarks.logos import square_logos
-from pipeline.records import Logo
+from pipeline.core.records import Logo
 
 SOURCES = 100
 MOST_BYTES = {"parent": 300_000_000, "worker": 250_000_000}

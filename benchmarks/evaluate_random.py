@@ -14,9 +14,9 @@ from benchmarks.interleaved import Block, Timings, interleave
 from benchmarks.jobs import pool_of, random_jobs
 from benchmarks.plain_loop import Picture, cairo, draw_with_resvg, plain_loop
 from benchmarks.vtracer_alone import VTracerAlone, ready
-from pipeline.records import DEFAULT_PARAMS, Evaluation, Gate, Job, Logo, Scored
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Gate, Job, Logo, Scored
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.workers import TracerPool
+from pipeline.tracing.tracer_pool import TracerPool
 
 Watch = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Shows how far a loop is: the loop, its name, its length."""

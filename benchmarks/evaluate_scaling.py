@@ -14,8 +14,8 @@ from benchmarks.interleaved import Block, Timings, interleave
 from benchmarks.jobs import pool_of
 from benchmarks.logos import at_side, large_logos
 from benchmarks.vtracer_alone import VTracerAlone, ready
-from pipeline.records import Failed, Job, Logo, TracerParams
-from pipeline.tracing.workers import TracerPool
+from pipeline.core.records import Failed, Job, Logo, TracerParams
+from pipeline.tracing.tracer_pool import TracerPool
 
 SIDES = (128, 256, 512, 1024)
 SETTINGS = 8

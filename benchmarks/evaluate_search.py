@@ -13,12 +13,12 @@ from benchmarks.interleaved import Block, interleave
 from benchmarks.jobs import pool_of
 from benchmarks.searches import GROUP, TRACES, Recorder, groups_and_agent, ready_tasks
 from benchmarks.vtracer_alone import VTracerAlone, ready
-from pipeline.records import Logo
-from pipeline.rl.agent import Agent
-from pipeline.rl.episode import Task
-from pipeline.rl.validate import run_agent
+from pipeline.agent.agent import Agent
+from pipeline.agent.episode import Task
+from pipeline.core.records import Logo
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.workers import Evaluator, TracerPool
+from pipeline.tracing.tracer_pool import Evaluator, TracerPool
+from pipeline.training.validation import run_agent
 
 RATIOS = [
     ("search_2", "vtracer_alone_2", 0.85),

@@ -24,17 +24,17 @@ from benchmarks.jobs import fixed_prescale_space, pool_of
 from benchmarks.logos import PROJECT
 from benchmarks.searches import GROUP, Recorder, groups_and_agent, ready_tasks
 from benchmarks.vtracer_alone import VTracerAlone, ready
-from pipeline.freedom import Choices
-from pipeline.records import Job, Logo
-from pipeline.rl.agent import Agent
-from pipeline.rl.episode import Task
-from pipeline.rl.policy import build_policy
-from pipeline.search.compare import Method, methods, run_method
-from pipeline.settings import EvaluateSettings, load_settings
+from pipeline.agent.agent import Agent
+from pipeline.agent.episode import Task
+from pipeline.agent.policy import build_policy
+from pipeline.core.records import Job, Logo
+from pipeline.evaluation.comparison import Method, methods, run_method
+from pipeline.settings.params import EvaluateSettings, load_settings
+from pipeline.settings.ranges import Choices
+from pipeline.tracing.evaluation_store import EvaluationStore
 from pipeline.tracing.space import ParameterSpace, essential
-from pipeline.tracing.store import EvaluationStore
-from pipeline.tracing.stored import StoredEvaluator
-from pipeline.tracing.workers import Evaluator, TracerPool
+from pipeline.tracing.store_pool import StoredEvaluator
+from pipeline.tracing.tracer_pool import Evaluator, TracerPool
 
 BUDGETS = {"agent": (1, 2, 4, 8), "portfolio": (16,), "fixed": (1,), "random": (16,)}
 STORE_BYTES = 500_000_000

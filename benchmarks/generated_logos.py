@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.records import Pixels
+from pipeline.core.records import Pixels
 
 FOLDERS = ("simple_geometric", "text_based", "gradients", "complex")
 PER_FOLDER = 500

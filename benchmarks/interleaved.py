@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from pipeline.intervals import Interval
+from pipeline.core.intervals import Interval
 
 SAMPLES = 4000
 CONFIDENCE = 0.95

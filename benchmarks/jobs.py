@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.logos import PROJECT
-from pipeline.freedom import Fixed
-from pipeline.records import Job, Logo
-from pipeline.settings import load_settings
+from pipeline.core.records import Job, Logo
+from pipeline.settings.params import load_settings
+from pipeline.settings.ranges import Fixed
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.workers import TracerPool
+from pipeline.tracing.tracer_pool import TracerPool
 
 BATCH = 96
 """Jobs handed in at once, as the table, the validation and the rivals do."""

@@ -12,12 +12,12 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from pipeline.core.errors import ImageRejected
+from pipeline.core.records import CATEGORIES, Category, Logo, Pixels
 from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import read_image
 from pipeline.data.probe import measure
-from pipeline.errors import ImageRejected
-from pipeline.records import CATEGORIES, Category, Logo, Pixels
-from pipeline.settings import load_settings
+from pipeline.settings.params import load_settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 SIDE = 256

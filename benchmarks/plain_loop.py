@@ -17,9 +17,9 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from benchmarks.vtracer_alone import vtracer_arguments
-from pipeline.pixels import on_background
-from pipeline.records import Job, Pixels, TracerParams
-from pipeline.tracing.prepare import prepare
+from pipeline.core.pixels import on_background
+from pipeline.core.records import Job, Pixels, TracerParams
+from pipeline.tracing.preparation import prepare
 
 WHITE = (255, 255, 255)
 

@@ -25,18 +25,18 @@ from benchmarks.jobs import BATCH, fixed_prescale_space, pool_of, random_jobs
 from benchmarks.logos import SIDE, square_logos
 from benchmarks.plain_loop import WHITE
 from benchmarks.profile_picture import draw_profile
-from pipeline.records import DEFAULT_PARAMS, EVERYTHING, Gate, Job, Logo
-from pipeline.tracing import evaluate, quality
-from pipeline.tracing.evaluate import Bench
+from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING, Gate, Job, Logo
+from pipeline.tracing import evaluation, quality
+from pipeline.tracing.evaluation import Bench
 from pipeline.tracing.raster import DRAWINGS
 
 LOGOS = 24
 DRAWING = next(iter(DRAWINGS.values()))
 
 STEPS: tuple[tuple[str, Any, str], ...] = (
-    ("prepare", evaluate, "prepare"),
-    ("encode", evaluate, "encode"),
-    ("trace", evaluate, "trace_png"),
+    ("prepare", evaluation, "prepare"),
+    ("encode", evaluation, "encode"),
+    ("trace", evaluation, "trace_png"),
     ("read_svg", DRAWING, "__init__"),
     ("draw", DRAWING, "pixels"),
     ("ssim", quality, "ssim"),

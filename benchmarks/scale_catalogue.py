@@ -22,8 +22,8 @@ import yaml
 
 from benchmarks.generated_logos import make_logos, path_of, write_logo
 from benchmarks.logos import PROJECT
-from pipeline.overrides import with_overrides
-from pipeline.settings import load_settings
+from pipeline.settings.overrides import with_overrides
+from pipeline.settings.params import load_settings
 
 IMAGES = 100_000
 CHANGED = 100

@@ -20,11 +20,11 @@ from typing import Any
 from benchmarks.interleaved import Block, Timings, interleave
 from benchmarks.jobs import BATCH, pool_of, random_jobs, vtracers_own_space
 from benchmarks.logos import PROJECT, square_logos
-from pipeline.cluster import ray_module
-from pipeline.records import Evaluation, Job
-from pipeline.settings import load_settings
+from pipeline.core.cluster import ray_module
+from pipeline.core.records import Evaluation, Job
+from pipeline.settings.params import load_settings
+from pipeline.tracing.pool import Pool
 from pipeline.tracing.ray_pool import RayPool
-from pipeline.tracing.tickets import Pool
 
 NODES = 2
 SIDE_PIXELS = 256

@@ -31,15 +31,15 @@ from PIL import Image
 from benchmarks.evaluate_memory import shifted_logos
 from benchmarks.interleaved import CONFIDENCE, SAMPLES, block_orders
 from benchmarks.logos import PROJECT
-from pipeline.records import DEFAULT_PARAMS, Job, Logo
-from pipeline.rl.agent import TRAINED, load_agent
+from pipeline.agent.agent import TRAINED, load_agent
+from pipeline.core.records import DEFAULT_PARAMS, Job, Logo
 from pipeline.tracing.tracer import encode, trace_png
-from pipeline.tracing.workers import TracerPool
-from pipeline.tracking import store
-from pipeline.vectorize import vectorize_image_bytes
-from tests.serving.registered import NAME, promote, register
-from tests.serving.requests_made import BAD, BAD_IMAGES
-from tests.serving.server import Server
+from pipeline.tracing.tracer_pool import TracerPool
+from pipeline.tracking import mlflow_store
+from pipeline.vectorizing.batch import vectorize_image_bytes
+from tests.support.registered_model import NAME, promote, register
+from tests.support.serving_requests import BAD, BAD_IMAGES
+from tests.support.serving_server import Server
 
 BLOCKS = 12
 IMAGES_PER_BLOCK = 16
@@ -60,7 +60,7 @@ def measure(requests: int | None = None, blocks: int = BLOCKS) -> dict[str, Any]
         raise SystemExit(f"{agent_dir}: there is no trained agent; run `make repro`, or set TRACEWRIGHT_SCALE_AGENT")
     logos = shifted_logos(IMAGES_PER_BLOCK * (blocks + 1))
     with tempfile.TemporaryDirectory(prefix="tracewright-serving-") as folder:
-        for name, value in store.DEFAULTS.items():
+        for name, value in mlflow_store.DEFAULTS.items():
             os.environ.setdefault(name, value)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         register(Path(folder), [agent_dir, agent_dir])

@@ -25,14 +25,14 @@ from PIL import Image
 
 from benchmarks.interleaved import block_orders, rounded, speed_ratio
 from benchmarks.logos import square_logos
+from pipeline.core.files import write_json
 from pipeline.data.catalogue import TABLE, build_catalogue, write_catalogue
 from pipeline.data.split_table import SUMMARY, split_catalogue, write_splits
 from pipeline.data.split_table import TABLE as SPLITS
 from pipeline.data.splits import summarise
-from pipeline.files import write_json
-from pipeline.overrides import with_overrides
-from pipeline.settings import Settings, load_settings
-from pipeline.tune import tune
+from pipeline.settings.overrides import with_overrides
+from pipeline.settings.params import Settings, load_settings
+from pipeline.tuning.session import tune
 
 TARGET = 1.8
 LOGOS = 32

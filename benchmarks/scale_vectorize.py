@@ -34,13 +34,13 @@ import vtracer
 from benchmarks.interleaved import Block, Timings, interleave
 from benchmarks.logos import PROJECT, SIDE, square_logos
 from benchmarks.vtracer_alone import vtracer_arguments
-from pipeline.records import DEFAULT_PARAMS, Pixels
-from pipeline.rl.agent import TRAINED
-from pipeline.tracing.workers import worker_count
+from pipeline.agent.agent import TRAINED
+from pipeline.core.records import DEFAULT_PARAMS, Pixels
+from pipeline.tracing.tracer_pool import worker_count
 from pipeline.vectorizing.crew import Crew
 from pipeline.vectorizing.inputs import Folders
 from pipeline.vectorizing.plan import Plan, make_folders, write_plan
-from pipeline.vectorizing.run import Request
+from pipeline.vectorizing.session import Request
 
 FILES = int(os.environ.get("TRACEWRIGHT_SCALE_FILES", "10000"))
 AGENT = Path(os.environ.get("TRACEWRIGHT_SCALE_AGENT", PROJECT / TRAINED))
@@ -207,7 +207,7 @@ def measure_whole(files: int, agent: Path, traces: int = 1, side: int = SIDE) ->
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         write_images(root / "in", files, side)
-        command = [sys.executable, "-m", "pipeline.cli", "vectorize", str(root / "in"), "-o", str(root / "out")]
+        command = [sys.executable, "-m", "pipeline.cli.main", "vectorize", str(root / "in"), "-o", str(root / "out")]
         command += ["--sharded", "--traces", str(traces), "--model", str(agent.resolve())]
         started = time.perf_counter()
         with (root / "log").open("w") as log:

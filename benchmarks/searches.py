@@ -9,19 +9,19 @@ import torch
 
 from benchmarks.jobs import pool_of
 from benchmarks.logos import PROJECT, square_logos
-from pipeline.records import DEFAULT_PARAMS, Evaluation, Job, Logo
-from pipeline.rl.agent import Agent, load_agent
-from pipeline.rl.episode import Task
-from pipeline.rl.policy import build_policy
-from pipeline.rl.reward import objective_from
-from pipeline.rl.screen import Screen
-from pipeline.rl.surrogate import fit_surrogate
-from pipeline.search.collect import collect
+from pipeline.agent.agent import Agent, load_agent
+from pipeline.agent.episode import Task
+from pipeline.agent.objectives import objective_from
+from pipeline.agent.policy import build_policy
+from pipeline.agent.screen import Screen
+from pipeline.agent.surrogate import fit_surrogate
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Logo
 from pipeline.search.portfolio import find_portfolios
 from pipeline.search.tasks import make_tasks
-from pipeline.settings import load_settings
+from pipeline.settings.params import load_settings
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.workers import Evaluator, Pending
+from pipeline.tracing.tracer_pool import Evaluator, Pending
+from pipeline.training.table import collect
 
 GROUP = 16
 TRACES = 8

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from benchmarks.evaluate_memory import status_bytes
 from benchmarks.soak_images import small_logos
-from pipeline.freedom import ALLOWED, TracingSettings
-from pipeline.records import Evaluation, Failed, Job, Logo
+from pipeline.core.records import Evaluation, Failed, Job, Logo
+from pipeline.settings.ranges import ALLOWED, TracingSettings
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.workers import TracerPool, worker_count
+from pipeline.tracing.tracer_pool import TracerPool, worker_count
 
 TRACES = 1_000_000
 IMAGES = 1000

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from pipeline.records import CATEGORIES, Logo, Pixels
+from pipeline.core.records import CATEGORIES, Logo, Pixels
 
 SIDES = (8, 48)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from pipeline.records import Pixels
+from pipeline.core.records import Pixels
 
 Ssim = Callable[[Pixels, Pixels], float]
 

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import vtracer
 
-from pipeline.records import Job, TracerParams
-from pipeline.tracing.prepare import prepare
+from pipeline.core.records import Job, TracerParams
+from pipeline.tracing.preparation import prepare
 from pipeline.tracing.tracer import encode
 
 PREPARATION = ("prescale", "palette")

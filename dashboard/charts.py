@@ -10,9 +10,9 @@ import pandas as pd
 
 from pipeline.reports import words
 from pipeline.reports.colours import Palette
-from pipeline.reports.machine import RunReport
 from pipeline.reports.results import OURS, Comparison
 from pipeline.reports.run_folder import Point
+from pipeline.reports.run_report import RunReport
 
 Drawn = Any
 """A chart of altair, whose own types tell its kinds apart by accident."""

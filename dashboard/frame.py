@@ -13,8 +13,8 @@ import streamlit as st
 
 from dashboard.queries import Run
 from pipeline.reports.colours import DARK, LIGHT, Palette
-from pipeline.reports.machine import RunReport
 from pipeline.reports.parts import Finding
+from pipeline.reports.run_report import RunReport
 from pipeline.reports.tables import Table
 from pipeline.reports.trouble import Trouble
 

@@ -19,12 +19,12 @@ from zipfile import ZipFile
 
 import streamlit as st
 
-from pipeline.reports import archive, drawing, outlines, run_folder, tables_of_data, thumbnails, words
+from pipeline.reports import archive, data_tables, drawing, outlines, run_folder, thumbnails, words
 from pipeline.reports import resources as used
 from pipeline.reports.archive import Version
-from pipeline.reports.machine import RunReport
 from pipeline.reports.parts import CheckpointEntry, Resources
 from pipeline.reports.run_folder import JournalReader, Metrics, State, Status
+from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble, attempted
 
 PROJECT = "TRACEWRIGHT_PROJECT"
@@ -268,7 +268,7 @@ def agent_folder(root: Path) -> Path | None:
 
 def catalogue(root: Path) -> Any:
     """Every usable image with its split, as a pandas table; None before `dvc repro catalogue`, Trouble if damaged."""
-    paths = (root / tables_of_data.CATALOGUE, root / tables_of_data.SPLITS)
+    paths = (root / data_tables.CATALOGUE, root / data_tables.SPLITS)
     return _read_catalogue(str(root), _stamp(paths[0]), _stamp(paths[1]))
 
 
@@ -276,19 +276,19 @@ def catalogue(root: Path) -> Any:
 def _read_catalogue(root: str, stamp: Stamp, splits: Stamp) -> Any:
     if stamp is None:
         return None
-    return attempted(partial(tables_of_data.read_catalogue, Path(root)))
+    return attempted(partial(data_tables.read_catalogue, Path(root)))
 
 
 def quality(root: Path) -> Any:
     """data/quality.json; None when there is none, Trouble when it is damaged."""
-    return _read_quality(str(root), _stamp(root / tables_of_data.QUALITY))
+    return _read_quality(str(root), _stamp(root / data_tables.QUALITY))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _read_quality(root: str, stamp: Stamp) -> Any:
     if stamp is None:
         return None
-    return attempted(partial(tables_of_data.read_quality, Path(root)))
+    return attempted(partial(data_tables.read_quality, Path(root)))
 
 
 def age_in_words(seconds: float) -> str:

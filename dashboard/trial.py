@@ -108,7 +108,7 @@ def ours_of(path: Path, root: Path, traces: int, *, model: str | None, objective
     """What `tracewright vectorize` makes of it. model: an agent's folder; None for the champion. Raises Refused."""
     started = time.monotonic()
     output = path.parent / f"out-{traces}"
-    command = ["pipeline.cli", "vectorize", str(path), "-o", str(output), "--traces", str(traces)]
+    command = ["pipeline.cli.main", "vectorize", str(path), "-o", str(output), "--traces", str(traces)]
     command += ["--model", model] if model else []
     command += ["--objective", objective] if objective else []
     code, _, err = _child(command, root, tick)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from monitoring.exporter import Site, watched
 from monitoring.server import CannotListen, serve
-from monitoring.sources import Machine
+from pipeline.machine.sources import Machine
 
 HOST, PORT = "127.0.0.1", 9108
 BAD_USE, UNAVAILABLE = 64, 69

@@ -11,12 +11,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from monitoring import families
-from monitoring.deadline import Crew, Outcome, Source
 from monitoring.families import Families, Totals
-from monitoring.gpus import Gpus
-from monitoring.readings import Trainings
 from monitoring.runs import RunsFolder
-from monitoring.sources import Machine, disk_space, read_host, read_pressure
+from pipeline.machine.deadline import Crew, Outcome, Source
+from pipeline.machine.gpus import Gpus
+from pipeline.machine.readings import Trainings
+from pipeline.machine.sources import Machine, disk_space, read_host, read_pressure
 
 DISK = "disk:"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

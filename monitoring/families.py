@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from monitoring.metrics import BY_NAME
-from monitoring.readings import DiskSpace, Gpu, Host, Pressure, Training, Trainings
 from monitoring.runs import GONE
 from monitoring.status import FAILURE_KINDS, STATES
+from pipeline.machine.readings import DiskSpace, Gpu, Host, Pressure, Training, Trainings
 
 Labels = tuple[str, ...]
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import psutil
 
-from monitoring.processes import find_process, is_alive, read_tree
-from monitoring.readings import ProcessTree, Status, Training, Trainings
-from monitoring.sources import Machine
 from monitoring.status import LIVING_STATES, StatusError, read_status
+from pipeline.machine.processes import find_process, is_alive, read_tree
+from pipeline.machine.readings import ProcessTree, Status, Training, Trainings
+from pipeline.machine.sources import Machine
 
 RUNS = Path(".tracewright/runs")
 STATUS = "status.json"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monitoring.readings import SavedCheckpoint, Status, Validation
+from pipeline.machine.readings import SavedCheckpoint, Status, Validation
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 1 << 18

@@ -10,8 +10,8 @@ from dashboard import charts, frame, queries
 from dashboard.frame import Here
 from dashboard.queries import Run
 from pipeline.reports import tables, words
-from pipeline.reports.machine import RunReport
 from pipeline.reports.results import OURS
+from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble
 
 MOST_RUNS = 6

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import charts, frame, queries
 from dashboard.frame import Here
-from pipeline.records import CATEGORIES, SPLITS
+from pipeline.core.records import CATEGORIES, SPLITS
 from pipeline.reports import tables, words
 from pipeline.reports.parts import Finding, Quality
 from pipeline.reports.trouble import Trouble

@@ -10,8 +10,8 @@ from dashboard.frame import Here
 from dashboard.queries import Run
 from pipeline.reports import tables, words
 from pipeline.reports.archive import VALUE_OF
-from pipeline.reports.machine import RunReport
 from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, TPE, ImageResult
+from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble
 
 BARS = (OURS, FIXED, PORTFOLIO, TPE)

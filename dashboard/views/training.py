@@ -11,8 +11,8 @@ from dashboard import charts, frame, queries
 from dashboard.frame import Here
 from dashboard.queries import Run
 from pipeline.reports import tables, words
-from pipeline.reports.machine import thinned
 from pipeline.reports.run_folder import Metrics, Point, Status
+from pipeline.reports.run_report import thinned
 from pipeline.reports.training_stages import stage_spans
 from pipeline.reports.trouble import Trouble
 

@@ -15,7 +15,7 @@ from dashboard.frame import Here
 from dashboard.trial import Attempt, Given
 from dashboard.viewer import viewer
 from dashboard.viewer.viewer import Pane
-from pipeline.records import OBJECTIVES
+from pipeline.core.records import OBJECTIVES
 from pipeline.reports import words
 
 TRACES = (1, 8, 32)

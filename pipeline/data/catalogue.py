@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from pipeline.core.errors import DataError, ImageRejected
+from pipeline.core.files import whole
+from pipeline.core.records import Category
 from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import SUFFIXES, Limits, list_images, path_text
 from pipeline.data.links import brand_of
 from pipeline.data.probe import MEASURE_NAMES, Measures
 from pipeline.data.readings import Reading, read_all
-from pipeline.errors import DataError, ImageRejected
-from pipeline.files import whole
-from pipeline.records import Category
-from pipeline.settings import DataSettings
+from pipeline.settings.params import DataSettings
 
 TABLE = Path("data/catalogue.parquet")
 CACHE = Path(".tracewright/catalogue")

@@ -13,8 +13,8 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.records import CATEGORIES, Category
 from pipeline.data.probe import Measures
-from pipeline.records import CATEGORIES, Category
 
 CLIP = 2.0
 """Standard deviations beyond which a measure says no more: what is rarer was not among the logos it was fitted on."""

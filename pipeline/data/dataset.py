@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import DataError, ImageRejected, Mismatch
+from pipeline.core.files import read_json
+from pipeline.core.records import Logo, SplitName
 from pipeline.data import split_table
 from pipeline.data.images import load_logo
 from pipeline.data.splits import Assigned
-from pipeline.errors import DataError, ImageRejected, Mismatch
-from pipeline.files import read_json
-from pipeline.records import Logo, SplitName
-from pipeline.settings import DataSettings
+from pipeline.settings.params import DataSettings
 
 
 def read_splits(root: Path) -> list[Assigned]:

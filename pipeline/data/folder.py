@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from pipeline.core.errors import DataError
+from pipeline.core.files import write_text
 from pipeline.data.images import list_images
-from pipeline.errors import DataError
-from pipeline.files import write_text
-from pipeline.settings import DataSettings
+from pipeline.settings.params import DataSettings
 
 SAMPLES = "data/samples"
 

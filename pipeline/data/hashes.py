@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import Pixels
+from pipeline.core.records import Pixels
 
 SIDE = 11  # cells across and down: 2 x 11 x 10 = 220 pairs of neighbours
 LEVELS = 12  # of each channel of the colour: 36 bits, so that a circle in red is not the one in blue

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.errors import ImageRejected
-from pipeline.pixels import on_background, rgb_of
-from pipeline.records import Category, Logo, Pixels
-from pipeline.settings import DataSettings
+from pipeline.core.errors import ImageRejected
+from pipeline.core.pixels import on_background, rgb_of
+from pipeline.core.records import Category, Logo, Pixels
+from pipeline.settings.params import DataSettings
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")

@@ -17,8 +17,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
+from pipeline.core.errors import StorageError
 from pipeline.data.images import path_of
-from pipeline.errors import StorageError
 
 WRITE_EVERY_SECONDS = 1.0
 _BUSY_SECONDS = 20.0

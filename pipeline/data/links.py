@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from pipeline.core.records import Category, SplitName
 from pipeline.data.hashes import NearHashes
-from pipeline.records import Category, SplitName
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pixels import on_background
-from pipeline.records import Pixels
+from pipeline.core.pixels import on_background
+from pipeline.core.records import Pixels
 
 
 @dataclass(frozen=True, slots=True)

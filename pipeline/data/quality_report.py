@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.records import CATEGORIES
 from pipeline.data.catalogue import Catalogue, CatalogueEntry
 from pipeline.data.probe import MEASURE_NAMES
-from pipeline.records import CATEGORIES
-from pipeline.settings import DataSettings
+from pipeline.settings.params import DataSettings
 
 FEW = 20  # images of a category below which a split of it says little
 IMBALANCE = 3.0

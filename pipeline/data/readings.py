@@ -25,12 +25,12 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
-from pipeline import pixels
+from pipeline.core import pixels
+from pipeline.core.errors import ImageRejected
+from pipeline.core.records import pixel_digest
 from pipeline.data import hashes, images, probe
 from pipeline.data.images import Limits, path_of
 from pipeline.data.known_answers import Answer, KnownAnswers
-from pipeline.errors import ImageRejected
-from pipeline.records import pixel_digest
 
 FEW = 48  # images that are read sooner than worker processes start
 

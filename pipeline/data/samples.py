@@ -14,15 +14,15 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 
+from pipeline.core.errors import DataError, StorageError, Unavailable
+from pipeline.core.files import write_bytes, write_text
+from pipeline.core.records import CATEGORIES, Category
 from pipeline.data.categories import categorise
 from pipeline.data.images import Limits, list_images, path_of, path_text
 from pipeline.data.links import Item, brand_of, link
 from pipeline.data.probe import Measures
 from pipeline.data.readings import Reading, read_all
-from pipeline.errors import DataError, StorageError, Unavailable
-from pipeline.files import write_bytes, write_text
-from pipeline.records import CATEGORIES, Category
-from pipeline.settings import DataSettings
+from pipeline.settings.params import DataSettings
 
 FOLDER = Path("data/samples")
 PACKAGE = "diagrams"

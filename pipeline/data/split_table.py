@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.files import whole
+from pipeline.core.records import SplitName
 from pipeline.data.catalogue import CatalogueEntry
 from pipeline.data.links import Item
 from pipeline.data.splits import Assigned, assign
-from pipeline.files import whole
-from pipeline.records import SplitName
-from pipeline.settings import Settings
+from pipeline.settings.params import Settings
 
 TABLE = Path("data/splits.parquet")
 SUMMARY = Path("data/splits.json")

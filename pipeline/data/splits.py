@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.core.records import CATEGORIES, SPLITS, Category, SplitName
 from pipeline.data.links import Item, link
-from pipeline.records import CATEGORIES, SPLITS, Category, SplitName
 
 Placed = SplitName | Literal["aside"]
 """aside: in no split, because the image resembles images of two splits."""

@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from pipeline.errors import DataError
-from pipeline.files import project_root, whole, write_json, write_text
-from pipeline.reports.machine import SCHEMA_VERSION, RunReport, as_json
+from pipeline.core.errors import DataError
+from pipeline.core.files import project_root, whole, write_json, write_text
 from pipeline.reports.results import OURS, ImageResult, Results
+from pipeline.reports.run_report import SCHEMA_VERSION, RunReport, as_json
 
 RUNS = Path(".tracewright/runs")
 FOLDER = "report"

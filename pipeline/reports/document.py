@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pipeline.reports import tables, words
 from pipeline.reports.findings import headline
-from pipeline.reports.machine import improved_and_worst
 from pipeline.reports.parts import Finding, Quality
 from pipeline.reports.results import OURS, Results
+from pipeline.reports.run_report import improved_and_worst
 from pipeline.reports.tables import to_markdown
 
 HEADLINE, CATEGORIES, TRAINING, GAINS, IMPROVED, WORST = (

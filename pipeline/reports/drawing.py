@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import TracewrightError, Unavailable
+from pipeline.core.errors import TracewrightError, Unavailable
 
 SECONDS, MEMORY_BYTES = 15, 3_000_000_000
 MOST_PIXELS = 4_000_000  # of a difference; a larger image is compared at a smaller size
@@ -72,8 +72,8 @@ def main() -> int:
 def _draw(request: Mapping[str, Any]) -> dict[str, Any]:
     from PIL import Image
 
+    from pipeline.core.pixels import on_background, rgb_of
     from pipeline.data.images import read_image
-    from pipeline.pixels import on_background, rgb_of
     from pipeline.reports.pictures import difference, shade
     from pipeline.reports.thumbnails import LIMITS
     from pipeline.tracing.raster import Unrenderable, render

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from pipeline.intervals import Interval
+from pipeline.core.intervals import Interval
 
 
 def measured(value: Any) -> Any:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.errors import TracewrightError
-from pipeline.records import Pixels
+from pipeline.core.errors import TracewrightError
+from pipeline.core.records import Pixels
 from pipeline.reports import words
 from pipeline.reports.colours import LIGHT
 from pipeline.reports.results import ImageResult

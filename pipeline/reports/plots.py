@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from pipeline.intervals import Interval
-from pipeline.records import CATEGORIES
+from pipeline.core.intervals import Interval
+from pipeline.core.records import CATEGORIES
 from pipeline.reports import words
 from pipeline.reports.colours import LIGHT
 from pipeline.reports.results import FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Comparison, ImageResult, Method

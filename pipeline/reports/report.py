@@ -11,12 +11,11 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from monitoring.findings import Setup
+from pipeline.core.errors import DataError, ImageRejected
+from pipeline.core.files import read_json, write_bytes, write_json, write_text
+from pipeline.core.pixels import on_background, rgb_of
+from pipeline.core.records import Pixels
 from pipeline.data.images import path_of
-from pipeline.errors import DataError, ImageRejected
-from pipeline.files import read_json, write_bytes, write_json, write_text
-from pipeline.pixels import on_background, rgb_of
-from pipeline.records import Pixels
 from pipeline.reports import archive, pictures, plots, training_plot
 from pipeline.reports.document import (
     CATEGORIES,
@@ -29,14 +28,15 @@ from pipeline.reports.document import (
     as_markdown,
 )
 from pipeline.reports.findings import find, headline
-from pipeline.reports.machine import as_json, improved_and_worst, run_report
 from pipeline.reports.page import as_html
 from pipeline.reports.parts import Part, Quality
 from pipeline.reports.pictures import Render, Subject
+from pipeline.reports.resource_findings import Setup
 from pipeline.reports.resources import read_resources
 from pipeline.reports.results import OURS, Comparison, Decision, ImageResult, Progress, Results, Training, Values
 from pipeline.reports.run_folder import read_checkpoints
-from pipeline.settings import Settings
+from pipeline.reports.run_report import as_json, improved_and_worst, run_report
+from pipeline.settings.params import Settings
 
 TRAIN, EVALUATE, REGISTER = "results/train/train.json", "results/evaluate/evaluate.json", "results/register.json"
 PROGRESS, IMAGES, QUALITY = "results/train/progress.csv", "results/evaluate/images.parquet", "data/quality.json"

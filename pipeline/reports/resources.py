@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from monitoring import findings
-from monitoring.findings import Setup
-from monitoring.history import HISTORY as HISTORY
-from monitoring.history import read_history
-from monitoring.samples import Sample
-from pipeline.reports.machine import thinned
+from pipeline.machine.history import HISTORY as HISTORY
+from pipeline.machine.history import read_history
+from pipeline.machine.samples import Sample
+from pipeline.reports import resource_findings
 from pipeline.reports.parts import Finding, Resources, Usage
+from pipeline.reports.resource_findings import Setup
+from pipeline.reports.run_report import thinned
 
 MOST_POINTS = 600  # of a chart
 
@@ -42,7 +42,7 @@ def read_resources(run_folder: Path, setup: Setup | None = None) -> Resources | 
     samples = read_samples(run_folder)
     if not samples:
         return None
-    found = findings.find(samples, setup)
+    found = resource_findings.find(samples, setup)
     return Resources(
         samples=len(samples),
         seconds=sum(s.interval_seconds for s in samples),

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, computed_field
 
-from pipeline.intervals import Interval
-from pipeline.records import Category, ObjectiveName
+from pipeline.core.intervals import Interval
+from pipeline.core.records import Category, ObjectiveName
 from pipeline.reports.parts import CheckpointEntry, Measured, Part, Quality, Resources, mean_of
-from pipeline.settings import Settings
+from pipeline.settings.params import Settings
 
 HEADLINE_TRACES = 8
 """The budget that headlines compare at: what `vectorize` and an episode spend by default."""

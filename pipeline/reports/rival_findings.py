@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from pipeline.intervals import Bootstrap, Interval
+from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.reports import words
 from pipeline.reports.parts import Finding, Level
 from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Duel, Results

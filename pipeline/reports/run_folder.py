@@ -13,7 +13,7 @@ from typing import Any, Literal
 import psutil
 from pydantic import Field, ValidationError
 
-from pipeline.errors import DataError
+from pipeline.core.errors import DataError
 from pipeline.reports.parts import CheckpointEntry, Part
 from pipeline.tracking.journal import JOURNAL, records
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.files import write_text
-from pipeline.reports.machine import schema_text
+from pipeline.core.files import write_text
+from pipeline.reports.run_report import schema_text
 
 SCHEMA = Path(__file__).parent / "report.schema.json"
 

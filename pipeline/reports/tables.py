@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.freedom import Choices, Fixed, Freedom, Range
-from pipeline.records import SPLITS
+from pipeline.core.records import SPLITS
 from pipeline.reports import words
 from pipeline.reports.parts import CheckpointEntry, Quality, Usage
 from pipeline.reports.results import OURS, Comparison, ImageResult, Results, Training, Validation
 from pipeline.reports.rival_findings import verdict
+from pipeline.settings.ranges import Choices, Fixed, Freedom, Range
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline.core.errors import ImageRejected
+from pipeline.core.records import Pixels, pixel_digest
 from pipeline.data.images import Limits, path_of, read_image
-from pipeline.errors import ImageRejected
-from pipeline.records import Pixels, pixel_digest
 
 LIMITS = Limits(min_side_pixels=1, max_pixels=2**26, max_file_bytes=100_000_000, background="#ffffff")
 """Wide enough for whatever the catalogue let in."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.errors import TracewrightError
+from pipeline.core.errors import TracewrightError
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from pipeline.intervals import Interval
-from pipeline.records import ObjectiveName
+from pipeline.core.intervals import Interval
+from pipeline.core.records import ObjectiveName
 
 DASH = "–"
 """Stands where nothing was measured, never a zero."""

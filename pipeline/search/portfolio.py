@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records import DEFAULT_PARAMS, Category, Job, TracerParams
-from pipeline.rl.episode import Task
-from pipeline.rl.reward import Objective, value_of
-from pipeline.search.run import evaluate_all
+from pipeline.agent.episode import Task
+from pipeline.agent.objectives import Objective, value_of
+from pipeline.core.records import DEFAULT_PARAMS, Category, Job, TracerParams
+from pipeline.search.loop import evaluate_all
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.workers import Evaluator
+from pipeline.tracing.tracer_pool import Evaluator
 
 PORTFOLIO_SIZE = 16
 GENERATIONS = 6  # the first third of the candidates is random, the rest mutations of the best so far

@@ -12,8 +12,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 
-from pipeline.records import Failed, TracerParams
-from pipeline.rl.episode import Episode
+from pipeline.agent.episode import Episode
+from pipeline.core.records import Failed, TracerParams
 
 GP_STARTUP_TRIALS = 4  # before the first fit: the default and three at random
 CMAES_SIGMA = 0.3  # of the first generation, on axes from 0 to 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.agent.episode import Task
+from pipeline.agent.features import Vector
+from pipeline.agent.objectives import SOUND_SLACK, Baseline
+from pipeline.core.pixels import rgb_of
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, Scored, Scores
 from pipeline.data.probe import MEASURE_NAMES, measure
-from pipeline.pixels import rgb_of
-from pipeline.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, Scored, Scores
-from pipeline.rl.episode import Task
-from pipeline.rl.features import Vector
-from pipeline.rl.reward import SOUND_SLACK, Baseline
-from pipeline.tracing.workers import Evaluator, Pending
+from pipeline.tracing.tracer_pool import Evaluator, Pending
 
 HARD_ALPHA = replace(DEFAULT_PARAMS, palette=256)  # so many colours change nothing but the alpha
 _HAS_ALPHA = MEASURE_NAMES.index("has_alpha")

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import yaml
 
-from pipeline.errors import DataError, TracewrightError
-from pipeline.rl.agent import WEIGHTS, Agent, load_agent
+from pipeline.agent.agent import WEIGHTS, Agent, load_agent
+from pipeline.core.errors import DataError, TracewrightError
 from pipeline.serving.service import Model, Service
-from pipeline.tracking import models, registry, store
+from pipeline.tracking import mlflow_store, models, registry
 
 META = "registered_model_meta"  # what MLflow writes beside a model that it downloads from a registry
 
@@ -97,14 +97,14 @@ class Follower:
 
     def _holder(self) -> str | None:
         opened = registry.open_registry(self._root, self._name)
-        with store.answering(opened.uri):
+        with mlflow_store.answering(opened.uri):
             holder = opened.holder(self._alias)
         return str(holder.version) if holder is not None else None
 
     def _load(self, version: str) -> Agent:
         """Through a folder of its own, since nothing is left to read once the agent is in memory."""
         opened = registry.open_registry(self._root, self._name)
-        with tempfile.TemporaryDirectory(prefix="tracewright-") as folder, store.answering(opened.uri):
+        with tempfile.TemporaryDirectory(prefix="tracewright-") as folder, mlflow_store.answering(opened.uri):
             model_id = models.model_id_of(opened.client.get_model_version(self._name, version))
             if not model_id:
                 raise DataError(f"version {version} is no agent of tracewright")

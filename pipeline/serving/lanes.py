@@ -7,11 +7,11 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from pipeline.errors import DataError, ImageRejected, Unavailable
-from pipeline.rl.agent import Agent
+from pipeline.agent.agent import Agent
+from pipeline.core.errors import DataError, ImageRejected, Unavailable
 from pipeline.serving.orders import Order, Refused
-from pipeline.tracing.workers import TracerPool, worker_count
-from pipeline.vectorize import vectorize_image_bytes, with_objective
+from pipeline.tracing.tracer_pool import TracerPool, worker_count
+from pipeline.vectorizing.batch import vectorize_image_bytes, with_objective
 
 BUSY = 503
 """Service Unavailable: the same request may succeed later, or with less to do."""

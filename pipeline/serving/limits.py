@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from pipeline.errors import SettingsError
-from pipeline.schema import Section, error_lines, read_yaml
+from pipeline.core.errors import SettingsError
+from pipeline.settings.schema import Section, error_lines, read_yaml
 
 PREFIX = "TRACEWRIGHT_SERVE_"
 MLFLOWS_TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"

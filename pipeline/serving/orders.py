@@ -14,11 +14,11 @@ from typing import Any
 
 from PIL import Image
 
+from pipeline.core.errors import DataError
+from pipeline.core.records import OBJECTIVES
 from pipeline.data.images import FORMATS
-from pipeline.errors import DataError
-from pipeline.records import OBJECTIVES
 from pipeline.serving.limits import ServeSettings
-from pipeline.vectorize import MIN_SIDE_PIXELS
+from pipeline.vectorizing.batch import MIN_SIDE_PIXELS
 
 TRACES = 8
 """Settings tried per image where a request names no number; the same as the command's."""

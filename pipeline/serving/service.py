@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.rl.agent import Agent
+from pipeline.agent.agent import Agent
 from pipeline.serving.lanes import BUSY, Deadline, Lanes
 from pipeline.serving.limits import ServeSettings
 from pipeline.serving.orders import Order, Refused

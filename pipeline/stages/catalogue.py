@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.core.files import write_json, write_text
 from pipeline.data.catalogue import TABLE, build_catalogue, write_catalogue
 from pipeline.data.quality_report import quality_markdown, quality_report
-from pipeline.files import write_json, write_text
-from pipeline.settings import load_settings
-from pipeline.stages._main import run
+from pipeline.settings.params import load_settings
+from pipeline.stages.entry import run
 
 
 def main() -> None:

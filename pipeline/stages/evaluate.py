@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.evaluation import evaluate_agent
-from pipeline.settings import load_settings
-from pipeline.stages._main import run
+from pipeline.evaluation.session import evaluate_agent
+from pipeline.settings.params import load_settings
+from pipeline.stages.entry import run
 
 
 def main() -> None:

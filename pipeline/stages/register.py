@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.files import write_json
-from pipeline.settings import load_settings
-from pipeline.stages._main import run
+from pipeline.core.files import write_json
+from pipeline.settings.params import load_settings
+from pipeline.stages.entry import run
 from pipeline.tracking.promotion import register
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     settings = load_settings(root / "params.yaml")
 
     def evaluate_agent(agent_dir: Path) -> Mapping[str, float]:
-        from pipeline.evaluation import agent_values  # only when the champion must be measured anew
+        from pipeline.evaluation.session import agent_values  # only when the champion must be measured anew
 
         return agent_values(root, settings, agent_dir)
 

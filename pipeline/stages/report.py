@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pipeline.data.images import Limits, read_image
 from pipeline.reports.report import write_report
-from pipeline.settings import load_settings
-from pipeline.stages._main import run
+from pipeline.settings.params import load_settings
+from pipeline.stages.entry import run
 from pipeline.tracing.raster import render
 from pipeline.tracking.lineage import git_tags
-from pipeline.tracking.store import home
+from pipeline.tracking.mlflow_store import home
 
 
 def main() -> None:

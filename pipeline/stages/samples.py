@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.data import samples
 from pipeline.data.catalogue import CACHE
-from pipeline.settings import load_settings
-from pipeline.stages._main import run
+from pipeline.settings.params import load_settings
+from pipeline.stages.entry import run
 
 
 def main() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.core.files import write_json
+from pipeline.core.records import SPLITS
 from pipeline.data import catalogue, split_table
 from pipeline.data.splits import summarise
-from pipeline.files import write_json
-from pipeline.records import SPLITS
-from pipeline.settings import load_settings
-from pipeline.stages._main import run
+from pipeline.settings.params import load_settings
+from pipeline.stages.entry import run
 
 
 def main() -> None:

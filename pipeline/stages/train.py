@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.run import train_all_seeds
-from pipeline.settings import load_settings
-from pipeline.stages._main import run
+from pipeline.runs.session import train_all_seeds
+from pipeline.settings.params import load_settings
+from pipeline.stages.entry import run
 
 
 def main() -> None:

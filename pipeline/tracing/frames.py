@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.records import Evaluation, Failed, Job, Lost, Scored, Scores, TracerParams
+from pipeline.core.records import Evaluation, Failed, Job, Lost, Scored, Scores, TracerParams
 
 _LENGTHS = struct.Struct("<II")
 

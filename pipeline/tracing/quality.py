@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.pixels import on_background
-from pipeline.records import Pixels
+from pipeline.core.pixels import on_background
+from pipeline.core.records import Pixels
 
 WINDOW = 7
 ZOOM = 3

@@ -12,8 +12,8 @@ from importlib.metadata import version
 import cv2
 import numpy as np
 
-from pipeline.errors import TracewrightError
-from pipeline.records import Pixels
+from pipeline.core.errors import TracewrightError
+from pipeline.core.records import Pixels
 from pipeline.tracing.quality import grey_of
 
 try:

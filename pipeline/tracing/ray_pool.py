@@ -17,13 +17,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.cluster import Lost, answer_to, joined, ray_module
-from pipeline.errors import Mismatch, Unavailable
-from pipeline.records import Evaluation, Failed, Gate, Job, Logo, TracerParams
-from pipeline.tracing.process import Limits
+from pipeline.core.cluster import Lost, answer_to, joined, ray_module
+from pipeline.core.errors import Mismatch, Unavailable
+from pipeline.core.records import Evaluation, Failed, Gate, Job, Logo, TracerParams
+from pipeline.tracing.pool import CHECK_SECONDS, IMAGE_BYTES, Pool, Task
 from pipeline.tracing.space import check_params
-from pipeline.tracing.tickets import CHECK_SECONDS, IMAGE_BYTES, Pool, Task
-from pipeline.tracing.workers import TracerPool
+from pipeline.tracing.tracer_pool import TracerPool
+from pipeline.tracing.worker_process import Limits
 
 START_SECONDS = 60.0
 MOST_LOSSES = 3

@@ -18,8 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.freedom import ALLOWED, Choices, Fixed, Freedom, Range, TracingSettings, describe_allowed, is_allowed
-from pipeline.records import DEFAULT_PARAMS, PARAM_NAMES, TracerParams
+from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, TracerParams
+from pipeline.settings.ranges import (
+    ALLOWED,
+    Choices,
+    Fixed,
+    Freedom,
+    Range,
+    TracingSettings,
+    describe_allowed,
+    is_allowed,
+)
 
 Value = int | float | str
 

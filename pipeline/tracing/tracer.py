@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import vtracer
 
-from pipeline.errors import TracewrightError
-from pipeline.records import FailureKind, Pixels, TracerParams
-from pipeline.tracing.prepare import packed
+from pipeline.core.errors import TracewrightError
+from pipeline.core.records import FailureKind, Pixels, TracerParams
+from pipeline.tracing.preparation import packed
 
 TRACER_VERSION = "vtracer 0.6.15"
 

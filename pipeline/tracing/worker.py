@@ -1,4 +1,4 @@
-"""One tracing process: `python -m pipeline.tracing.worker`. It may die at any time; pipeline.tracing.workers copes.
+"""One tracing process: `python -m pipeline.tracing.worker`. It may die at any time; pipeline.tracing.tracer_pool copes.
 
 Frames come on standard input and go out on standard output. It ends when its input ends, so it does not outlive the
 pool; an alarm ends it where VTracer hangs and nobody is left to kill it.
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import cv2
 
-from pipeline.pixels import rgb_of
-from pipeline.records import Gate, Job, Logo
-from pipeline.tracing.evaluate import Bench, evaluation_versions
+from pipeline.core.pixels import rgb_of
+from pipeline.core.records import Gate, Job, Logo
+from pipeline.tracing.evaluation import Bench, evaluation_versions
 from pipeline.tracing.frames import Frame, Unpacker, answer_frame, pack, params_of
 from pipeline.tracing.raster import DRAWINGS
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.intervals import Bootstrap, Interval
+from pipeline.core.intervals import Bootstrap, Interval
 
 Values = Mapping[str, float]
 """Image -> what a model achieved there, in the objective's natural log units: 0 is the default, above 0 is better."""

@@ -34,7 +34,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import DataError, StorageError
+from pipeline.core.errors import DataError, StorageError
 from pipeline.tracking.lineage import Dataset
 
 JOURNAL = "journal.jsonl"

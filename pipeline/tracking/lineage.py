@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.records import SPLITS
-from pipeline.settings import Settings
+from pipeline.core.records import SPLITS
+from pipeline.settings.params import Settings
 
 SPLITS_TABLE = "data/splits.parquet"
 

@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import DataError, StorageError, Unavailable
-from pipeline.tracking import store
+from pipeline.core.errors import DataError, StorageError, Unavailable
+from pipeline.tracking import mlflow_store
 from pipeline.tracking.lineage import Dataset
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 AGENT_FILES = ("policy.safetensors", "agent.json")
 CHAMPION = "champion"
-SERVED_MODEL = Path(__file__).with_name("served_model.py")
+SERVED_MODEL = Path(__file__).parents[1] / "serving/served_model.py"
 
 _CONTEXT = "mlflow.data.context"
 _AGENT = "agent"  # the artifact's name in the logged model
@@ -45,7 +45,7 @@ class Point:
 
 
 def log_agent(
-    place: store.Store,
+    place: mlflow_store.Store,
     run_id: str,
     agent_dir: Path,
     *,
@@ -82,7 +82,7 @@ def log_agent(
     return str(model.model_id)
 
 
-def _model_of(place: store.Store, run_id: str, name: str) -> LoggedModel | None:
+def _model_of(place: mlflow_store.Store, run_id: str, name: str) -> LoggedModel | None:
     found = place.client.search_logged_models([place.experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'")
     return found[0] if found else None
 
@@ -120,10 +120,10 @@ def download(source: str, root: Path) -> Path:
         folder = Path(source)
         file_digests(folder)
         return folder
-    if not store.has_runs(root):
+    if not mlflow_store.has_runs(root):
         raise _nothing_registered(source)
-    client, uri = store.client(root), store.tracking_uri(root)
-    with store.answering(uri):
+    client, uri = mlflow_store.client(root), mlflow_store.tracking_uri(root)
+    with mlflow_store.answering(uri):
         model = _find(client, source)
         return fetch(client, uri, model, root)
 
@@ -132,7 +132,7 @@ def fetch(client: MlflowClient, uri: str, model: LoggedModel, root: Path) -> Pat
     """As `download`, for a model already looked up. Raises MlflowException too."""
     import mlflow.artifacts
 
-    kept = store.home(root) / ".tracewright" / "models" / model.model_id
+    kept = mlflow_store.home(root) / ".tracewright" / "models" / model.model_id
     if not kept.is_dir():
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)

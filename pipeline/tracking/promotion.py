@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import DataError, Mismatch, TracewrightError, Unavailable
-from pipeline.files import read_json
-from pipeline.settings import Settings
-from pipeline.tracking import gate, models, store
+from pipeline.core.errors import DataError, Mismatch, TracewrightError, Unavailable
+from pipeline.core.files import read_json
+from pipeline.settings.params import Settings
+from pipeline.tracking import gate, mlflow_store, models
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.run import Run
 
@@ -60,7 +60,7 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[s
         place = run.deliver()
         model_id = run.model_id(model)
         registry = Registry(place.client, place.uri, settings.experiment)
-        with store.answering(registry.uri):
+        with mlflow_store.answering(registry.uri):
             champion = registry.holder(models.CHAMPION)
             if champion is not None and models.model_id_of(champion) == model_id:
                 _keep_values(registry, champion, measured)

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import Unavailable
-from pipeline.tracking import models, store
+from pipeline.core.errors import Unavailable
+from pipeline.tracking import mlflow_store, models
 from pipeline.tracking.models import CHAMPION
 from pipeline.tracking.replica import RUN_TAG
 
@@ -113,7 +113,7 @@ class Registry:
 
 def open_registry(root: Path, name: str) -> Registry:
     """Raises Unavailable."""
-    return Registry(store.client(root), store.tracking_uri(root), name)
+    return Registry(mlflow_store.client(root), mlflow_store.tracking_uri(root), name)
 
 
 def rollback(root: Path, name: str) -> str:
@@ -122,7 +122,7 @@ def rollback(root: Path, name: str) -> str:
     Raises Unavailable when there is no previous champion.
     """
     registry = _with_runs(root, name)
-    with store.answering(registry.uri):
+    with mlflow_store.answering(registry.uri):
         champion, previous = registry.holder(CHAMPION), registry.holder(PREVIOUS)
         if previous is None or (champion is not None and champion.version == previous.version):
             raise Unavailable(f"{name} has no champion before this one; `tracewright models list` shows its versions")
@@ -137,7 +137,7 @@ def rollback(root: Path, name: str) -> str:
 def describe(root: Path, name: str) -> str:
     """A line per version, newest first: aliases, when, what the gate said. Raises Unavailable when there is none."""
     registry = _with_runs(root, name)
-    with store.answering(registry.uri):
+    with mlflow_store.answering(registry.uri):
         versions = registry.versions()
         aliases: dict[str, list[str]] = {}
         for alias in (CHAMPION, CHALLENGER, PREVIOUS):
@@ -154,7 +154,7 @@ def _line(version: ModelVersion, aliases: list[str]) -> str:
 
 
 def _with_runs(root: Path, name: str) -> Registry:
-    if not store.has_runs(root):
+    if not mlflow_store.has_runs(root):
         raise _nothing(name)
     return open_registry(root, name)
 

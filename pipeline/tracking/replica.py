@@ -16,12 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.errors import DataError, Unavailable
-from pipeline.files import write_json
-from pipeline.tracking import models, store
+from pipeline.core.errors import DataError, Unavailable
+from pipeline.core.files import write_json
+from pipeline.core.locks import Lock
+from pipeline.tracking import mlflow_store, models
 from pipeline.tracking.journal import JOURNAL, Record, records
 from pipeline.tracking.lineage import Dataset
-from pipeline.tracking.lock import Lock
 
 STATE = "replica.json"
 LOCK = "replica.lock"
@@ -50,8 +50,8 @@ class Replica:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._root, self._folder = root, folder
-        self._uri = store.public(store.tracking_uri(root))
-        self._place: store.Store | None = None
+        self._uri = mlflow_store.public(mlflow_store.tracking_uri(root))
+        self._place: mlflow_store.Store | None = None
         self._start: Record | None = None
         self.sent = _read(folder, self._uri)
 
@@ -64,7 +64,7 @@ class Replica:
         lock = Lock(self._folder, LOCK, wait_seconds=_WAIT_SECONDS)
         try:
             self.sent = _read(self._folder, self._uri)
-            with store.answering(self._uri):
+            with mlflow_store.answering(self._uri):
                 for group, end in _groups(records(self._folder / JOURNAL, self.sent.sent_bytes)):
                     self._apply(group)
                     self.sent.sent_bytes = end
@@ -173,14 +173,14 @@ class Replica:
             _log.warning("%s: is not what was written (%s) and is not sent to MLflow", self._folder / path, found)
         return found == digest
 
-    def place(self) -> store.Store:
+    def place(self) -> mlflow_store.Store:
         """Where it is sent. Raises Unavailable."""
-        with store.answering(self._uri):
+        with mlflow_store.answering(self._uri):
             return self._connected()
 
-    def _connected(self) -> store.Store:
+    def _connected(self) -> mlflow_store.Store:
         if self._place is None:
-            self._place = store.connect(self._root, self._started()["experiment"])
+            self._place = mlflow_store.connect(self._root, self._started()["experiment"])
         return self._place
 
     def _started(self) -> Record:

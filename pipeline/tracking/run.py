@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.errors import DataError, Stopped, brief
-from pipeline.settings import Settings
-from pipeline.tracking import lineage, models, store
+from pipeline.core.errors import DataError, Stopped, brief
+from pipeline.core.locks import Lock
+from pipeline.settings.params import Settings
+from pipeline.tracking import lineage, mlflow_store, models
 from pipeline.tracking.journal import JOURNAL, Journal, Status
-from pipeline.tracking.lock import Lock
 from pipeline.tracking.replica import PARENT_TAG, Replica
 
 FLUSH_SECONDS = 5.0
@@ -41,7 +41,7 @@ class Run:
     def __init__(self, root: Path, run_id: str, *, flush_seconds: float = FLUSH_SECONDS) -> None:
         """Raises Unavailable when another process has the run, StorageError, or DataError for a damaged journal."""
         self.run_id = run_id
-        self.folder = store.home(root) / store.RUNS / run_id
+        self.folder = mlflow_store.home(root) / mlflow_store.RUNS / run_id
         self._lock = Lock(self.folder)
         with ExitStack() as opening:
             opening.callback(self._lock.release)
@@ -91,10 +91,9 @@ class Run:
         One that is FINISHED stays so whatever happens here; any other runs again, and ends as the block ends. Raises
         DataError when there is no such run.
         """
-        if not (store.home(root) / store.RUNS / run_id / JOURNAL).is_file():
-            raise DataError(
-                f"there is no run {run_id} in {store.home(root) / store.RUNS}; run `dvc repro --force train`"
-            )
+        runs = mlflow_store.home(root) / mlflow_store.RUNS
+        if not (runs / run_id / JOURNAL).is_file():
+            raise DataError(f"there is no run {run_id} in {runs}; run `dvc repro --force train`")
         run = cls(root, run_id)
         if run._closes:
             run.journal.resume()
@@ -176,7 +175,7 @@ class Run:
         oldest = self._behind[0][1] if self._behind else time.monotonic()
         return len(self._behind), time.monotonic() - oldest
 
-    def deliver(self) -> store.Store:
+    def deliver(self) -> mlflow_store.Store:
         """Send everything now, and return where it is. Raises Unavailable when MLflow does not take it."""
         self.replica.send()
         return self.replica.place()

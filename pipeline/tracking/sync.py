@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import TracewrightError, Unavailable
-from pipeline.tracking import store
+from pipeline.core.errors import TracewrightError, Unavailable
+from pipeline.core.locks import Lock
+from pipeline.tracking import mlflow_store
 from pipeline.tracking.journal import JOURNAL, Journal
-from pipeline.tracking.lock import Lock
 from pipeline.tracking.replica import Replica
 
 
 def sync(root: Path) -> list[tuple[str, str | TracewrightError]]:
     """Send the rest of every run, the oldest first; for each its id and what was done, or why it could not be."""
     results: list[tuple[str, str | TracewrightError]] = []
-    for folder in sorted(path.parent for path in (store.home(root) / store.RUNS).glob(f"*/{JOURNAL}")):
+    for folder in sorted(path.parent for path in (mlflow_store.home(root) / mlflow_store.RUNS).glob(f"*/{JOURNAL}")):
         try:
             results.append((folder.name, send_the_rest(root, folder)))
         except TracewrightError as error:

@@ -7,9 +7,9 @@ import socket
 import sys
 from pathlib import Path
 
-from pipeline.errors import TracewrightError, Unavailable
-from pipeline.settings import load_settings
-from pipeline.tracking import store
+from pipeline.core.errors import TracewrightError, Unavailable
+from pipeline.settings.params import load_settings
+from pipeline.tracking import mlflow_store
 
 PORT = "5000"
 
@@ -19,9 +19,9 @@ def command(root: Path) -> list[str]:
 
     Raises Unavailable when MLFLOW_TRACKING_URI names a server, which has pages of its own, or when the port is taken.
     """
-    uri = store.tracking_uri(root)
+    uri = mlflow_store.tracking_uri(root)
     if uri.startswith(("http://", "https://")):
-        raise Unavailable(f"runs are kept by the MLflow server at {store.public(uri)}; open that address")
+        raise Unavailable(f"runs are kept by the MLflow server at {mlflow_store.public(uri)}; open that address")
     port = os.environ.get("MLFLOW_PORT", PORT)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,14 +31,14 @@ def command(root: Path) -> list[str]:
             raise Unavailable(
                 f"port {port} cannot be used ({error}); name another: MLFLOW_PORT=5001 make ui"
             ) from error
-    store.client(root)  # makes the database whole, where MLflow's own making of it may be cut short
+    mlflow_store.client(root)  # makes the database whole, where MLflow's own making of it may be cut short
     listen = ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *listen]
 
 
 def address(root: Path, port: str) -> str:
     """The page with the models of this project and their metrics; MLflow would open its pages for chat programs."""
-    experiment = store.connect(root, load_settings(root / "params.yaml").experiment).experiment_id
+    experiment = mlflow_store.connect(root, load_settings(root / "params.yaml").experiment).experiment_id
     return f"http://127.0.0.1:{port}/#/experiments/{experiment}/models?workflowType=machine_learning"
 
 

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.files import write_bytes, write_text
-from pipeline.overrides import as_assignments
+from pipeline.core.files import write_bytes, write_text
 from pipeline.reports.colours import LIGHT
 from pipeline.reports.plots import png
-from pipeline.settings import TuneObjective
+from pipeline.settings.overrides import as_assignments
+from pipeline.settings.params import TuneObjective
 from pipeline.tuning.score import SMALLER_IS_BETTER
 from pipeline.tuning.study import ERROR, RETRIED, RUN, Study
 

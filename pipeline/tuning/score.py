@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from pipeline.intervals import Bootstrap
-from pipeline.rl.agent import Agent
-from pipeline.rl.episode import Task
-from pipeline.rl.reward import objective_from
-from pipeline.rl.train import Result
-from pipeline.rl.validate import validate
-from pipeline.settings import Settings, TuneObjective
-from pipeline.tracing.workers import Evaluator
+from pipeline.agent.agent import Agent
+from pipeline.agent.episode import Task
+from pipeline.agent.objectives import objective_from
+from pipeline.core.intervals import Bootstrap
+from pipeline.settings.params import Settings, TuneObjective
+from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.training.loop import Result
+from pipeline.training.validation import validate
 
 SMALLER_IS_BETTER = frozenset({"bytes_ratio", "seconds"})
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pipeline.errors import SettingsError
-from pipeline.freedom import Options, Range, Search
-from pipeline.overrides import Overrides, put, value_at
-from pipeline.schema import error_lines
-from pipeline.settings import Settings
+from pipeline.core.errors import SettingsError
+from pipeline.settings.overrides import Overrides, put, value_at
+from pipeline.settings.params import Settings
+from pipeline.settings.ranges import Options, Range, Search
+from pipeline.settings.schema import error_lines
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

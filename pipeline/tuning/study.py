@@ -23,11 +23,11 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, 
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import resume
-from pipeline.errors import Mismatch, SettingsError, Unavailable, brief
-from pipeline.settings import Settings
-from pipeline.tracking import lineage, store
-from pipeline.tracking.lock import Lock
+from pipeline.core.errors import Mismatch, SettingsError, Unavailable, brief
+from pipeline.core.locks import Lock
+from pipeline.runs import resume
+from pipeline.settings.params import Settings
+from pipeline.tracking import lineage, mlflow_store
 from pipeline.tuning.score import direction
 from pipeline.tuning.space import Space
 
@@ -74,7 +74,7 @@ class Study:
         shared: bool = False,
     ) -> None:
         """images: digests of the images of train and val."""
-        self.folder = store.home(root) / FOLDER / name
+        self.folder = mlflow_store.home(root) / FOLDER / name
         self.settings, self.space = settings, Space.of(settings)
         self._seed, self._shared = settings.tune.seed, shared
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -222,7 +222,7 @@ def reachable(url: str | None) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        where = store.public(url or "of the study")
+        where = mlflow_store.public(url or "of the study")
         raise Unavailable(
             f"the storage {where} cannot be used: {brief(error)}; start it, or correct --storage"
         ) from error

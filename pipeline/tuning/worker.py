@@ -18,18 +18,18 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from pipeline import resume
-from pipeline.errors import DataError, Mismatch, SettingsError, Stopped, StorageError, TracewrightError
-from pipeline.overrides import with_overrides
-from pipeline.rl.agent import Agent
-from pipeline.rl.hooks import Hooks, Report
-from pipeline.rl.train import Result
-from pipeline.run import Own, Setting, Source, prepared, train_one
-from pipeline.settings import Settings, parse_settings
-from pipeline.stop import sigterm_when_parent_ends
-from pipeline.tracing.stored import Ledger
-from pipeline.tracking import store
+from pipeline.agent.agent import Agent
+from pipeline.core.errors import DataError, Mismatch, SettingsError, Stopped, StorageError, TracewrightError
+from pipeline.core.stop_signals import sigterm_when_parent_ends
+from pipeline.runs import resume
+from pipeline.runs.session import Own, Setting, Source, prepared, train_one
+from pipeline.settings.overrides import with_overrides
+from pipeline.settings.params import Settings, parse_settings
+from pipeline.tracing.store_pool import Ledger
+from pipeline.tracking import mlflow_store
 from pipeline.tracking.run import new_run_id
+from pipeline.training.callbacks import Hooks, Report
+from pipeline.training.loop import Result
 from pipeline.tuning.score import measured, values_of
 from pipeline.tuning.study import ERROR, RUN, SEEN, Claimed, Study, reachable
 
@@ -172,7 +172,7 @@ def _gone_on_with(setting: Setting, source: Source, run: Own, claimed: Claimed) 
 def _put_away(study: Study, number: int) -> None:
     """A trial that ended early is not what `make repro` should go on with."""
     run_id = next((t.user_attrs.get(RUN) for t in study.trials() if t.number == number), None)
-    folder = study.folder.parents[1] / store.RUNS.name / str(run_id)
+    folder = study.folder.parents[1] / mlflow_store.RUNS.name / str(run_id)
     if (folder / resume.TRAINING).is_file():
         resume.deliver(folder)
 

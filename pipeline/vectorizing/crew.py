@@ -20,9 +20,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Self
 
-from pipeline.errors import TracewrightError, Unavailable
-from pipeline.tracing.process import one_thread_environment
-from pipeline.vectorize import Result
+from pipeline.core.errors import TracewrightError, Unavailable
+from pipeline.tracing.worker_process import one_thread_environment
+from pipeline.vectorizing.batch import Result
 from pipeline.vectorizing.plan import Plan
 from pipeline.vectorizing.shard import Assignment, crashed
 from pipeline.vectorizing.table import Tally, tally_of, write_part

@@ -13,7 +13,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import StorageError
+from pipeline.core.errors import StorageError
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from pipeline.core.errors import DataError
 from pipeline.data.images import SUFFIXES, path_of, path_text
-from pipeline.errors import DataError
-from pipeline.vectorize import MAX_NAME_BYTES
+from pipeline.vectorizing.batch import MAX_NAME_BYTES
 
 OUTSIDE = "outside"
 """The folder, among the SVGs, of listed files that do not lie below the current folder."""

@@ -20,8 +20,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError, Mismatch, StorageError
-from pipeline.files import read_json
+from pipeline.core.errors import DataError, Mismatch, StorageError
+from pipeline.core.files import read_json
 from pipeline.vectorizing.disk import place, sync_disk
 from pipeline.vectorizing.inputs import Entry, Inputs
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import cv2
 
-from pipeline.errors import Stopped, TracewrightError
-from pipeline.stop import sigterm_when_parent_ends, stop_on_sigterm
+from pipeline.core.errors import Stopped, TracewrightError
+from pipeline.core.stop_signals import sigterm_when_parent_ends, stop_on_sigterm
 from pipeline.vectorizing.disk import sync_disk
 from pipeline.vectorizing.shard import Assignment, ShardWorker
 from pipeline.vectorizing.table import tally_of

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pipeline.agent.agent import load_agent
+from pipeline.core.errors import Unavailable
 from pipeline.data.images import path_of
-from pipeline.errors import Unavailable
-from pipeline.rl.agent import load_agent
-from pipeline.tracing.workers import TracerPool
-from pipeline.vectorize import Result, Source, failed_result, vectorize_files, with_objective
+from pipeline.tracing.tracer_pool import TracerPool
+from pipeline.vectorizing.batch import Result, Source, failed_result, vectorize_files, with_objective
 from pipeline.vectorizing.disk import place, sync_disk
 from pipeline.vectorizing.inputs import Entry
 from pipeline.vectorizing.plan import PLAN, SVGS, Plan, open_plan

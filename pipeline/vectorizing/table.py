@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import DataError
-from pipeline.files import whole
-from pipeline.vectorize import Result
+from pipeline.core.errors import DataError
+from pipeline.core.files import whole
+from pipeline.vectorizing.batch import Result
 
 SCHEMA = pa.schema(
     [

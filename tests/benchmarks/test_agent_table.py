@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks.agent_table import Row, Table, markdown
-from pipeline.intervals import Bootstrap
+from pipeline.core.intervals import Bootstrap
 
 TRACES = (1, 8, 16, 64)
 BOOTSTRAP = Bootstrap(200, 0.95, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.generated_logos import content_of, model_of, name_of, path_of, write_logo
 from pipeline.data.catalogue import build_catalogue
 from pipeline.data.split_table import split_catalogue
-from tests.fakes import settings_with
+from tests.support.fakes import settings_with
 
 COUNT = 120
 

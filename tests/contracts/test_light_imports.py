@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.source import ROOT
+from tests.support.source import ROOT
 
 HEAVY = {
     "cv2",
@@ -41,7 +41,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("module", ["pipeline.cli", "monitoring", "dashboard"])
+@pytest.mark.parametrize("module", ["pipeline.cli.main", "monitoring", "dashboard"])
 def test_an_import_is_light(module: str) -> None:
     code = f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"
     answer = python(code)
@@ -50,7 +50,7 @@ def test_an_import_is_light(module: str) -> None:
 
 
 def test_help_is_shown() -> None:
-    answer = python("", "-m", "pipeline.cli", "--help")
+    answer = python("", "-m", "pipeline.cli.main", "--help")
     assert answer.returncode == 0, answer.stderr
     for command in ("vectorize", "use-data", "models"):
         assert command in answer.stdout

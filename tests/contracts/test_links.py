@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.source import ROOT, tracked_files
+from tests.support.source import ROOT, tracked_files
 
 PAGES = sorted(path for path in tracked_files() if path.suffix == ".md")
 LINK = re.compile(r"\]\(([^)\s]+)\)")

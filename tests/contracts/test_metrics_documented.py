@@ -18,22 +18,23 @@ from typing import Any, cast, get_args
 
 import pytest
 
-from pipeline import evaluation, run
+from pipeline.core.files import write_json
+from pipeline.core.intervals import Bootstrap
+from pipeline.core.records import CATEGORIES, FailureKind, Job, TracerParams
+from pipeline.core.stop_signals import StopRequest
 from pipeline.data import splits
-from pipeline.files import write_json
-from pipeline.intervals import Bootstrap
-from pipeline.records import CATEGORIES, FailureKind, Job, TracerParams
-from pipeline.search.compare import image_rows, methods, run_method
-from pipeline.search.second_opinion import Opinion, opinions_report
-from pipeline.settings import Settings
-from pipeline.stop import StopRequest
-from pipeline.tracing.store import EvaluationStore
-from pipeline.tracing.stored import StoredEvaluator
-from pipeline.tracing.workers import TracerPool
+from pipeline.evaluation import session as evaluation
+from pipeline.evaluation.comparison import image_rows, methods, run_method
+from pipeline.evaluation.second_renderer import Opinion, opinions_report
+from pipeline.runs import session
+from pipeline.settings.params import Settings
+from pipeline.tracing.evaluation_store import EvaluationStore
+from pipeline.tracing.store_pool import StoredEvaluator
+from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.tracking import gate, promotion
-from pipeline.vectorize import Result
-from tests.fakes import FakeEvaluator, settings_with, task_of
-from tests.source import ROOT, modules, tree
+from pipeline.vectorizing.batch import Result
+from tests.support.fakes import FakeEvaluator, settings_with, task_of
+from tests.support.source import ROOT, modules, tree
 
 TEXT = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
 KINDS = get_args(FailureKind)
@@ -104,8 +105,8 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             "data/splits.json": trained["summary"],
             "results/train/train.json": trained["report"] | {"dataset": None},
             "results/train/metrics.json": trained["metrics"],
-            "results/train/progress.csv": run.progress_rows(trained["result"].progress)[0],
-            "results/train/validation.csv": run.validation_rows(trained["result"].validations)[0],
+            "results/train/progress.csv": session.progress_rows(trained["result"].progress)[0],
+            "results/train/validation.csv": session.validation_rows(trained["result"].validations)[0],
             "results/evaluate/evaluate.json": evaluated.report,
             "results/evaluate/metrics.json": evaluated.metrics,
             "results/evaluate/images.parquet": rows[0],
@@ -132,20 +133,20 @@ def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
     started = datetime.now(UTC)
     (root / "dvc.yaml").write_text("stages: {}")
     (root / "params.yaml").write_text("")
-    setting = run.Setting(root, settings, tasks, tasks, cast(Any, Evaluator(fails)), {}, StopRequest())
+    setting = session.Setting(root, settings, tasks, tasks, cast(Any, Evaluator(fails)), {}, StopRequest())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "Run", SimpleNamespace(start=lambda *_, **__: noted, resume=lambda *_: noted))
-        best = run.train_seed(setting, run.Source(1))
+        patch.setattr(session, "Run", SimpleNamespace(start=lambda *_, **__: noted, resume=lambda *_: noted))
+        best = session.train_seed(setting, session.Source(1))
         evaluations = evaluations_summary(root)
-        run._tag(root, best, evaluations)
+        session._tag(root, best, evaluations)
     rows = [
         splits.Assigned(task.logo.name, task.logo.digest, task.logo.category, task.logo.name, "train") for task in tasks
     ]
     summary = splits.summarise(rows)
     write_json(root / "data/splits.json", summary)
-    report = run._report(settings, best, [best, best], summary, started, evaluations)
+    report = session._report(settings, best, [best, best], summary, started, evaluations)
     result = best.result
-    return {"result": result, "summary": summary, "report": report, "metrics": run._flat_metrics(result)}
+    return {"result": result, "summary": summary, "report": report, "metrics": session._flat_metrics(result)}
 
 
 def evaluations_summary(root: Path) -> dict[str, Any]:
@@ -261,9 +262,9 @@ def pattern_of(name: str) -> re.Pattern[str]:
 def test_nothing_else_in_the_pipeline_logs_metrics() -> None:
     """Whoever adds a call of log_metrics adds its names to the run above and to docs/metrics.md."""
     assert calls_of("log_metrics") == {
-        "pipeline.evaluation": 1,
-        "pipeline.followers": 3,
-        "pipeline.run": 3,
+        "pipeline.evaluation.session": 1,
+        "pipeline.runs.callbacks": 3,
+        "pipeline.runs.session": 3,
         "pipeline.tracking.promotion": 1,
         "pipeline.tracking.run": 1,
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.source import PACKAGES, imports, modules
+from tests.support.source import PACKAGES, imports, modules
 
 PICKLING = {
     "_pickle",
@@ -178,6 +178,6 @@ def test_what_is_safe_is_let_be(source: str) -> None:
 
 
 def test_mlflow_is_told_not_to_unpickle() -> None:
-    from pipeline.tracking.store import DEFAULTS
+    from pipeline.tracking.mlflow_store import DEFAULTS
 
     assert DEFAULTS["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"

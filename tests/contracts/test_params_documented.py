@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from pipeline.schema import leaves
-from pipeline.settings import Settings
-from tests.source import ROOT
+from pipeline.settings.params import Settings
+from pipeline.settings.schema import leaves
+from tests.support.source import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 VALUES = yaml.safe_load(TEXT)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.source import PACKAGES, ROOT, modules, tracked_files, tree
+from tests.support.source import PACKAGES, ROOT, modules, tracked_files, tree
 
 UNUSED = ("Manager", "Engine", "Framework", "Handler", "Helper")
 """Words that say nothing about what a class does."""

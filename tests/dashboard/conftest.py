@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import queries
-from tests.dashboard import made
+from tests.support import dashboard_project
 
 PAGES = ("overview", "dataset", "training", "results", "images", "models", "resources", "compare", "try-it")
 
@@ -21,7 +21,9 @@ Open = Callable[..., AppTest]
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with one finished run, whose names and SVGs mean harm; to be left as it is."""
     folder = tmp_path_factory.mktemp("finished")
-    return made.reported(folder, names=made.HOSTILE_NAMES, svg=made.HOSTILE_SVG).root
+    return dashboard_project.reported(
+        folder, names=dashboard_project.HOSTILE_NAMES, svg=dashboard_project.HOSTILE_SVG
+    ).root
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import pytest
 
 from dashboard import queries
 from pipeline.reports import archive
-from tests.dashboard import made
 from tests.dashboard.conftest import PAGES
-from tests.fakes import ROOT
+from tests.support import dashboard_project
+from tests.support.fakes import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -38,8 +38,8 @@ SERIOUS = {"serious", "critical"}
 @pytest.fixture(scope="module")
 def hostile(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = Path(shutil.copytree(finished, tmp_path_factory.mktemp("hostile") / "project"))
-    made.copied(root, "20250109-other")
-    made.running(root)
+    dashboard_project.copied(root, "20250109-other")
+    dashboard_project.running(root)
     return root
 
 
@@ -134,14 +134,14 @@ def visit(chromium: Any, address: str) -> Iterator[Visit]:
 
 def images_address(hostile: Path, view: str) -> str:
     """Of the first hostile image."""
-    table = archive.read_images(hostile / archive.RUNS / made.RUN / archive.FOLDER)
-    digest = table[table["path"] == made.HOSTILE_NAMES[0]]["digest"].iloc[0]
-    return f"images?run={made.RUN}&image={digest}&view={view.replace(' ', '+')}"
+    table = archive.read_images(hostile / archive.RUNS / dashboard_project.RUN / archive.FOLDER)
+    digest = table[table["path"] == dashboard_project.HOSTILE_NAMES[0]]["digest"].iloc[0]
+    return f"images?run={dashboard_project.RUN}&image={digest}&view={view.replace(' ', '+')}"
 
 
 def test_an_address_below_the_first_page_opens_at_once(hostile: Path, visit: Visit) -> None:
     """In a server that nobody has asked for anything yet: the first test of this file."""
-    visit.open(f"results?run={made.RUN}")
+    visit.open(f"results?run={dashboard_project.RUN}")
     assert visit.page.inner_text("h1") == "Results"
 
 
@@ -152,7 +152,7 @@ def test_every_page_fits_its_screen_and_runs_nothing_from_data(
     visit = Visit(chromium, address, width, scheme)
     found = []
     for page in PAGES:
-        visit.open(f"{page}?run={made.RUN}")
+        visit.open(f"{page}?run={dashboard_project.RUN}")
         assert visit.page.locator("[data-testid=stException]").count() == 0, page
         assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page
         assert not visit.is_harmed(), page
@@ -206,7 +206,7 @@ def test_the_slider_obeys_the_keyboard_and_the_mouse(hostile: Path, visit: Visit
 
 
 def test_a_filter_goes_into_the_address_and_out_of_it(hostile: Path, visit: Visit) -> None:
-    visit.open(f"images?run={made.RUN}")
+    visit.open(f"images?run={dashboard_project.RUN}")
     visit.page.get_by_label("Name contains").fill("logo-1")
     visit.page.keyboard.press("Enter")
     visit.page.get_by_text("10 of 40 images").wait_for()

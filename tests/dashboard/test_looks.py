@@ -9,7 +9,7 @@ import pytest
 from dashboard.viewer.viewer import Pane, address
 from pipeline.reports.colours import DARK, LIGHT, Palette
 from pipeline.reports.results import OURS
-from tests.fakes import ROOT
+from tests.support.fakes import ROOT
 
 CONFIG = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.reports import archive
-from tests.dashboard import made
 from tests.dashboard.conftest import PAGES, Open, said
+from tests.support import dashboard_project
 
 TITLES = dict(zip(PAGES, ("tracewright", "Dataset", "Training", "Results", "Images", "Models", "Resources", "Compare",
                           "Try it"), strict=True))  # fmt: skip
-KEPT = archive.RUNS / made.RUN / archive.FOLDER
+KEPT = archive.RUNS / dashboard_project.RUN / archive.FOLDER
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -42,7 +42,7 @@ def test_half_written_files_break_no_page(project: Path, visit: Open, page: str)
     """What a copy that was cut off, or a disk that failed, would leave."""
     for path in (*(project / KEPT).iterdir(), *(project / "data").glob("*.*"), *(project / "reports").glob("*.json")):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    folder = project / archive.RUNS / made.RUN
+    folder = project / archive.RUNS / dashboard_project.RUN
     for name in ("status.json", "journal.jsonl", "resources.jsonl", "checkpoints/index.json", "training.json"):
         if (folder / name).exists():
             (folder / name).write_bytes((folder / name).read_bytes()[:-40] + b"\xff\x00{")
@@ -70,7 +70,7 @@ def test_no_project_is_said(tmp_path: Path, visit: Open) -> None:
 
 
 def test_a_running_training_is_followed(project: Path, visit: Open) -> None:
-    made.running(project)
+    dashboard_project.running(project)
     overview = visit(project, "overview")
     assert not overview.exception
     app = visit(project, "training")
@@ -90,9 +90,11 @@ def test_a_running_training_is_followed(project: Path, visit: Open) -> None:
     [("failed", "failed"), ("stopped", "goes on from its last checkpoint"), ("training", "ended without saying so")],
 )
 def test_a_training_that_ended_says_how(project: Path, visit: Open, state: str, says: str) -> None:
-    folder = made.running(project)
-    made.journal(folder, ends=state != "training", failure="DataError: <b>no images</b>" if state == "failed" else None)
-    made.status(folder, state=state, updated_seconds=made.STARTED_SECONDS)
+    folder = dashboard_project.running(project)
+    dashboard_project.journal(
+        folder, ends=state != "training", failure="DataError: <b>no images</b>" if state == "failed" else None
+    )
+    dashboard_project.status(folder, state=state, updated_seconds=dashboard_project.STARTED_SECONDS)
     app = visit(project, "training")
     assert not app.exception
     assert says in said(app)
@@ -103,7 +105,8 @@ def test_a_training_that_ended_says_how(project: Path, visit: Open, state: str, 
 
 def test_a_training_that_has_measured_nothing_yet_is_no_fault(empty: Path, visit: Open) -> None:
     folder = empty / archive.RUNS / "20250301-120000-aaaaaa"
-    made.status(folder, state="preparing", phase="table", timesteps=0, validation=None, checkpoint=None, failures={},
+    dashboard_project.status(folder, state="preparing", phase="table", timesteps=0, validation=None, checkpoint=None,
+                failures={},
                 steps_per_second=None, return_mean=None, success_rate=None, stage=None, stage_number=None)  # fmt: skip
     for page in ("overview", "training", "results", "images", "resources"):
         app = visit(empty, page)
@@ -126,15 +129,15 @@ def test_mlflow_that_is_down_leaves_what_is_on_disk(
 
 
 def test_the_address_chooses_the_run(project: Path, visit: Open) -> None:
-    made.copied(project, "20250109-older", hours_later=-5)
+    dashboard_project.copied(project, "20250109-older", hours_later=-5)
     newest, older = visit(project, "results"), visit(project, "results", run="20250109-older")
-    assert newest.selectbox(key="run").value == made.RUN
+    assert newest.selectbox(key="run").value == dashboard_project.RUN
     assert older.selectbox(key="run").value == "20250109-older"
-    assert visit(project, "results", run="../../etc").selectbox(key="run").value == made.RUN
+    assert visit(project, "results", run="../../etc").selectbox(key="run").value == dashboard_project.RUN
 
 
 def test_what_is_picked_goes_into_the_address(project: Path, visit: Open) -> None:
-    made.copied(project, "20250109-older", hours_later=-5)
+    dashboard_project.copied(project, "20250109-older", hours_later=-5)
     app = visit(project, "results")
     assert "run" not in app.query_params
     app.selectbox(key="run").set_value("20250109-older").run()
@@ -156,7 +159,7 @@ def test_a_filter_that_nothing_passes_is_said(finished: Path, visit: Open) -> No
 
 
 def test_two_runs_beside_each_other(project: Path, visit: Open) -> None:
-    made.copied(project, "20250109-other")
+    dashboard_project.copied(project, "20250109-other")
     app = visit(project, "compare")
     assert not app.exception
     tables = [frame.value for frame in app.dataframe]
@@ -197,7 +200,7 @@ def test_a_folder_that_is_no_run_is_passed_over(project: Path, visit: Open) -> N
 
 
 def test_a_journal_of_another_release_is_said(project: Path, visit: Open) -> None:
-    folder = made.running(project)
+    folder = dashboard_project.running(project)
     with (folder / "journal.jsonl").open("a") as file:
         file.write(json.dumps({"kind": "metrics", "values": 3}) + "\n")
     app = visit(project, "training")

@@ -12,15 +12,15 @@ from dashboard import frame, queries
 from dashboard.views import compare, images, results
 from pipeline.reports import archive
 from pipeline.reports.trouble import Trouble
-from tests.dashboard import made
+from tests.support import dashboard_project
 
 
 def test_runs_come_newest_first_with_what_is_known(project: Path) -> None:
-    made.copied(project, "20250109-later", hours_later=5)
-    made.running(project)
+    dashboard_project.copied(project, "20250109-later", hours_later=5)
+    dashboard_project.running(project)
     runs = queries.runs(project)
     assert [(run.run_id, run.state) for run in runs] == [
-        ("20250301-120000-aaaaaa", "running"), ("20250109-later", "finished"), (made.RUN, "finished"),
+        ("20250301-120000-aaaaaa", "running"), ("20250109-later", "finished"), (dashboard_project.RUN, "finished"),
     ]  # fmt: skip
     assert [run.report is None for run in runs] == [True, False, False]
     assert runs[0].short == "aaaaaa"
@@ -29,7 +29,7 @@ def test_runs_come_newest_first_with_what_is_known(project: Path) -> None:
 
 def test_a_report_that_is_written_anew_is_read_anew(project: Path) -> None:
     [run] = queries.runs(project)
-    path = project / archive.RUNS / made.RUN / archive.FOLDER / archive.REPORT
+    path = project / archive.RUNS / dashboard_project.RUN / archive.FOLDER / archive.REPORT
     text = path.read_text(encoding="utf-8")
     assert run.report
     path.write_text(text.replace(run.report.headline, "another headline"), encoding="utf-8")
@@ -49,7 +49,7 @@ def test_what_a_run_was_given_is_what_its_journal_says(project: Path) -> None:
 
 @pytest.mark.parametrize("said", ["#12345", "red", "#ffffff;background:url(http://x)"])
 def test_a_background_that_is_no_colour_is_white(project: Path, said: str) -> None:
-    folder = project / archive.RUNS / made.RUN
+    folder = project / archive.RUNS / dashboard_project.RUN
     text = (folder / "journal.jsonl").read_text(encoding="utf-8")
     (folder / "journal.jsonl").write_text(text.replace('"#ffffff"', f'"{said}"'), encoding="utf-8")
     [run] = queries.runs(project)
@@ -59,9 +59,9 @@ def test_a_background_that_is_no_colour_is_white(project: Path, said: str) -> No
 def test_svgs_are_found_in_the_archive_else_in_the_results(project: Path) -> None:
     [run] = queries.runs(project)
     digest = queries.images(run)["digest"].iloc[0]
-    assert queries.svg(project, run, "ours", digest) == made.HOSTILE_SVG
-    (project / archive.RUNS / made.RUN / archive.FOLDER / archive.SVGS).unlink()
-    assert queries.svg(project, run, "ours", digest) == made.HOSTILE_SVG
+    assert queries.svg(project, run, "ours", digest) == dashboard_project.HOSTILE_SVG
+    (project / archive.RUNS / dashboard_project.RUN / archive.FOLDER / archive.SVGS).unlink()
+    assert queries.svg(project, run, "ours", digest) == dashboard_project.HOSTILE_SVG
     assert queries.svg(project, run, "ours", "../../params") is None
 
 
@@ -82,12 +82,12 @@ def test_differences_are_drawn_and_a_hostile_svg_costs_only_its_own(project: Pat
     row = queries.images(run).iloc[-1]
     data = queries.data_root(project, run)
     assert data is not None
-    found = queries.differences(data, row["path"], "#ffffff", "<svg", made.triangle(3))
+    found = queries.differences(data, row["path"], "#ffffff", "<svg", dashboard_project.triangle(3))
     assert not isinstance(found, Trouble)
     assert set(found) == {"default"}
     assert found["default"].png.startswith(b"\x89PNG")
     assert 0 < found["default"].mean < 255
-    gone = queries.differences(data, "gone.png", "#ffffff", made.triangle(1), None)
+    gone = queries.differences(data, "gone.png", "#ffffff", dashboard_project.triangle(1), None)
     assert isinstance(gone, Trouble)
     assert "unreadable" in gone.text
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dashboard import queries, registry
-from tests.dashboard import made
+from tests.support import dashboard_project
 
 TAGS = {"decision": "promoted", "reason": "promoted: better", "gain.mean": "0.03", "gain.low": "0.01",
         "gain.high": "0.05", "wins": "30", "losses": "5", "images": "40", "test_digest": "ab" * 32}  # fmt: skip
@@ -114,9 +114,9 @@ def test_names_and_passwords_of_an_address_are_sent_and_not_shown(
 
 def test_mlflows_own_database_is_read(project: Path) -> None:
     """One that MLflow itself made and wrote to; its schema is its own affair."""
-    from pipeline.tracking import store
+    from pipeline.tracking import mlflow_store
 
-    client = store.client(project)
+    client = mlflow_store.client(project)
     client.create_registered_model("tracewright")
     for _ in range(2):
         client.create_model_version("tracewright", source="file:///nowhere", run_id=None, tags=TAGS)
@@ -145,6 +145,6 @@ def test_a_damaged_database_is_said(project: Path) -> None:
 
 
 def test_of_those_promoted_the_newest_is_champion(project: Path) -> None:
-    made.copied(project, "20250109-later", hours_later=5)
+    dashboard_project.copied(project, "20250109-later", hours_later=5)
     known = registry.read(project, queries.runs(project))
     assert [(v.version, v.aliases) for v in known.versions] == [("3", ("champion",))]

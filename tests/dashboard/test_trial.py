@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 
 from dashboard import trial
 from dashboard.trial import Refused
-from tests.dashboard import made
-from tests.fakes import ROOT
+from tests.support import dashboard_project
+from tests.support.fakes import ROOT
 
 
 def png(width: int = 48, height: int = 40) -> bytes:
@@ -64,7 +64,7 @@ def refusal(content: bytes) -> str:
     [
         (b"", "empty"),
         (b"hello", "no PNG, JPEG, BMP, TIFF or WebP"),
-        (made.HOSTILE_SVG.encode(), "an SVG, a vector drawing already"),
+        (dashboard_project.HOSTILE_SVG.encode(), "an SVG, a vector drawing already"),
         (b'<?xml version="1.0"?><!-- x --><SVG/>', "an SVG"),
         (b"\0" * 20_000_001, "20,000,001 bytes"),
         (bomb(), "bomb"),
@@ -117,7 +117,7 @@ line["error"] = "panic: as asked"
 
 
 def command(project: Path, body: str = "", status: str = "improved") -> None:
-    (project / "pipeline/cli.py").write_text(COMMAND.format(body=body, status=status))
+    (project / "pipeline/cli/main.py").write_text(COMMAND.format(body=body, status=status))
 
 
 def attempt(project: Path, tick: trial.Tick = never) -> trial.Attempt:

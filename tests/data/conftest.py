@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.core.records import Pixels
 from pipeline.data.images import Limits
-from pipeline.records import Pixels
-from tests.data.drawing import draw
+from tests.support.drawing import draw
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.core.errors import DataError
 from pipeline.data.catalogue import build_catalogue, read_catalogue, write_catalogue
 from pipeline.data.categories import categorise
-from pipeline.errors import DataError
-from pipeline.settings import DataSettings
-from tests.fakes import settings_with
+from pipeline.settings.params import DataSettings
+from tests.support.fakes import settings_with
 
 
 def data(**changes: Any) -> DataSettings:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from pipeline.core.records import CATEGORIES, Category
 from pipeline.data.categories import categorise, category_of_folder, category_probabilities
 from pipeline.data.probe import Measures, measure
-from pipeline.records import CATEGORIES, Category
-from tests.data.drawing import draw
+from tests.support.drawing import draw
 
 FOLDERS: dict[str, Category] = {"simple_geometric": "simple", "abstract": "complex"}
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.core.pixels import on_background
 from pipeline.data.hashes import BITS, NearHashes, perceptual_hash
-from pipeline.pixels import on_background
-from tests.data.drawing import draw
+from tests.support.drawing import draw
 
 BITS_OF_SETTINGS = 6
 

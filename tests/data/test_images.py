@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.core.errors import ImageRejected
+from pipeline.core.records import Pixels
 from pipeline.data.images import Limits, decode, decode_image, list_images, load_logo, path_of, path_text, read_image
-from pipeline.errors import ImageRejected
-from pipeline.records import Pixels
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.records import SplitName
 from pipeline.data.links import Groups, Item, brand_of, link
-from pipeline.records import SplitName
 
 FAR = ["0" * 64, "f" * 64, "0f" * 32, "f0" * 32, "33" * 32, "cc" * 32, "55" * 32, "aa" * 32]
 

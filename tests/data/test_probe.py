@@ -11,9 +11,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
+from pipeline.core.pixels import on_background
+from pipeline.core.records import Pixels
 from pipeline.data.probe import MEASURE_NAMES, measure
-from pipeline.pixels import on_background
-from pipeline.records import Pixels
 
 WHITE = (255, 255, 255)
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from pipeline.core.errors import ImageRejected
+from pipeline.core.records import CATEGORIES, Category
 from pipeline.data.catalogue import Catalogue, CatalogueEntry, build_catalogue
 from pipeline.data.probe import MEASURE_NAMES, measure
 from pipeline.data.quality_report import quality_markdown, quality_report
-from pipeline.errors import ImageRejected
-from pipeline.records import CATEGORIES, Category
-from tests.data.drawing import draw
-from tests.fakes import settings_with
+from tests.support.drawing import draw
+from tests.support.fakes import settings_with
 
 SETTINGS = settings_with(data__root="logos").data
 

@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.core.errors import ImageRejected, StorageError
+from pipeline.core.records import pixel_digest
 from pipeline.data import known_answers, readings
 from pipeline.data.images import Limits, list_images, path_text, read_image
 from pipeline.data.known_answers import KnownAnswers
 from pipeline.data.probe import measure
 from pipeline.data.readings import Reading, Result, read_all
-from pipeline.errors import ImageRejected, StorageError
-from pipeline.records import pixel_digest
-from tests.data.drawing import draw
-from tests.source import ROOT
+from tests.support.drawing import draw
+from tests.support.source import ROOT
 
 
 class Folder:

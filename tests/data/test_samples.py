@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.core.errors import DataError, StorageError, Unavailable
+from pipeline.core.records import CATEGORIES, Category
 from pipeline.data import samples
 from pipeline.data.images import list_images
 from pipeline.data.samples import NOTICE, Candidate, choose, copy_samples, package_folder, read_candidates
-from pipeline.errors import DataError, StorageError, Unavailable
-from pipeline.records import CATEGORIES, Category
-from tests.fakes import settings_with
+from tests.support.fakes import settings_with
 
 
 def candidate(path: str, category: Category = "simple", hash: str | None = None, quality: float = 1.0) -> Candidate:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.data.split_table import read_previous, write_splits
 from pipeline.data.splits import Assigned
-from tests.fakes import settings_with
+from tests.support.fakes import settings_with
 
 ROWS = [
     Assigned("a/ü\n.png", "d1", "simple", "a/ü\n.png", "train"),

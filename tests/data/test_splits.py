@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.records import CATEGORIES, SPLITS, Category, SplitName
 from pipeline.data.links import Item
 from pipeline.data.splits import Assigned, assign, summarise
-from pipeline.records import CATEGORIES, SPLITS, Category, SplitName
 
 RATIOS: dict[SplitName, float] = {"train": 0.7, "val": 0.2, "test": 0.1}
 

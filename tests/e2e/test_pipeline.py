@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from tests.fakes import ROOT
+from tests.support.fakes import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e")]
 
@@ -135,7 +135,7 @@ def test_every_stage_left_what_it_should(project: Project) -> None:
 
 def test_the_run_and_its_models_are_in_mlflow(project: Project) -> None:
     script = (
-        "import json, mlflow; from pathlib import Path; from pipeline.tracking.store import client\n"
+        "import json, mlflow; from pathlib import Path; from pipeline.tracking.mlflow_store import client\n"
         "c = client(Path('.')); r = json.load(open('results/train/train.json'))\n"
         "sent = json.load(open(f\".tracewright/runs/{r['run_id']}/replica.json\"))\n"
         "run = c.get_run(sent['run_id']); e = run.info.experiment_id\n"
@@ -176,7 +176,7 @@ def test_an_experiment_with_another_seed_keeps_both_runs(project: Project) -> No
     changed = project.run("dvc", "metrics", "diff", "--json", "HEAD")
     assert "results/train/metrics.json" in changed or "results/evaluate/metrics.json" in changed
     script = (
-        "import json; from pathlib import Path; from pipeline.tracking.store import client\n"
+        "import json; from pathlib import Path; from pipeline.tracking.mlflow_store import client\n"
         f"runs = [Path('.tracewright/runs') / run / 'replica.json' for run in ('{first}', '{second['run_id']}')]\n"
         "c = client(Path('.')); ids = [json.loads(run.read_text())['run_id'] for run in runs]\n"
         "print([c.get_run(run).info.status for run in ids])\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nursery import Nursery, run_training
+from tests.support.nursery import Nursery, run_training
 
 
 @pytest.fixture(scope="session")

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import read_json
-from pipeline.rl.checkpoint import read_checkpoint
-from pipeline.rl.checkpoints import files_in, latest_in
-from pipeline.tracing.store import EvaluationStore
-from pipeline.tracing.stored import Ledger
+from pipeline.core.files import read_json
+from pipeline.tracing.evaluation_store import EvaluationStore
+from pipeline.tracing.store_pool import Ledger
 from pipeline.tracking.journal import Journal, records
-from tests.faults.tally import tally
-from tests.faults.writers import SAVES, write_all
-from tests.source import ROOT
+from pipeline.training.checkpoint import read_checkpoint
+from pipeline.training.checkpoint_store import files_in, latest_in
+from tests.support.source import ROOT
+from tests.support.tally import tally
+from tests.support.writers import SAVES, write_all
 
 CALLS = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat"
 EVERY = int(os.environ.get("TRACEWRIGHT_EVERY_BOUNDARY", "40"))
 
-WRITERS = ROOT / "tests/faults/writers.py"
+WRITERS = ROOT / "tests/support/writers.py"
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -37,7 +37,7 @@ Boundary = tuple[str, int]
 def traced(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir()
     return subprocess.run(
-        ["strace", "-f", "-qq", *options, sys.executable, "-m", "tests.faults.writers", str(folder)],
+        ["strace", "-f", "-qq", *options, sys.executable, "-m", "tests.support.writers", str(folder)],
         cwd=ROOT,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
         capture_output=True,

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.rl.checkpoint import pack, read_checkpoint, unpack
-from pipeline.rl.checkpoints import INDEX, CheckpointStore, Entry, files_in, latest_in
-from tests.faults.nursery import run_training, settings
-from tests.faults.tally import tally
+from pipeline.core.errors import DataError
+from pipeline.training.checkpoint import pack, read_checkpoint, unpack
+from pipeline.training.checkpoint_store import INDEX, CheckpointStore, Entry, files_in, latest_in
+from tests.support.nursery import run_training, settings
+from tests.support.tally import tally
 
 FLIPS = int(os.environ.get("TRACEWRIGHT_FLIPS", "300"))
 FILES = max(1, FLIPS // 100)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StorageError
-from pipeline.rl.checkpoint import read_checkpoint
-from pipeline.rl.checkpoints import files_in, latest_in
-from tests.faults.nursery import Nursery, run_training, settings
-from tests.faults.tally import tally
+from pipeline.core.errors import StorageError
+from pipeline.training.checkpoint import read_checkpoint
+from pipeline.training.checkpoint_store import files_in, latest_in
+from tests.support.nursery import Nursery, run_training, settings
+from tests.support.tally import tally
 
 pytestmark = pytest.mark.xdist_group("kills")
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.source import ROOT
+from tests.support.source import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 WRITE = (
-    "import sys; from pathlib import Path; from pipeline.files import write_bytes; write_bytes(Path(sys.argv[1]), b'x')"
+    "import sys; from pathlib import Path; from pipeline.core.files import write_bytes\n"
+    "write_bytes(Path(sys.argv[1]), b'x')"
 )
 
 

@@ -1,6 +1,6 @@
 """Each guard proven: with it taken out, in a copy of the source, the test that watches it fails.
 
-All of tests/faults/guards.py where TRACEWRIGHT_GUARDS is 1, else two of them.
+All of tests/support/guards.py where TRACEWRIGHT_GUARDS is 1, else two of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.guards import GUARDS, Guard
-from tests.faults.tally import tally
-from tests.source import ROOT
+from tests.support.guards import GUARDS, Guard
+from tests.support.source import ROOT
+from tests.support.tally import tally
 
 IN_SHORT = ("the SHA-256 is compared", "the folder is synced")
 CHOSEN = list(GUARDS) if os.environ.get("TRACEWRIGHT_GUARDS") == "1" else list(IN_SHORT)
@@ -56,7 +56,7 @@ def test_without_it_a_test_fails(copy: Path, name: str) -> None:
     guard = GUARDS[name]
     path = copy / guard.file
     source = path.read_text(encoding="utf-8")
-    assert source.count(guard.before) == 1, f"{guard.file} has changed: tests/faults/guards.py must follow"
+    assert source.count(guard.before) == 1, f"{guard.file} has changed: tests/support/guards.py must follow"
     path.write_text(source.replace(guard.before, guard.after), encoding="utf-8")
     try:
         done = outcome_of(copy, guard.test)

@@ -21,12 +21,12 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import save
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from pipeline.cli import main
-from pipeline.resume import Lineage
-from pipeline.rl.checkpoint import MAX_FACTS_BYTES, Checkpoint, pack, read_checkpoint
-from pipeline.rl.checkpoints import CheckpointStore, files_in
-from tests.fakes import ROOT, settings_with, tiny_agent
-from tests.faults.armed import numpy_archive, pickled, sb3_zip, torch_file
+from pipeline.cli.main import main
+from pipeline.runs.resume import Lineage
+from pipeline.training.checkpoint import MAX_FACTS_BYTES, Checkpoint, pack, read_checkpoint
+from pipeline.training.checkpoint_store import CheckpointStore, files_in
+from tests.support.armed import numpy_archive, pickled, sb3_zip, torch_file
+from tests.support.fakes import ROOT, settings_with, tiny_agent
 
 RUN = "20260101-000000-0000"
 NO_ARRAYS = save({})
@@ -223,7 +223,7 @@ def test_verify_names_every_hostile_file_of_a_run(project: Path, canary: Path) -
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "pipeline.cli", *(str(a) for a in arguments)]
+    line = [sys.executable, "-m", "pipeline.cli.main", *(str(a) for a in arguments)]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import Stopped
-from pipeline.records import Evaluation, Job
-from pipeline.rl.checkpoint import Checkpoint
-from pipeline.rl.checkpoints import CheckpointStore
-from pipeline.rl.train import train
-from pipeline.search.collect import ROUNDS
-from tests.fakes import Done
-from tests.faults.nursery import N_ENVS, TRAIN, VAL, SlowEvaluator, digest_of, settings
+from pipeline.core.errors import Stopped
+from pipeline.core.records import Evaluation, Job
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.checkpoint_store import CheckpointStore
+from pipeline.training.loop import train
+from pipeline.training.table import ROUNDS
+from tests.support.fakes import Done
+from tests.support.nursery import N_ENVS, TRAIN, VAL, SlowEvaluator, digest_of, settings
 
 STEPS = settings().train.total_timesteps // N_ENVS
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.rl.checkpoint import read_checkpoint
-from pipeline.rl.checkpoints import files_in, latest_in
-from tests.faults.nursery import Nursery
-from tests.faults.tally import tally
+from pipeline.core.errors import DataError
+from pipeline.training.checkpoint import read_checkpoint
+from pipeline.training.checkpoint_store import files_in, latest_in
+from tests.support.nursery import Nursery
+from tests.support.tally import tally
 
 KILLS = int(os.environ.get("TRACEWRIGHT_KILLS", "5"))
 STOPS = int(os.environ.get("TRACEWRIGHT_STOPS", "2"))

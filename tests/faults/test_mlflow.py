@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.settings import Settings, load_settings
-from pipeline.tracking import store
+from pipeline.settings.params import Settings, load_settings
+from pipeline.tracking import mlflow_store
 from pipeline.tracking.replica import Replica
 from pipeline.tracking.run import Run
 from pipeline.tracking.sync import sync
-from tests.faults.mlflow_server import Behaviour, MlflowServer, Proxy
-from tests.faults.tally import tally
-from tests.source import ROOT
+from tests.support.mlflow_server import Behaviour, MlflowServer, Proxy
+from tests.support.source import ROOT
+from tests.support.tally import tally
 from tests.tracking.conftest import make_agent
 
 KILLS = int(os.environ.get("TRACEWRIGHT_SERVER_KILLS", "1"))
@@ -39,7 +39,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("migrated")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        store.client(root)
+        mlflow_store.client(root)
     return root / "mlruns/mlflow.db"
 
 
@@ -229,7 +229,7 @@ def test_four_runs_that_start_at_once_without_a_database_all_succeed(
     ids = [process.communicate()[0].decode().strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     assert len(set(ids)) == 4
-    place = Replica(root, root / store.RUNS / ids[0]).place()
+    place = Replica(root, root / mlflow_store.RUNS / ids[0]).place()
     found = place.client.search_runs([place.experiment_id])
     assert {run.data.tags["tracewright.run"] for run in found} == set(ids)
     assert [(run.info.status, run.data.metrics) for run in found] == [("FINISHED", {"a": 1.0})] * 4

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.fakes import ROOT, rgba_of
-from tests.test_vectorize import small_agent
-from tests.vectorizing.test_sharded import rows, svgs
+from tests.support.fakes import ROOT, rgba_of
+from tests.vectorizing.test_batch import small_agent
+from tests.vectorizing.test_session import rows, svgs
 
 pytestmark = pytest.mark.xdist_group("kills")
 
@@ -85,7 +85,17 @@ class Command:
         (folder / "sitecustomize.py").write_text(site)
         options = ["--traces", "2", "--workers", "2", "--shard-files", str(SHARD_FILES), "--model", str(agent)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "vectorize", str(logos), "-o", str(output), "--sharded", *options],
+            [
+                sys.executable,
+                "-m",
+                "pipeline.cli.main",
+                "vectorize",
+                str(logos),
+                "-o",
+                str(output),
+                "--sharded",
+                *options,
+            ],
             env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "MISHAPS": str(folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.armed import numpy_archive, pickled, torch_file
-from tests.source import ROOT
+from tests.support.armed import numpy_archive, pickled, torch_file
+from tests.support.source import ROOT
 
 AUDIT = Path(__file__).parent / "audit"
 
@@ -39,11 +39,11 @@ def audited(notes: Path, *arguments: object) -> subprocess.CompletedProcess[str]
 def test_training_resuming_using_and_reporting_unpickle_nothing(tmp_path: Path) -> None:
     notes, folder = tmp_path / "notes", tmp_path / "project"
     folder.mkdir()
-    done = audited(notes, "-m", "tests.faults.readings", folder)
+    done = audited(notes, "-m", "tests.support.readings", folder)
     assert done.returncode == 0, done.stderr
     lines = notes.read_text().splitlines()
     assert [line for line in lines if not line.startswith("hook in ")] == []
-    assert any("tests.faults.readings" in line for line in lines)
+    assert any("tests.support.readings" in line for line in lines)
     assert any("pipeline.tracing.worker" in line for line in lines), "tracing processes have the hook too"
 
 

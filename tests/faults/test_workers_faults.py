@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import Unavailable
-from pipeline.freedom import ALLOWED
-from pipeline.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.core.errors import Unavailable
+from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.settings.ranges import ALLOWED
 from pipeline.tracing.space import CONTINUOUS, check_params
-from pipeline.tracing.workers import TracerPool, _back_off_seconds
+from pipeline.tracing.tracer_pool import TracerPool, _back_off_seconds
 
 GIGABYTES = 2_000_000_000
 TIMEOUT = 1.5

@@ -12,14 +12,14 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.deadline import Crew
 from monitoring.exporter import Answer, Shared, Site, watched
-from monitoring.gpus import Gpus
 from monitoring.metrics import BY_NAME, METRICS
-from monitoring.sources import Machine
-from tests.monitoring.machine import FakeCard, FakeNvml, FakeProcess, FakePsutil, machine_of
-from tests.monitoring.runs import write_status
-from tests.source import ROOT
+from pipeline.machine.deadline import Crew
+from pipeline.machine.gpus import Gpus
+from pipeline.machine.sources import Machine
+from tests.support.machine import FakeCard, FakeNvml, FakeProcess, FakePsutil, machine_of
+from tests.support.run_status import write_status
+from tests.support.source import ROOT
 
 
 class World:

@@ -16,12 +16,12 @@ from prometheus_client.registry import Collector
 
 from monitoring import families
 from monitoring.families import Families, Totals
-from monitoring.gpus import Gpus
 from monitoring.metrics import BY_NAME
 from monitoring.runs import RunsFolder
-from pipeline.records import FailureKind
-from tests.monitoring.machine import GIB, FakeCard, FakeNvml, FakeProcess, FakePsutil, machine_of
-from tests.monitoring.runs import status_values, write_status
+from pipeline.core.records import FailureKind
+from pipeline.machine.gpus import Gpus
+from tests.support.machine import GIB, FakeCard, FakeNvml, FakeProcess, FakePsutil, machine_of
+from tests.support.run_status import status_values, write_status
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from monitoring.metrics import BY_NAME
-from tests.source import ROOT
+from tests.support.source import ROOT
 
 PROMETHEUS = ROOT / "monitoring/prometheus"
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))

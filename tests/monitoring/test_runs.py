@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from monitoring.readings import Training
 from monitoring.runs import KEEP_SECONDS, KEEP_TROUBLE_SECONDS, MOST_RUNS, RunsFolder
-from monitoring.sources import Machine
-from tests.monitoring.machine import NOW, Clock, FakeProcess, FakePsutil, machine_of
-from tests.monitoring.runs import write_status
+from pipeline.machine.readings import Training
+from pipeline.machine.sources import Machine
+from tests.support.machine import NOW, Clock, FakeProcess, FakePsutil, machine_of
+from tests.support.run_status import write_status
 
 
 class Project(SimpleNamespace):

@@ -9,11 +9,11 @@ from unittest.mock import Mock
 import psutil
 import pytest
 
-from monitoring.readings import SavedCheckpoint, Validation
 from monitoring.status import FIGURES, MAX_BYTES, StatusError, read_status
-from pipeline.status import Status
-from tests.monitoring.machine import NOW
-from tests.monitoring.runs import status_values, write_status
+from pipeline.machine.readings import SavedCheckpoint, Validation
+from pipeline.runs.status import Status
+from tests.support.machine import NOW
+from tests.support.run_status import status_values, write_status
 
 
 def test_a_status_is_read_whole(tmp_path: Path) -> None:

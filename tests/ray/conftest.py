@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.cluster import Joined, joined, ray_module
-from tests.ray import tracers
+from pipeline.core.cluster import Joined, joined, ray_module
+from tests.support import tracers
 
 NODES = 2
 

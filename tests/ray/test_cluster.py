@@ -13,11 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.cluster import Joined, joined
-from pipeline.errors import DataError, SettingsError, Stopped, Unavailable
-from tests.ray import tracers
+from pipeline.core.cluster import Joined, joined
+from pipeline.core.errors import DataError, SettingsError, Stopped, Unavailable
 from tests.ray.conftest import cut_power
-from tests.source import ROOT
+from tests.support import tracers
+from tests.support.source import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -57,9 +57,9 @@ from pipeline.records import DEFAULT_PARAMS, Job, Logo
 from pipeline.tracing.ray_pool import RayPool
 from tests.fakes import rgba_of
 from tests.ray import tracers
-pipeline.cluster.HEAD_SECONDS = 4.0
+pipeline.core.cluster.HEAD_SECONDS = 4.0
 try:
-    with pipeline.cluster.joined() as cluster:
+    with pipeline.core.cluster.joined() as cluster:
 """
 
 

@@ -13,20 +13,20 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.cluster import Joined
-from pipeline.errors import Mismatch, Stopped, Unavailable
-from pipeline.intervals import Bootstrap
-from pipeline.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, TracerParams
-from pipeline.rl.validate import run_agent, validate
-from pipeline.search.compare import methods, run_method
+from pipeline.core.cluster import Joined
+from pipeline.core.errors import Mismatch, Stopped, Unavailable
+from pipeline.core.intervals import Bootstrap
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, TracerParams
+from pipeline.evaluation.comparison import methods, run_method
 from pipeline.search.tasks import make_tasks
-from pipeline.tracing.pools import open_pool
+from pipeline.tracing.backends import open_pool
 from pipeline.tracing.ray_pool import RayPool
-from pipeline.tracing.workers import Evaluator, TracerPool
-from tests.fakes import rgba_of, settings_with, tiny_agent
+from pipeline.tracing.tracer_pool import Evaluator, TracerPool
+from pipeline.training.validation import run_agent, validate
 from tests.faults.test_workers_faults import GIGABYTES, GOOD, LONG, PANIC, kinds
-from tests.ray import tracers
 from tests.ray.conftest import cut_power
+from tests.support import tracers
+from tests.support.fakes import rgba_of, settings_with, tiny_agent
 
 pytestmark = pytest.mark.slow
 

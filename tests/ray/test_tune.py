@@ -11,12 +11,12 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.cluster import Joined
-from pipeline.errors import SettingsError
-from pipeline.tune import tune
-from pipeline.tuning.placed import cpus_each
+from pipeline.core.cluster import Joined
+from pipeline.core.errors import SettingsError
+from pipeline.tuning.ray_worker import cpus_each
+from pipeline.tuning.session import tune
 from tests.ray.conftest import cut_power
-from tests.small_project import small_project
+from tests.support.small_project import small_project
 
 pytestmark = pytest.mark.slow
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.cluster import Joined
+from pipeline.core.cluster import Joined
 from pipeline.vectorizing.crew import Done
 from pipeline.vectorizing.inputs import Folders
-from pipeline.vectorizing.run import Progress, Request, vectorize_sharded
-from tests.fakes import rgba_of
+from pipeline.vectorizing.session import Progress, Request, vectorize_sharded
 from tests.ray.conftest import cut_power
-from tests.test_vectorize import small_agent
-from tests.vectorizing.test_sharded import rows, svgs
+from tests.support.fakes import rgba_of
+from tests.vectorizing.test_batch import small_agent
+from tests.vectorizing.test_session import rows, svgs
 
 pytestmark = pytest.mark.slow
 

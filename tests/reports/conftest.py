@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.intervals import Bootstrap
-from pipeline.records import CATEGORIES, DEFAULT_PARAMS, Pixels
+from pipeline.core.intervals import Bootstrap
+from pipeline.core.records import CATEGORIES, DEFAULT_PARAMS, Pixels
 from pipeline.reports.report import read_results
 from pipeline.reports.results import Results
-from pipeline.settings import load_settings
+from pipeline.settings.params import load_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRACES = (1, 4, 8, 16)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import DataError, StorageError
+from pipeline.core.errors import DataError, StorageError
 from pipeline.reports import archive
 from pipeline.reports.archive import Version, keep, open_svgs, read_images, read_report, read_written
 from pipeline.reports.findings import find
-from pipeline.reports.machine import as_json, run_report
 from pipeline.reports.results import Results
+from pipeline.reports.run_report import as_json, run_report
 from pipeline.reports.trouble import Trouble, attempted
 
 SVG = '<svg width="1" height="1"/>'

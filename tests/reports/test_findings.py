@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.intervals import Interval
+from pipeline.core.intervals import Interval
 from pipeline.reports import rival_findings, run_findings
 from pipeline.reports.findings import find, headline
 from pipeline.reports.parts import Finding, Quality

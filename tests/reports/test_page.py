@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.reports.page import POLICY, as_html
 from pipeline.reports.report import write_report
-from pipeline.settings import load_settings
+from pipeline.settings.params import load_settings
 
 NAMES = (
     "simple/<img src=x onerror=alert(1)>.png",

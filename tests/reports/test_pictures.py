@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.errors import TracewrightError
-from pipeline.records import Pixels
+from pipeline.core.errors import TracewrightError
+from pipeline.core.records import Pixels
 from pipeline.reports import pictures
 from pipeline.reports.pictures import Subject, crop_box, difference, fit, fitted, sheet, zoom_of
 from pipeline.reports.results import ImageResult

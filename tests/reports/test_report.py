@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import DataError, ImageRejected
-from pipeline.records import Pixels
+from pipeline.core.errors import DataError, ImageRejected
+from pipeline.core.records import Pixels
 from pipeline.reports.document import PICTURES, as_markdown
 from pipeline.reports.findings import find
-from pipeline.reports.machine import SCHEMA_VERSION, SHOWN_IMAGES, as_json, improved_and_worst, run_report
 from pipeline.reports.report import read_results, write_report
 from pipeline.reports.results import ImageResult, Results
-from pipeline.settings import Settings, load_settings
+from pipeline.reports.run_report import SCHEMA_VERSION, SHOWN_IMAGES, as_json, improved_and_worst, run_report
+from pipeline.settings.params import Settings, load_settings
 from pipeline.stages import report
 
 FILES = ("report.md", "report.html", "report.json", "images.parquet")

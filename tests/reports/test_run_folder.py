@@ -13,7 +13,7 @@ from pipeline.reports import run_folder
 from pipeline.reports.resources import points, read_resources, read_samples
 from pipeline.reports.run_folder import JournalReader, Status, read_checkpoints, read_status, state_of
 from pipeline.tracking.journal import Journal
-from tests.dashboard import made
+from tests.support import dashboard_project
 
 
 @pytest.mark.parametrize(("said", "state"), [("finished", "finished"), ("stopped", "stopped"), ("failed", "failed"),
@@ -73,15 +73,15 @@ def test_a_real_journal_is_read_as_it_grows(tmp_path: Path) -> None:
 
 
 def test_another_journal_of_the_same_name_is_read_from_its_start(tmp_path: Path) -> None:
-    made.journal(tmp_path, rollouts=30)
+    dashboard_project.journal(tmp_path, rollouts=30)
     reader = JournalReader(tmp_path)
     assert len(reader.read().series["train/return_mean"]) == 30
-    made.journal(tmp_path, rollouts=2)
+    dashboard_project.journal(tmp_path, rollouts=2)
     assert len(reader.read().series["train/return_mean"]) == 2
 
 
 def test_readers_at_once_count_each_record_once(tmp_path: Path) -> None:
-    made.journal(tmp_path, rollouts=300)
+    dashboard_project.journal(tmp_path, rollouts=300)
     reader = JournalReader(tmp_path)
     threads = [threading.Thread(target=reader.read) for _ in range(8)]
     for thread in threads:
@@ -93,7 +93,7 @@ def test_readers_at_once_count_each_record_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("record", ['{"no": "kind"}', '{"kind": "metrics", "values": 3}', "[1]", '{"kind": "end"}'])
 def test_a_record_of_another_release_is_said_and_what_was_before_stays(tmp_path: Path, record: str) -> None:
-    made.journal(tmp_path, rollouts=3, ends=False)
+    dashboard_project.journal(tmp_path, rollouts=3, ends=False)
     with (tmp_path / "journal.jsonl").open("a") as file:
         file.write(record + "\n")
     found = JournalReader(tmp_path).read()
@@ -103,14 +103,14 @@ def test_a_record_of_another_release_is_said_and_what_was_before_stays(tmp_path:
 
 
 def test_checkpoints_are_those_of_the_index(tmp_path: Path) -> None:
-    made.checkpoints(tmp_path)
+    dashboard_project.checkpoints(tmp_path)
     entries = read_checkpoints(tmp_path)
     assert [entry.timesteps for entry in entries] == [2048, 8192, 14336, 20480]
     assert entries[0].metrics == {"value": 0.5}
 
 
 def test_resources_are_summed_up_over_time_with_findings(tmp_path: Path) -> None:
-    made.resources(tmp_path, 120)
+    dashboard_project.resources(tmp_path, 120)
     found = read_resources(tmp_path)
     assert found
     assert (found.samples, found.seconds) == (120, 600.0)
@@ -126,7 +126,7 @@ def test_resources_are_summed_up_over_time_with_findings(tmp_path: Path) -> None
 
 
 def test_a_status_of_a_later_release_may_say_more(tmp_path: Path) -> None:
-    made.status(tmp_path, something_new={"a": 1})
+    dashboard_project.status(tmp_path, something_new={"a": 1})
     found = read_status(tmp_path)
     assert found
     assert found.validation

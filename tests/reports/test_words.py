@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.intervals import Interval
+from pipeline.core.intervals import Interval
 from pipeline.reports import words
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.search.portfolio import find_portfolios, greedy_portfolio
-from tests.fakes import SMALLER, FakeEvaluator, space_of, task_of
+from tests.support.fakes import SMALLER, FakeEvaluator, space_of, task_of
 
 tables = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(1, 5)), elements=st.floats(0, 3))
 

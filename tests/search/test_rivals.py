@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from pipeline.records import DEFAULT_PARAMS, TracerParams
-from pipeline.rl.episode import Episode
+from pipeline.agent.episode import Episode
+from pipeline.core.records import DEFAULT_PARAMS, TracerParams
+from pipeline.search.loop import Outcome, Proposer, run_searches
 from pipeline.search.rivals import CMAESSearch, GPSearch, RandomSearch, StudySearch, TPESearch, gentle
-from pipeline.search.run import Outcome, Proposer, run_searches
 from pipeline.tracing.space import ParameterSpace
-from tests.fakes import SMALLER, FakeEvaluator, formula, settings_with, space_of, task_of
+from tests.support.fakes import SMALLER, FakeEvaluator, formula, settings_with, space_of, task_of
 
 SPACE = space_of()
 FREE = ("filter_speckle", "layer_difference", "path_precision", "color_precision")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from monitoring.passwords import VALUES
-from tests.source import ROOT
+from tests.support.source import ROOT
 
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)

@@ -11,8 +11,8 @@ import yaml
 
 from monitoring.grafana.__main__ import PAGES as MADE
 from monitoring.metrics import BY_NAME
-from tests.service.pages import FOLDER, PAGES, Asked, filled, names, panels, queries
-from tests.source import ROOT
+from tests.support.dashboard_pages import FOLDER, PAGES, Asked, filled, names, panels, queries
+from tests.support.source import ROOT
 
 NOT_OURS = {"up", "ALERTS", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling"}
 """What Prometheus itself knows."""

@@ -21,10 +21,10 @@ import pytest
 import yaml
 
 from monitoring.metrics import METRICS
-from tests.monitoring.runs import write_status
-from tests.service.pages import Asked, filled, queries
-from tests.service.ports import free_port
-from tests.source import ROOT
+from tests.support.dashboard_pages import Asked, filled, queries
+from tests.support.ports import free_port
+from tests.support.run_status import write_status
+from tests.support.source import ROOT
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [

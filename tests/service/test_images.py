@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.service.test_compose import DOCKERFILE
-from tests.source import PACKAGES, ROOT, imports, modules, tree
+from tests.support.source import PACKAGES, ROOT, imports, modules, tree
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {"core": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}

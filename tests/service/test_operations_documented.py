@@ -6,7 +6,7 @@ import re
 
 from monitoring.services import PORTS
 from tests.service.test_compose import SERVICES
-from tests.source import ROOT
+from tests.support.source import ROOT
 
 TEXT = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 

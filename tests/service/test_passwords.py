@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from monitoring import passwords
-from tests.source import ROOT
+from tests.support.source import ROOT
 
 
 def read(path: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from monitoring.services import PORTS, Service, ServiceError, plan, ports, prometheus_config, secret
-from tests.source import ROOT
+from tests.support.source import ROOT
 
 PROGRAMS = {name: f"/usr/bin/{name}" for name in ("prometheus", "prometheus-alertmanager", "grafana-server")}
 

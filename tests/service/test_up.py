@@ -18,8 +18,8 @@ import pytest
 
 from monitoring.services import Service
 from monitoring.up import answers, configuration, taken, watch
-from tests.service.ports import free_port
-from tests.source import ROOT
+from tests.support.ports import free_port
+from tests.support.source import ROOT
 
 SERVER = """
 import http.server, os, signal, subprocess, sys

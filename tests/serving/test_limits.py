@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
 from pipeline.serving.door import WORDS
 from pipeline.serving.limits import ServeSettings, settings_from
-from tests.fakes import ROOT
+from tests.support.fakes import ROOT
 
 
 def test_without_variables_there_are_defaults() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.serving.limits import ServeSettings
 from pipeline.serving.orders import TRACES, Refused, read_body, read_rows
-from tests.serving.requests_made import BAD, GOOD, png, records, row, text
+from tests.support.serving_requests import BAD, GOOD, png, records, row, text
 
 LIMITS = ServeSettings()
 

@@ -14,10 +14,10 @@ from pipeline.serving.lanes import Deadline
 from pipeline.serving.limits import ServeSettings
 from pipeline.serving.orders import Order, Refused
 from pipeline.serving.service import Model, Service
-from pipeline.tracing.workers import TracerPool
-from pipeline.vectorize import vectorize_image_bytes
-from tests.fakes import tiny_agent
-from tests.serving.requests_made import busy_png, png
+from pipeline.tracing.tracer_pool import TracerPool
+from pipeline.vectorizing.batch import vectorize_image_bytes
+from tests.support.fakes import tiny_agent
+from tests.support.serving_requests import busy_png, png
 
 AGENT = tiny_agent(max_steps=2)
 LONG = Order(busy_png(256), None, None, 1000)

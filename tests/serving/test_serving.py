@@ -20,11 +20,11 @@ import pytest
 from pipeline.serving.follow import Follower
 from pipeline.serving.limits import ServeSettings
 from pipeline.serving.service import Model, Service
-from pipeline.tracking import store
-from tests.fakes import ROOT, tiny_agent
-from tests.serving.registered import NAME, promote, register
-from tests.serving.requests_made import BAD, BAD_IMAGES, GOOD, busy_png, png, records, row, text
-from tests.serving.server import Server
+from pipeline.tracking import mlflow_store
+from tests.support.fakes import ROOT, tiny_agent
+from tests.support.registered_model import NAME, promote, register
+from tests.support.serving_requests import BAD, BAD_IMAGES, GOOD, busy_png, png, records, row, text
+from tests.support.serving_server import Server
 
 DEADLINE_SECONDS = 6
 
@@ -35,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in store.DEFAULTS.items():
+        for name, value in mlflow_store.DEFAULTS.items():
             patch.setenv(name, value)
         agents = [root / f"agent-{steps}" for steps in (3, 4, 5)]
         for steps, folder in zip((3, 4, 5), agents, strict=True):

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.core.errors import Mismatch, SettingsError
 from pipeline.data.dataset import load_split, read_splits
-from pipeline.errors import Mismatch, SettingsError
-from pipeline.settings import load_settings
+from pipeline.settings.params import load_settings
 from pipeline.stages import catalogue, samples, split
-from tests.data.drawing import draw
+from tests.support.drawing import draw
 
 ROOT = Path(__file__).resolve().parents[2]
 

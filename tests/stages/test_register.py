@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError, SettingsError
+from pipeline.core.errors import DataError, SettingsError
 from pipeline.stages import register
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stores.servers import HAS_S3, S3, s3_server
+from tests.support.store_servers import HAS_S3, S3, s3_server
 
 
 @pytest.fixture(scope="module")

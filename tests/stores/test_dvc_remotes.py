@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_project import small_project
-from tests.stores.servers import HAS_S3, HAS_SSH, S3, Ssh, ssh_server
+from tests.support.small_project import small_project
+from tests.support.store_servers import HAS_S3, HAS_SSH, S3, Ssh, ssh_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stores")]
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from pipeline.errors import Unavailable
-from pipeline.run import train_into
-from pipeline.settings import load_settings
-from pipeline.tracking import store
+from pipeline.core.errors import Unavailable
+from pipeline.runs.session import train_into
+from pipeline.settings.params import load_settings
+from pipeline.tracking import mlflow_store
 from pipeline.tracking.models import download, file_digests
 from pipeline.tracking.registry import open_registry
 from pipeline.tracking.replica import Replica
-from tests import postgres
-from tests.small_project import small_project
-from tests.source import ROOT
-from tests.stores.servers import S3, mlflow_server
+from tests.support import postgres
+from tests.support.small_project import small_project
+from tests.support.source import ROOT
+from tests.support.store_servers import S3, mlflow_server
 
 pytestmark = [
     pytest.mark.slow,
@@ -69,7 +69,7 @@ def train_and_register(folder: str) -> None:
     root = Path(folder)
     settings = load_settings(root / "params.yaml")
     result = train_into(root / "out", settings, root=root, progress=False)
-    replica = Replica(root, root / store.RUNS / result.run_id)
+    replica = Replica(root, root / mlflow_store.RUNS / result.run_id)
     client, sent = replica.place().client, replica.sent
     run = client.get_run(str(sent.run_id))
     registry = open_registry(root, settings.experiment)
@@ -113,6 +113,6 @@ def test_a_postgresql_that_is_not_there_is_told(root: Path, monkeypatch: pytest.
     with pytest.raises(
         Unavailable, match=r"127\.0\.0\.1:9/mlflow cannot be used: .*correct MLFLOW_TRACKING_URI"
     ) as told:
-        store.connect(root, "tracewright")
+        mlflow_store.connect(root, "tracewright")
     assert time.monotonic() - started < 30, "MLflow itself tries for 100 seconds"
     assert "secret" not in str(told.value)

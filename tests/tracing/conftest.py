@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.freedom import TracingSettings
-from pipeline.records import Logo
-from pipeline.settings import load_settings
-from pipeline.tracing.workers import TracerPool
+from pipeline.core.records import Logo
+from pipeline.settings.params import load_settings
+from pipeline.settings.ranges import TracingSettings
+from pipeline.tracing.tracer_pool import TracerPool
 
 ROOT = Path(__file__).resolve().parents[2]
 

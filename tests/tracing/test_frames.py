@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import DEFAULT_PARAMS, Failed, Job, Logo, Lost, Scored, Scores, unpack_pixels
+from pipeline.core.records import DEFAULT_PARAMS, Failed, Job, Logo, Lost, Scored, Scores, unpack_pixels
 from pipeline.tracing.frames import Unpacker, answer_frame, image_frame, job_frame, pack, parse_answer
 
 SCORES = Scores(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFilter
 from skimage.metrics import structural_similarity
 
-from pipeline.records import Logo, Pixels
+from pipeline.core.records import Logo, Pixels
 from pipeline.tracing import quality
 from pipeline.tracing.quality import Reference
 

@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import pytest
 
-from pipeline.pixels import rgb_of
+from pipeline.core.pixels import rgb_of
 from pipeline.tracing.raster import DRAWINGS, Unrenderable, render
 
 SQUARE = (

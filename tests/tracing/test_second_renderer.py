@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.records import DEFAULT_PARAMS
-from pipeline.tracing.prepare import prepare
+from pipeline.core.records import DEFAULT_PARAMS
+from pipeline.tracing.preparation import prepare
 from pipeline.tracing.raster import DRAWINGS, ResvgDrawing, SkiaDrawing, Unrenderable
 from pipeline.tracing.tracer import trace
-from tests.fakes import rgba_of
+from tests.support.fakes import rgba_of
 
 
 @pytest.mark.skipif(len(DRAWINGS) == 1, reason="Skia needs libEGL and libGL, which are missing here")

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.freedom import ALLOWED, TracingSettings
-from pipeline.records import DEFAULT_PARAMS, PARAM_NAMES, TracerParams
+from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, TracerParams
+from pipeline.settings.ranges import ALLOWED, TracingSettings
 from pipeline.tracing.space import PRESETS, ParameterSpace, check_params
 
 WIDE: dict[str, Any] = {

@@ -11,8 +11,8 @@ import pytest
 import vtracer
 from PIL import Image
 
-from pipeline.records import DEFAULT_PARAMS, PARAM_NAMES, Logo, TracerParams
-from pipeline.tracing.prepare import prepare
+from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Logo, TracerParams
+from pipeline.tracing.preparation import prepare
 from pipeline.tracing.raster import render
 from pipeline.tracing.space import active_names
 from pipeline.tracing.tracer import TraceError, on_canvas, trace

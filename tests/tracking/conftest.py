@@ -12,8 +12,8 @@ from mlflow.entities import LoggedModel
 from mlflow.entities import Run as MlflowRun
 from sqlalchemy import Engine, event
 
-from pipeline.settings import Settings, load_settings
-from pipeline.tracking import store
+from pipeline.settings.params import Settings, load_settings
+from pipeline.tracking import mlflow_store
 from pipeline.tracking.run import Run
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -24,7 +24,7 @@ def mlflow_environment() -> Iterator[None]:
     """No server of the developer's, and what the store sets is taken back at the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for name, value in store.DEFAULTS.items():
+        for name, value in mlflow_store.DEFAULTS.items():
             patch.setenv(name, value)
         event.listen(Engine, "connect", _unsynced)
         yield

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError, StorageError
+from pipeline.core.errors import DataError, StorageError
 from pipeline.tracking.journal import VALUES_PER_RECORD, Journal, records
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import Settings
+from pipeline.settings.params import Settings
 from pipeline.tracking import lineage
 
 

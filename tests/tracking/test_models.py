@@ -8,8 +8,8 @@ import pytest
 from mlflow.entities import LoggedModel
 from mlflow.models import Model
 
-from pipeline.errors import DataError, Unavailable
-from pipeline.settings import Settings
+from pipeline.core.errors import DataError, Unavailable
+from pipeline.settings.params import Settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
 from tests.tracking.conftest import make_agent, model_in_mlflow

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import DataError, Mismatch, Unavailable
-from pipeline.files import write_json
-from pipeline.settings import Settings
+from pipeline.core.errors import DataError, Mismatch, Unavailable
+from pipeline.core.files import write_json
+from pipeline.settings.params import Settings
 from pipeline.tracking import models, promotion, registry
 from pipeline.tracking.run import Run
 from tests.tracking.conftest import in_mlflow, make_agent

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline.errors import Unavailable
-from pipeline.settings import Settings
+from pipeline.core.errors import Unavailable
+from pipeline.settings.params import Settings
 from pipeline.tracking import models, registry
 from pipeline.tracking.registry import Registry
 from pipeline.tracking.run import Run

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import DataError, Unavailable
-from pipeline.settings import Settings
-from pipeline.tracking import replica, store
+from pipeline.core.errors import DataError, Unavailable
+from pipeline.settings.params import Settings
+from pipeline.tracking import mlflow_store, replica
 from pipeline.tracking.replica import Replica
 from pipeline.tracking.run import Run
 from tests.tracking.conftest import in_mlflow, make_agent, model_in_mlflow
@@ -129,7 +129,7 @@ def test_a_garbled_state_or_another_server_means_nothing_was_sent(run: Run, cont
 def test_another_server_gets_all_of_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run.deliver()
     other = tmp_path / "other.db"
-    shutil.copy(store.home(run.replica._root) / "mlruns/mlflow.db", other)
+    shutil.copy(mlflow_store.home(run.replica._root) / "mlruns/mlflow.db", other)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
     elsewhere = Replica(run.replica._root, run.folder)
     elsewhere.send()

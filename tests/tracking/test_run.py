@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError, Stopped, Unavailable
-from pipeline.settings import Settings
+from pipeline.core.errors import DataError, Stopped, Unavailable
+from pipeline.settings.params import Settings
 from pipeline.tracking.run import Run, new_run_id
 from tests.tracking.conftest import in_mlflow
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli import main
-from pipeline.errors import Unavailable
-from pipeline.settings import Settings
-from pipeline.tracking import store
+from pipeline.cli.main import main
+from pipeline.core.errors import Unavailable
+from pipeline.settings.params import Settings
+from pipeline.tracking import mlflow_store
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.run import Run
 from pipeline.tracking.sync import sync
@@ -46,7 +46,7 @@ def test_a_run_that_is_being_written_is_left_alone(root: Path, settings: Setting
 
 
 def test_one_that_cannot_be_sent_does_not_keep_the_others(root: Path, left: Run) -> None:
-    damaged = store.home(root) / store.RUNS / "00000000-000000-damaged"
+    damaged = mlflow_store.home(root) / mlflow_store.RUNS / "00000000-000000-damaged"
     damaged.mkdir(parents=True)
     (damaged / "journal.jsonl").write_text("{}\n")
     try:

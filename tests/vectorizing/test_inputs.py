@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.errors import DataError
 from pipeline.data.images import list_images, path_text
-from pipeline.errors import DataError
 from pipeline.vectorizing.inputs import Entry, Folders, Inputs, Listed
 
 

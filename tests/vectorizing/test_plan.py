@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import DataError, Mismatch, Stopped, StorageError
+from pipeline.core.errors import DataError, Mismatch, Stopped, StorageError
 from pipeline.vectorizing.inputs import Entry
 from pipeline.vectorizing.plan import Plan, check_same, make_folders, open_plan, write_plan
 

@@ -1,0 +1,171 @@
+"""The screening of settings: hundreds are imagined, the surrogate foresees each, and a few go to the policy.
+
+The expected improvement of the objective (Jones et al., 1998), times the probability that the picture is allowed
+(Gardner et al., 2014), says how promising a setting is. Some of the shortlist are chosen as if permission mattered
+less, some as if it mattered more, so that the policy decides how careful to be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_ndtr, ndtr
+
+from pipeline.agent.candidates import CANDIDATE_FEATURES, Points, Shortlist, varied
+from pipeline.agent.episode import Episode, Task
+from pipeline.agent.features import Vector, context_of
+from pipeline.agent.objectives import Goal
+from pipeline.agent.outcome import BENT_FROM, ERROR, SIZE
+from pipeline.agent.surrogate import Surrogate
+from pipeline.core.records import DEFAULT_PARAMS, ObjectiveName, TracerParams
+from pipeline.tracing.space import ParameterSpace
+
+Banks = Mapping[ObjectiveName, Points]
+
+CAUTIONS = (1.0, 0.5, 2.0)  # weights of the probability that a picture is allowed
+DRAWN = 128  # candidates of each kind
+PARENTS = 4  # best settings of the image that are varied
+REFINED = 12  # most promising candidates that are varied once more
+LEAST_LOG = -12.0
+FEATURE_LIMIT = 12.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screen:
+    """banks: by objective, settings that were the best on a training image, as points (n, axes)."""
+
+    surrogate: Surrogate
+    space: ParameterSpace
+    banks: Banks
+    size: int
+
+    def context(self, task: Task) -> Vector:
+        """What is known of an image before any trace, float32 (CONTEXT_SIZE,), each in [-5, 5]."""
+        shown: Vector = self.surrogate.normalised(context_of(task)).numpy()
+        return shown
+
+    def shortlist(self, episode: Episode) -> Shortlist:
+        """The `size` most promising settings at this point of an episode."""
+        rng = np.random.default_rng([episode.seed, episode.spent])
+        goal = episode.objective.goal(episode.task.baseline)
+        tried = np.concatenate([self.space.encode(DEFAULT_PARAMS)[np.newaxis], episode.points])
+        outcomes = np.concatenate([np.zeros((1, 3), np.float32), episode.outcomes])
+        posterior = self.surrogate.given(torch.from_numpy(episode.context), tried, outcomes)
+
+        def foreseen(points: Points) -> Foreseen:
+            mean, std = posterior(points)
+            return foresee(goal, mean, std, self._log_work(points), episode.best_value)
+
+        points = self.space.centred(self._imagined(episode, rng))
+        first = foreseen(points)
+        best = points[np.argsort(-first.promise)[:REFINED]]
+        more = self.space.centred(varied(best, DRAWN, rng))
+        every = np.concatenate([points, more])
+        promising = first.and_(foreseen(more))
+        chosen = self._choose(every, promising, set(episode.tried))
+        return self._described(chosen, every, promising, episode)
+
+    def _imagined(self, episode: Episode, rng: np.random.Generator) -> Points:
+        bank = self.banks.get(episode.objective.name)
+        if bank is None or not len(bank):
+            bank = rng.random((DRAWN, self.space.size)).astype(np.float32)
+        known = bank[rng.permutation(len(bank))[:DRAWN]]
+        kinds = [known, varied(known, DRAWN, rng)]
+        if len(episode.points):
+            kinds.append(varied(episode.points[np.argsort(-episode.graded)[:PARENTS]], DRAWN, rng))
+        return np.concatenate(kinds)
+
+    def _choose(self, points: Points, foreseen: Foreseen, tried: set[TracerParams]) -> dict[TracerParams, int]:
+        """Different settings that were not tried, and their rows; each degree of caution has its share."""
+        chosen: dict[TracerParams, int] = {}
+        decoded: dict[int, TracerParams] = {}  # The orders begin much alike.
+        _, different = np.unique(self.space.cells(points), axis=0, return_index=True)
+        orders = [different[np.argsort(-(foreseen.gain_promise + c * foreseen.feasible)[different])] for c in CAUTIONS]
+        for number, order in enumerate(orders, 1):
+            wanted = math.ceil(self.size * number / len(CAUTIONS))
+            for row in order.tolist():
+                if len(chosen) >= wanted:
+                    break
+                if row not in decoded:
+                    decoded[row] = self.space.decode(points[row])
+                if (params := decoded[row]) not in tried:
+                    chosen.setdefault(params, row)
+        return chosen or {self.space.decode(points[orders[0][0]]): int(orders[0][0])}
+
+    def _described(
+        self, chosen: Mapping[TracerParams, int], points: Points, foreseen: Foreseen, episode: Episode
+    ) -> Shortlist:
+        """The most promising first; where a small space has too few settings, the last one fills the places left."""
+        ranked = sorted(chosen, key=lambda params: -foreseen.promise[chosen[params]])
+        ranked += [ranked[-1]] * (self.size - len(ranked))
+        rows = [chosen[params] for params in ranked]
+        best = self.space.encode(episode.best.params) if episode.best else None
+        distance = np.abs(points[rows] - best).sum(axis=1) if best is not None else np.zeros(len(rows))
+        promise = foreseen.promise[rows]
+        features = np.stack(
+            [
+                promise - promise[0],
+                foreseen.gain[rows],
+                foreseen.spread[rows],
+                foreseen.feasible[rows],
+                distance,
+                self._log_work(points[rows]),
+            ],
+            axis=1,
+        )
+        assert features.shape[1] == len(CANDIDATE_FEATURES)
+        limited = np.clip(features, -FEATURE_LIMIT, FEATURE_LIMIT).astype(np.float32)
+        return Shortlist(ranked, limited, float(max(promise[0], 2 * LEAST_LOG)))
+
+    def _log_work(self, points: Points) -> NDArray[np.float64]:
+        """ln of the pixels traced against the image's, (n,)."""
+        if "prescale" not in self.space.names:
+            return np.full(len(points), 2 * math.log(float(dict(self.space.fixed)["prescale"])))
+        index = self.space.names.index("prescale")
+        logs: NDArray[np.float64] = 2 * np.log(np.array(self.space.axes[index].values, dtype=np.float64))
+        return logs[self.space.cells_of(index, points)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Foreseen:
+    """Of n settings, each (n,): gain over the best so far and its spread, ln of the expected improvement where
+    allowed, and ln of the probability of that.
+    """
+
+    gain: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    gain_promise: NDArray[np.float64]
+    feasible: NDArray[np.float64]
+
+    @property
+    def promise(self) -> NDArray[np.float64]:
+        return self.gain_promise + self.feasible
+
+    def and_(self, other: Foreseen) -> Foreseen:
+        return Foreseen(
+            np.concatenate([self.gain, other.gain]),
+            np.concatenate([self.spread, other.spread]),
+            np.concatenate([self.gain_promise, other.gain_promise]),
+            np.concatenate([self.feasible, other.feasible]),
+        )
+
+
+def foresee(
+    goal: Goal, mean: NDArray[np.float64], std: NDArray[np.float64], log_work: NDArray[np.float64], best_value: float
+) -> Foreseen:
+    """What outcomes, known as independent normals (n, 3), are worth over the best value so far."""
+    value = goal.offset - goal.size_weight * mean[:, SIZE] - goal.error_weight * mean[:, ERROR]
+    gain = value - goal.work_weight * log_work - best_value
+    spread = np.hypot(goal.size_weight * std[:, SIZE], goal.error_weight * std[:, ERROR])
+    z = gain / spread
+    density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    improvement = np.log(np.maximum(spread * (z * ndtr(z) + density), math.exp(LEAST_LOG)))
+    # Outcomes that are bent can hardly be told apart: a limit among them is taken as where the bend begins.
+    margins = (np.minimum(goal.limits, BENT_FROM) - mean) / std
+    feasible = np.where(np.isfinite(goal.limits), log_ndtr(margins), 0.0).sum(axis=1)
+    return Foreseen(gain, spread, improvement, np.maximum(feasible, LEAST_LOG))

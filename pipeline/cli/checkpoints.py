@@ -1,0 +1,195 @@
+"""`tracewright checkpoints`: what was saved of trainings, and going on from it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.core.errors import DataError
+from pipeline.core.files import required_root
+
+if TYPE_CHECKING:
+    from pipeline.settings.params import Settings
+    from pipeline.training.checkpoint_store import CheckpointStore
+
+
+@click.group()
+def checkpoints() -> None:
+    """Look at the saved states of trainings, and go on from them.
+
+    A CHECKPOINT is RUN (its latest), RUN/NAME or a path.
+    """
+
+
+def _settings() -> Settings:
+    from pipeline.settings.params import load_settings
+
+    return load_settings(required_root() / "params.yaml")
+
+
+def _runs() -> Path:
+    from pipeline.tracking.mlflow_store import RUNS, home
+
+    return home(required_root()) / RUNS
+
+
+def _chosen(run: str | None) -> Iterator[tuple[str, CheckpointStore]]:
+    """The checkpoints of one run, or of all, newest first."""
+    from pipeline.runs.resume import TRAINING, run_folder
+    from pipeline.training.checkpoint_store import CheckpointStore
+
+    settings = _settings().checkpoints
+    every = sorted((path.parent for path in _runs().glob(f"*/{TRAINING}")), reverse=True)
+    for folder in [run_folder(_runs(), run)] if run else every:
+        yield folder.name, CheckpointStore(folder, settings)
+
+
+@checkpoints.command("list")
+@click.argument("run", required=False)
+def list_checkpoints(run: str | None) -> None:
+    """List the checkpoints of RUN, or of all runs, newest run first."""
+    from pipeline.runs.resume import read_lineage
+
+    count = 0
+    metric = _settings().checkpoints.best_metric
+    for name, store in _chosen(run):
+        count += 1
+        try:
+            state = "finished" if read_lineage(store.folder.parent).delivered else "may be gone on with"
+        except DataError as error:
+            state = str(error)
+        click.echo(f"run {name} ({state})")
+        entries, best = store.entries(), store.best()
+        for entry in entries:
+            marks = [m for m, is_so in (("best", entry == best), ("latest", entry == entries[-1])) if is_so]
+            value = f"{metric} {entry.metrics[metric]:.4f}" if metric in entry.metrics else ""
+            saved = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.saved_seconds))
+            what = f"step {entry.timesteps}" if entry.phase == "training" else entry.phase
+            cells = f"{entry.name:24} {what:14} {entry.reason:11} {saved}  {_size(entry.bytes):>8}  {value:14}"
+            click.echo(f"  {cells} {', '.join(marks)}".rstrip())
+        if not entries:
+            click.echo("  no checkpoint")
+    if not count:
+        click.echo("no training was saved here yet; `make repro` trains")
+
+
+@checkpoints.command("show")
+@click.argument("checkpoint")
+def show(checkpoint: str) -> None:
+    """Print what a CHECKPOINT holds, as JSON."""
+    from pipeline.runs.resume import checkpoint_path
+    from pipeline.training.checkpoint import read_checkpoint
+    from pipeline.training.checkpoint_store import entry_of
+
+    path = checkpoint_path(_runs(), checkpoint)
+    state = read_checkpoint(path)
+    arrays = {name: list(array.shape) for name, array in sorted(state.arrays.items())}
+    shown = {"path": str(path), **asdict(entry_of(path, state)), "stages": _stages(state.facts.get("stages"))}
+    click.echo(json.dumps(shown | {"settings": state.facts.get("settings"), "arrays": arrays}, indent=2))
+
+
+def _stages(stages: Any) -> list[dict[str, Any]]:
+    """How each attempt at a stage ended; of what is no record of one, nothing."""
+    records = [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+    return [{name: stage.get(name) for name in ("name", "attempts", "passed")} for stage in records]
+
+
+@checkpoints.command("verify")
+@click.argument("run", required=False)
+def verify(run: str | None) -> None:
+    """Check every checkpoint of RUN, or of all runs, against its SHA-256."""
+    from pipeline.training.checkpoint import read_checkpoint
+    from pipeline.training.checkpoint_store import files_in
+
+    sound, damaged = 0, []
+    for _, store in _chosen(run):
+        for path in files_in(store.folder):
+            try:
+                read_checkpoint(path)
+                sound += 1
+            except DataError as error:
+                damaged.append(str(error))
+    if damaged:
+        raise DataError(
+            "\n".join([*damaged, f"{len(damaged)} damaged, {sound} sound; `checkpoints prune` removes them"])
+        )
+    click.echo(f"{sound} checkpoint(s), all sound")
+
+
+@checkpoints.command("prune")
+@click.argument("run", required=False)
+def prune(run: str | None) -> None:
+    """Delete what params.yaml (section checkpoints) does not keep, and damaged ones, of RUN or of all runs."""
+    from pipeline.core.locks import free
+    from pipeline.training.checkpoint_store import bound_store
+
+    busy = []
+    for name, store in _chosen(run):
+        with free(store.folder.parent) as is_ours:
+            if not is_ours:
+                busy.append(store.folder.parent)
+                click.echo(f"{name}: is being trained, left alone")
+                continue
+            for gone in store.prune():
+                click.echo(f"{name}/{gone}: deleted")
+    if run is None:
+        for path in bound_store(_runs(), _settings().checkpoints.max_bytes, busy):
+            click.echo(f"{path.parent.parent.name}/{path.name}: deleted, for checkpoints.max_bytes")
+
+
+@checkpoints.command("export")
+@click.argument("checkpoint")
+@click.argument("folder", type=click.Path(path_type=Path))
+def export(checkpoint: str, folder: Path) -> None:
+    """Write the best agent in a CHECKPOINT into FOLDER, for `tracewright vectorize --model FOLDER`."""
+    from pipeline.runs.resume import checkpoint_path
+    from pipeline.training.checkpoint import read_checkpoint
+    from pipeline.training.loop import agent_in
+
+    if folder.exists():
+        raise DataError(f"{folder}: is there already; name a folder that is not")
+    digest = agent_in(read_checkpoint(checkpoint_path(_runs(), checkpoint))).save(folder)
+    click.echo(f"{folder}: agent written, SHA-256 of its weights {digest}")
+
+
+@checkpoints.command("resume")
+@click.argument("checkpoint")
+@click.option("--fork", is_flag=True, help="Begin a new run from this state, whatever changed since.")
+def resume(checkpoint: str, fork: bool) -> None:
+    """Train on from a CHECKPOINT to the end, outside of DVC.
+
+    Without --fork only the run itself goes on, to the same bits, and only when data, settings, code and versions are
+    those it began with; `make repro` does that by itself.
+    """
+    from pipeline.runs.resume import checkpoint_path
+    from pipeline.runs.session import train_from
+
+    path = checkpoint_path(_runs(), checkpoint)
+    report = train_from(required_root(), _settings(), path, fork=fork)
+    click.echo(
+        f"trained to step {report['total_timesteps']}, run {report['run_id']}; models/agent and results/train are its "
+        "own now: `dvc commit --force train` and `make repro` go on from there"
+    )
+
+
+@checkpoints.command("stats")
+def stats() -> None:
+    """How many checkpoints there are, how large they are, and how much is allowed."""
+    rows = [(name, store.entries()) for name, store in _chosen(None)]
+    total = sum(entry.bytes for _, entries in rows for entry in entries)
+    for name, entries in rows:
+        share = sum(entry.bytes for entry in entries)
+        click.echo(f"run {name}: {len(entries)} checkpoint(s), {_size(share)}")
+    count = sum(len(entries) for _, entries in rows)
+    allowed = _size(_settings().checkpoints.max_bytes)
+    click.echo(f"{_size(total)} in {count} checkpoint(s) of {len(rows)} run(s); {allowed} allowed")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 10_000 else f"{count} B"

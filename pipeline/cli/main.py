@@ -1,0 +1,142 @@
+"""The `tracewright` command. Heavy libraries are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.checkpoints import checkpoints
+from pipeline.cli.runs import runs
+from pipeline.cli.tune import tune
+from pipeline.cli.vectorize import vectorize
+from pipeline.core.errors import SettingsError, Stopped, TracewrightError
+from pipeline.core.files import required_root
+from pipeline.core.stop_signals import stop_on_sigterm
+
+
+class Group(click.Group):
+    """Turns a TracewrightError into one message and its exit code, and click's usage errors into 64."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        stop_on_sigterm()
+        try:
+            return super().main(*args, **kwargs)
+        except TracewrightError as error:
+            code, message = error.exit_code, str(error)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(SettingsError.exit_code)
+        except click.UsageError as error:
+            code, message = SettingsError.exit_code, error.format_message()
+            if error.ctx is not None:
+                message += f"\nSee `{error.ctx.command_path} --help`."
+        except (KeyboardInterrupt, click.Abort):
+            code, message = Stopped.exit_code, "stopped on request; what was done is kept"
+        except BrokenPipeError:
+            code, message = 74, "the output was closed"
+        click.echo(f"tracewright: {message}", err=True)
+        sys.exit(code)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tracewright")
+def main() -> None:
+    """Turn logos into the smallest SVGs that still look like them."""
+
+
+@main.command("use-data")
+@click.argument("folder", type=click.Path(path_type=Path))
+def use_data(folder: Path) -> None:
+    """Set data.root in params.yaml to FOLDER, so that `make repro` trains on it."""
+    from pipeline.data.folder import set_data_root
+
+    click.echo(set_data_root(required_root(), folder))
+
+
+@main.command()
+def check() -> None:
+    """Check params.yaml and the data folder before anything is run; `make repro` starts with it."""
+    from pipeline.data.folder import check_data_root
+    from pipeline.settings.params import load_settings
+
+    root = required_root()
+    check_data_root(root, load_settings(root / "params.yaml").data)
+    click.echo("params.yaml and the data folder are in order")
+
+
+main.add_command(checkpoints)
+main.add_command(runs)
+main.add_command(tune)
+main.add_command(vectorize)
+
+
+@main.command()
+def doctor() -> None:
+    """Check data, results, stores, checkpoints, journals, versions, disk and ports.
+
+    Exits with 65 when something is damaged.
+    """
+    from pipeline.core.errors import DataError
+    from pipeline.runs.diagnosis import examine
+
+    marks = {"fine": "ok     ", "note": "note   ", "damaged": "DAMAGED"}
+    damaged = 0
+    for finding in examine(required_root()):
+        click.echo(f"{marks[finding.level]} {finding.subject}: {finding.text}")
+        damaged += finding.level == "damaged"
+    if damaged:
+        raise DataError(f"{damaged} finding(s) need attention; see above")
+
+
+@main.command()
+def sync() -> None:
+    """Send MLflow what it has not got of any run: after it was away, or a process died.
+
+    Twice does no more than once.
+    """
+    from pipeline.core.errors import Unavailable
+    from pipeline.tracking.sync import sync as send
+
+    failed = 0
+    for run_id, outcome in send(required_root()):
+        failed += isinstance(outcome, TracewrightError)
+        click.echo(f"run {run_id}: {outcome}")
+    if failed:
+        raise Unavailable(f"{failed} run(s) could not be sent; see above, then run `tracewright sync` again")
+
+
+@main.group()
+def models() -> None:
+    """List registered models, and bring the one before back."""
+
+
+def _with_registry(act: Callable[[Path, str], str]) -> None:
+    from pipeline.settings.params import load_settings
+
+    root = required_root()
+    click.echo(act(root, load_settings(root / "params.yaml").experiment))
+
+
+@models.command("list")
+def list_models() -> None:
+    """Versions, newest first, with their aliases and what the gate said."""
+    from pipeline.tracking import registry
+
+    _with_registry(registry.describe)
+
+
+@models.command("rollback")
+def rollback() -> None:
+    """Make the champion before this one champion again."""
+    from pipeline.tracking import registry
+
+    _with_registry(registry.rollback)
+
+
+if __name__ == "__main__":
+    main()

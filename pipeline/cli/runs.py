@@ -1,0 +1,220 @@
+"""`tracewright runs`: trainings in the background, and how every training of the project is doing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.core.errors import DataError, Unavailable
+from pipeline.core.files import required_root
+
+if TYPE_CHECKING:
+    from pipeline.runs.listing import Training
+    from pipeline.settings.params import Settings
+
+LOOK_SECONDS = 1.0
+
+_SETTING = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting other than params.yaml's; repeatable."
+)
+
+
+@click.group()
+def runs() -> None:
+    """Train in the background, and see how every training of this project is doing.
+
+    A background training outlives the terminal, and leaves models/agent and results/ of the project alone: what it
+    makes is in .tracewright/runs/RUN/out.
+    """
+
+
+@runs.command("start")
+@_SETTING
+@click.option("--now", is_flag=True, help="Do not wait until other background trainings make room.")
+@click.option("--queue", is_flag=True, help="Queue the whole pipeline as an experiment of DVC's instead.")
+def start(assignments: tuple[str, ...], now: bool, queue: bool) -> None:
+    """Start a training in the background; with train.n_seeds above 1, one for each seed.
+
+    It waits while other background trainings leave it too few cores (compute.workers) or too little memory
+    (compute.memory_limit_bytes).
+    """
+    from pipeline.runs import background
+    from pipeline.settings.overrides import overridden
+    from pipeline.settings.params import load_settings
+
+    root = required_root()
+    settings, overrides = overridden(load_settings(root / "params.yaml"), assignments)
+    if queue:
+        click.echo(_queue(root, settings, assignments))
+        return
+    for launch in background.start(root, settings, overrides, now=now):
+        state = "waits for room" if launch.phase == "waiting" and not now else "started"
+        click.echo(f"run {launch.run_id} {state} ({background.describe(launch.overrides)})")
+    click.echo("`tracewright runs list` shows how it does, `tracewright runs follow RUN` stays with it")
+
+
+def _queue(root: Path, settings: Settings, assignments: tuple[str, ...]) -> str:
+    """DVC's own queue; each experiment runs in a copy of the last commit."""
+    from pipeline.data.samples import FOLDER
+
+    if not _git(root, "rev-parse", "--verify", "HEAD"):
+        raise Unavailable("DVC's queue needs a Git repository with a commit; leave out --queue for a plain process")
+    data = settings.data.root
+    tracked = _git(root, "ls-files", "--", data, f"{data}.dvc")
+    if not (tracked or Path(data).is_absolute() or Path(data) == FOLDER):
+        raise DataError(
+            f"data.root: {data} is in neither Git nor DVC, so the copy that DVC trains in would lack it; "
+            f"`dvc add {data}` and commit {data}.dvc, or leave out --queue"
+        )
+    changes = [part for assignment in assignments for part in ("-S", assignment)]
+    said = _dvc(root, "exp", "run", "--queue", *changes, "report")
+    return f"{said}\n{_dvc(root, 'queue', 'start')}\n`dvc exp show` has the results, `dvc exp apply NAME` takes them"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _dvc(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise Unavailable(f"`dvc {' '.join(arguments[:2])}` failed: {last}")
+    return done.stdout.strip()
+
+
+@runs.command("list")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON per run.")
+@click.option("--all", "every", is_flag=True, help="All runs, not only the newest twenty.")
+def list_runs(as_json: bool, every: bool) -> None:
+    """Runs, newest first: state, progress, time left, best so far; then what is in DVC's queue."""
+    from itertools import islice
+
+    from pipeline.runs.listing import dvc_queue, trainings
+
+    root = required_root()
+    found = list(trainings(root) if every else islice(trainings(root), 20))
+    for training in found:
+        click.echo(json.dumps(_as_json(training)) if as_json else _row(training))
+    if as_json:
+        return
+    if not found:
+        click.echo("no training yet; `tracewright runs start` begins one in the background, `make repro` one here")
+    if lines := dvc_queue(root):
+        click.echo("\nDVC's queue (their trainings are above, too, once they have begun):")
+        click.echo("\n".join(f"  {line}" for line in lines))
+
+
+def _as_json(training: Training) -> dict[str, object]:
+    names = ("run_id", "state", "phase", "timesteps", "total_timesteps", "seconds_left", "best_value")
+    values = {name: getattr(training, name) for name in (*names, "best_bytes_ratio", "overrides", "trouble")}
+    return values | {"pid": training.process.pid if training.process else None}
+
+
+def _row(training: Training) -> str:
+    cells = [f"{training.run_id:22}", f"{training.state:9}", f"{_progress(training):28}", f"{_best(training):26}"]
+    row = f"{' '.join(cells)} {training.overrides}".rstrip()
+    return f"{row}\n    {training.trouble}" if training.trouble else row
+
+
+def _progress(training: Training) -> str:
+    if training.state == "preparing" or not training.total_timesteps:
+        return training.phase
+    left = f", {_duration(training.seconds_left)} left" if training.seconds_left is not None else ""
+    return f"{training.progress_ratio:4.0%} of {training.total_timesteps}{left}"
+
+
+def _best(training: Training) -> str:
+    if training.best_bytes_ratio is None:
+        return "not validated yet"
+    return f"best {training.best_bytes_ratio:.3f} of the bytes"
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds:.0f} s" if minutes else f"{seconds:.0f} s"
+
+
+@runs.command("follow")
+@click.argument("run")
+def follow(run: str) -> None:
+    """Show the progress of RUN until it ends. Ctrl-C leaves it running."""
+    from tqdm import tqdm
+
+    from pipeline.runs.listing import training
+
+    root = required_root()
+    now = training(root, run)
+    bar = tqdm(total=now.total_timesteps or None, unit="step", desc=run, disable=None)
+    said = ""
+    try:
+        while now.process is not None:
+            if now.total_timesteps:
+                bar.total = now.total_timesteps
+                bar.update(now.timesteps - bar.n)
+            text = f"{now.state} {now.phase}, {_best(now)}".replace("training training", "training")
+            bar.set_postfix_str(text)
+            if bar.disable and text != said:
+                click.echo(f"{run}: {text}")
+                said = text
+            time.sleep(LOOK_SECONDS)
+            now = training(root, run)
+    except KeyboardInterrupt:
+        bar.close()
+        click.echo(f"run {run} goes on; `tracewright runs stop {run}` stops it", err=True)
+        return
+    bar.close()
+    _tell_end(root, now)
+
+
+def _tell_end(root: Path, training: Training) -> None:
+    """Raises TracewrightError when it did not end well, with what is known of it."""
+    from pipeline.runs.background import OUT, last_lines, runs_folder
+
+    folder = runs_folder(root) / training.run_id
+    click.echo(_row(training))
+    if training.state in ("failed", "gone"):
+        said = "".join(f"\n  {line}" for line in last_lines(folder, 5))
+        raise DataError(f"run {training.run_id} {training.state}{f'; it said last:{said}' if said else ''}")
+    if training.state == "finished" and (folder / OUT).is_dir():
+        click.echo(f"its agent, for `tracewright vectorize --model`: {folder / OUT / 'models/agent'}")
+
+
+@runs.command("stop")
+@click.argument("run")
+def stop(run: str) -> None:
+    """Have RUN save its state and end; `tracewright runs resume RUN` goes on from there."""
+    from pipeline.runs import background
+    from pipeline.runs.listing import training
+    from pipeline.training.checkpoint_store import files_in
+
+    root = required_root()
+    found = training(root, run)
+    if found.process is None:
+        raise DataError(f"run {run} is {found.state}; there is nothing to stop")
+    if not background.stop(found.process):
+        raise Unavailable(f"run {run} was asked to stop and has not ended yet; look again with `tracewright runs list`")
+    saved = files_in(background.runs_folder(root) / run / "checkpoints")
+    what = f"its state is in {saved[-1].name}" if saved else "it had not come to anything yet"
+    goes_on = f"tracewright runs resume {run}" if found.overrides else "make repro"
+    click.echo(f"run {run} has stopped, {what}; `{goes_on}` goes on")
+
+
+@runs.command("resume")
+@click.argument("run")
+def resume(run: str) -> None:
+    """Go on with RUN from its latest checkpoint, in the background, to the same bits."""
+    from pipeline.runs import background
+
+    launch = background.resume(required_root(), run)
+    click.echo(f"run {launch.run_id} goes on; `tracewright runs follow {run}` stays with it")

@@ -1,0 +1,46 @@
+"""The catalogue, the splits and the quality report as the app shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.core.errors import DataError
+from pipeline.core.files import read_json
+from pipeline.reports.parts import Quality
+
+CATALOGUE, SPLITS, QUALITY = "data/catalogue.parquet", "data/splits.parquet", "data/quality.json"
+SHOWN = ["path", "category", "category_source", "confidence", "width", "height", "file_bytes", "mode", "quality",
+         "sharpness", "contrast",
+         "noise", "complexity", "digest"]  # fmt: skip
+
+
+def read_catalogue(root: Path) -> Any:
+    """One row per image, as pandas; split and group are there once the images were split. Raises DataError."""
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(root / CATALOGUE)
+        table = table[[name for name in SHOWN if name in table.columns]]
+        if (root / SPLITS).is_file():
+            placed = pd.read_parquet(root / SPLITS, columns=["path", "split", "group"])
+            table = table.merge(placed, on="path", how="left")
+        missing = {"path", "category", "digest"} - set(table.columns)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{root / CATALOGUE}: cannot be read ({error}); run `dvc repro --force catalogue`") from error
+    if missing:
+        raise DataError(f"{root / CATALOGUE}: lacks {', '.join(sorted(missing))}; run `dvc repro --force catalogue`")
+    return table
+
+
+def read_quality(root: Path) -> Quality:
+    """Raises DataError."""
+    path = root / QUALITY
+    try:
+        return Quality.model_validate(read_json(path, "dvc repro catalogue"))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise DataError(f"{path}: {where}: {first['msg'].lower()}; run `dvc repro --force catalogue`") from None

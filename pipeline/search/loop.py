@@ -1,0 +1,135 @@
+"""Searches on many images at once: each proposes a setting, has it evaluated, and goes on until its traces are spent.
+
+The agent and every rival run through here, so that they share the evaluations, the objective and the fall-back: an
+image on which nothing beat the default keeps the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.agent.episode import Episode, Task
+from pipeline.core.errors import DataError
+from pipeline.core.records import Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.tracing.tracer_pool import Evaluator, Pending
+
+PIECE = 256
+"""Evaluations that are told of together: some seconds' work."""
+
+
+def evaluate_all(
+    jobs: Sequence[Job], evaluator: Evaluator, on_traces: Callable[[int], None] = lambda traces: None
+) -> list[Evaluation]:
+    """One evaluation per job, in order. `on_traces` is told how many more are done, piece by piece."""
+    evaluations: list[Evaluation] = []
+    for start in range(0, len(jobs), PIECE):
+        done = evaluator.evaluate(jobs[start : start + PIECE])
+        evaluations += done
+        on_traces(len(done))
+    return evaluations
+
+
+class Proposer(Protocol):
+    """One search on one image. `episode.last` holds what the previous proposal gave.
+
+    needs_every_score: whether it learns from how losers look, so that they are measured to the end.
+    """
+
+    @property
+    def needs_every_score(self) -> bool: ...
+
+    def propose(self, episode: Episode) -> TracerParams | None:
+        """The next setting, or None when there is nothing more to try."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What a search found. bests[k] is the best after k + 1 traces, None where the default still stood."""
+
+    task: Task
+    bests: list[Scored | None] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    failures: list[Failed] = field(default_factory=list)
+
+    def value_at(self, traces: int) -> float:
+        """The best value with `traces` traces; a search that stopped earlier keeps what it had."""
+        return self.values[min(traces, len(self.values)) - 1] if self.values and traces else 0.0
+
+    def best_at(self, traces: int) -> Scored | None:
+        return self.bests[min(traces, len(self.bests)) - 1] if self.bests and traces else None
+
+    def chosen_at(self, traces: int) -> Scored:
+        """The best found, or the default."""
+        return self.best_at(traces) or self.task.default
+
+
+def run_searches(
+    searches: Sequence[tuple[Episode, Proposer]],
+    evaluator: Evaluator,
+    *,
+    keep_svg: bool = False,
+    on_traces: Callable[[int], None] = lambda traces: None,
+) -> list[Outcome]:
+    """Run all searches to the end of their episodes, each going on as soon as its own trace is done.
+
+    They do not depend on each other, so neither do the outcomes on who was faster. `on_traces` is told how many traces
+    were made whenever some are done.
+    """
+    outcomes = [Outcome(episode.task) for episode, _ in searches]
+    running: dict[int, Pending] = {}
+    ready = list(range(len(searches)))
+    while ready or running:
+        running |= _next_traces(searches, ready, evaluator, keep_svg)
+        if not running:
+            break
+        evaluator.wait(list(running.values()))
+        ready = [i for i, pending in running.items() if pending.done]
+        for i in ready:
+            _record(searches[i][0], outcomes[i], running.pop(i).collect()[0])
+        on_traces(len(ready))
+    return outcomes
+
+
+def _next_traces(
+    searches: Sequence[tuple[Episode, Proposer]], ready: Sequence[int], evaluator: Evaluator, keep_svg: bool
+) -> dict[int, Pending]:
+    """The next trace of each search that is ready for one and has not ended."""
+    jobs: dict[int, Job] = {}
+    for i in ready:
+        episode, proposer = searches[i]
+        params = None if episode.done else proposer.propose(episode)
+        if params is not None:
+            jobs[i] = episode.job(params, keep_svg=keep_svg, every_score=proposer.needs_every_score)
+    return dict(zip(jobs, evaluator.submit_each(list(jobs.values())), strict=True))
+
+
+def _record(episode: Episode, outcome: Outcome, evaluation: Evaluation) -> None:
+    episode.record(evaluation)
+    outcome.values.append(episode.best_value)
+    outcome.bests.append(episode.best)
+    if isinstance(evaluation, Failed):
+        outcome.failures.append(evaluation)
+
+
+def svg_texts(chosen: Sequence[tuple[Logo, Scored]], evaluator: Evaluator) -> list[str]:
+    """The SVGs of evaluations that were not asked to keep them: traced once more, which gives the same.
+
+    Raises DataError when one cannot be had any more.
+    """
+    evaluations = evaluator.evaluate([Job(logo, scored.params, keep_svg=True) for logo, scored in chosen])
+    texts: list[str] = []
+    for (logo, _), evaluation in zip(chosen, evaluations, strict=True):
+        if not isinstance(evaluation, Scored):
+            raise DataError(f"{logo.name}: traced well before and not now ({evaluation}); run the stage again")
+        texts.append(svg_text(evaluation))
+    return texts
+
+
+def svg_text(scored: Scored) -> str:
+    """The SVG of an evaluation that was asked to keep it. Raises ValueError for another."""
+    if scored.svg is None:
+        raise ValueError("the evaluation was run without keep_svg")
+    return scored.svg

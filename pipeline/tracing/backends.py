@@ -1,0 +1,40 @@
+"""Which pool evaluates: processes of this machine, or of a Ray cluster. The numbers are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.settings.params import Backend
+from pipeline.tracing.pool import Pool
+from pipeline.tracing.tracer_pool import TracerPool, worker_count
+
+
+def open_pool(
+    backend: Backend,
+    workers: int,
+    timeout_seconds: float,
+    worker_memory_bytes: int,
+    background: str,
+    *,
+    rasteriser: str | None = None,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Pool:
+    """A pool, to be used with `with`.
+
+    workers: tracing processes; 0 for one per core of this machine, or per CPU of the cluster. The others: as
+    TracerPool's. Raises Unavailable, SettingsError or Mismatch when there is no cluster to be had.
+    """
+    if backend == "ray":
+        from pipeline.tracing.ray_pool import RayPool
+
+        return RayPool(
+            workers, timeout_seconds, worker_memory_bytes, background, rasteriser=rasteriser, check_stop=check_stop
+        )
+    return TracerPool(
+        worker_count(workers),
+        timeout_seconds,
+        worker_memory_bytes,
+        background,
+        rasteriser=rasteriser,
+        check_stop=check_stop,
+    )

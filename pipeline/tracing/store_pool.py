@@ -1,0 +1,286 @@
+"""A pool with a store of evaluations in front of it, under the interface of a pool."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.core.errors import StorageError
+from pipeline.core.files import whole
+from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Lost, Scored
+from pipeline.settings.params import ComputeSettings
+from pipeline.tracing.evaluation_store import KEY_BYTES, SCORE_NAMES, EvaluationStore, known_of
+from pipeline.tracing.pool import Pool
+from pipeline.tracing.tracer_pool import Pending, pool_from_settings
+
+STORE = Path(".tracewright/evaluations.sqlite")
+STORE_VARIABLE = "TRACEWRIGHT_STORE"
+"""Of the environment: another path, for a machine that shares the project's folder with others."""
+
+Keyed = tuple[bytes, Job]
+
+_ROWS_AT_ONCE = 10_000
+_KEPT_AT_ONCE = 500
+_RECORD_BYTES = KEY_BYTES + 1
+_WHOLE_SCORES = ("svg_bytes", "gzip_bytes", "paths", "nodes")
+
+_log = logging.getLogger(__name__)
+
+
+class StoredEvaluator:
+    """An evaluator that looks into a store before it has anything evaluated, and keeps what it had evaluated.
+
+    The same jobs give the same results as without a store, but for `seconds`, which are those of the first time.
+    Equal jobs in one batch are evaluated once; one that wants its SVG is always traced.
+    A store that fails is a warning, and the work goes on without it.
+    asked, found: jobs so far, and how many needed no trace. known: how far each was measured, by key.
+    """
+
+    _ledger: Ledger | None = None
+
+    def __init__(self, pool: Pool, store: EvaluationStore) -> None:
+        self.pool = pool
+        self.asked = self.found = 0
+        self.known: dict[bytes, int] = {}
+        self._store = store
+        self._broken = False
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
+        return self.submit(jobs).collect()
+
+    def submit(self, jobs: Sequence[Job]) -> Pending:
+        [answers] = self._submit([jobs])
+        return answers
+
+    def submit_each(self, jobs: Sequence[Job]) -> Sequence[Pending]:
+        return self._submit([[job] for job in jobs])
+
+    def wait(self, pending: Sequence[Pending]) -> None:
+        self.pool.wait(pending)
+
+    def _submit(self, groups: Sequence[Sequence[Job]]) -> list[_Answers]:
+        """One lookup and one submission for all groups."""
+        keyed = [[(self._store.key(job), job) for job in group] for group in groups]
+        asked = list(chain.from_iterable(keyed))
+        stored = self._find(dict(asked))
+        missing: dict[bytes, Job] = {}
+        for key, job in asked:
+            if job.keep_svg or key not in stored or through_gate(stored[key], job.gate) is None:
+                missing[key] = _both(missing[key], job) if key in missing else job
+        self.asked += len(asked)
+        self.found += len(asked) - len(missing)
+        tickets = dict(zip(missing, self.pool.submit_each(list(missing.values())), strict=True))
+        return [_Answers(self, group, stored, tickets) for group in keyed]
+
+    def answers(
+        self, keyed: Sequence[Keyed], stored: Mapping[bytes, Evaluation], fresh: Mapping[bytes, Evaluation]
+    ) -> list[Evaluation]:
+        """What a worker would have said of each job."""
+        return [self._answer(key, job, fresh.get(key) or stored[key]) for key, job in keyed]
+
+    def _answer(self, key: bytes, job: Job, evaluation: Evaluation) -> Evaluation:
+        answer = through_gate(evaluation, job.gate)
+        assert answer is not None  # What the store could not tell was evaluated behind this gate or a wider one.
+        if not isinstance(answer, Failed) or self._store.keeps(answer):
+            self._note(key, known_of(answer))
+        return answer if answer.params == job.params else replace(answer, params=job.params)
+
+    def note_in(self, ledger: Ledger) -> None:
+        """What is asked for from now on is noted there too, and `export` has what was noted there before a kill."""
+        self._ledger = None  # That of the run before is closed.
+        for key, known in ledger.noted():
+            self._note(key, known)
+        self._ledger = ledger
+
+    def _note(self, key: bytes, known: int) -> None:
+        if known > self.known.get(key, -1):
+            self.known[key] = known
+            if self._ledger is not None:
+                self._ledger.note(key, known)
+
+    def export(self, path: Path) -> int:
+        """Everything that was asked for so far as one Parquet table, whole or absent; returns its number of rows.
+
+        In the order of the keys: searches go on as their traces are done, so that of asking differs from run to run.
+        Failures that another run might not meet are not in it. Raises StorageError.
+        """
+        try:
+            count = _write_parquet(path, self._store.rows(dict(sorted(self.known.items()))))
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._store.path}: cannot be read ({error}); delete it and run again") from error
+        if count < len(self.known):
+            _log.warning("%s: %d evaluations were not kept and are missing", path, len(self.known) - count)
+        return count
+
+    def summary(self) -> dict[str, Any]:
+        """How much was asked for and found, what failed, and whether another run must come to the same bits."""
+        return {
+            "asked": self.asked,
+            "found": self.found,
+            "failures": dict(sorted(self.pool.failures.items())),
+            "bit_comparable": not self.pool.accidents,
+            "versions": self.pool.versions,
+        }
+
+    def _find(self, jobs: Mapping[bytes, Job]) -> dict[bytes, Evaluation]:
+        try:
+            return {} if self._broken else self._store.find(jobs)
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return {}
+
+    def keep(self, fresh: Mapping[bytes, Evaluation]) -> None:
+        try:
+            if fresh and not self._broken:
+                self._store.keep(fresh)
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        self._broken = True
+        _log.warning("%s: %s; evaluations are no longer kept in this run", self._store.path, error)
+
+
+class Ledger:
+    """The keys that a run asked for, in a file that is only appended to; use it with `with`.
+
+    Raises StorageError when the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._usable():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(path.stat().st_size // _RECORD_BYTES * _RECORD_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def note(self, key: bytes, known: int) -> None:
+        with self._usable():
+            self._file.write(key + bytes([known]))
+
+    def noted(self) -> list[tuple[bytes, int]]:
+        with self._usable():
+            content = self._path.read_bytes()
+        records = (content[i : i + _RECORD_BYTES] for i in range(0, len(content), _RECORD_BYTES))
+        return [(record[:-1], record[-1]) for record in records]
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot be written ({error.strerror}); is the disk full?") from error
+
+
+class _Answers:
+    """Answers of a StoredEvaluator, some of which are still being traced: those with a ticket."""
+
+    def __init__(
+        self,
+        evaluator: StoredEvaluator,
+        keyed: Sequence[Keyed],
+        stored: Mapping[bytes, Evaluation],
+        tickets: Mapping[bytes, Pending],
+    ) -> None:
+        self._evaluator, self._keyed, self._stored = evaluator, keyed, stored
+        self._tickets = {key: tickets[key] for key, _ in keyed if key in tickets}
+        self._answers: list[Evaluation] | None = None
+
+    @property
+    def done(self) -> bool:
+        return all(ticket.done for ticket in self._tickets.values())
+
+    def collect(self) -> list[Evaluation]:
+        if self._answers is None:
+            self._answers = self._evaluator.answers(self._keyed, self._stored, self._collect())
+        return self._answers
+
+    def _collect(self) -> dict[bytes, Evaluation]:
+        """What was traced, kept as it comes: a batch may take minutes, and what ends the wait may end the process."""
+        fresh: dict[bytes, Evaluation] = {}
+        unkept: dict[bytes, Evaluation] = {}
+        try:
+            for key, ticket in self._tickets.items():
+                unkept[key] = ticket.collect()[0]
+                if len(unkept) == _KEPT_AT_ONCE:
+                    self._evaluator.keep(unkept)
+                    fresh |= unkept
+                    unkept = {}
+        finally:
+            self._evaluator.keep(unkept)
+        return fresh | unkept
+
+
+@contextmanager
+def stored_pool(
+    root: Path, settings: ComputeSettings, background: str, *, check_stop: Callable[[], None] = lambda: None
+) -> Iterator[StoredEvaluator]:
+    """A pool with the project's store in front of it, as params.yaml asks for them."""
+    with (
+        pool_from_settings(settings, background, check_stop=check_stop) as pool,
+        EvaluationStore(root / os.environ.get(STORE_VARIABLE, STORE), settings.store_bytes, pool.versions) as store,
+    ):
+        yield StoredEvaluator(pool, store)
+
+
+def through_gate(evaluation: Evaluation, gate: Gate) -> Evaluation | None:
+    """What a worker would have said behind this gate; None when too little is known."""
+    if isinstance(evaluation, Failed):
+        return evaluation
+    size, ssim = _size_and_ssim(evaluation)
+    lost = Lost(evaluation.digest, evaluation.params, size, None, evaluation.seconds)
+    if size > gate.max_bytes:
+        return lost
+    if ssim is None or ssim < gate.min_ssim:
+        return None if ssim is None else replace(lost, ssim=ssim)
+    return evaluation if isinstance(evaluation, Scored) else None
+
+
+def _size_and_ssim(evaluation: Scored | Lost) -> tuple[int, float | None]:
+    measured = evaluation.scores if isinstance(evaluation, Scored) else evaluation
+    return measured.svg_bytes, measured.ssim
+
+
+def _both(first: Job, second: Job) -> Job:
+    """One job that answers two of the same key."""
+    gate = Gate(max(first.gate.max_bytes, second.gate.max_bytes), min(first.gate.min_ssim, second.gate.min_ssim))
+    return replace(first, gate=gate, keep_svg=first.keep_svg or second.keep_svg)
+
+
+def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = iter(rows)
+    count = 0
+    with whole(path) as temporary, pq.ParquetWriter(temporary, _parquet_schema()) as writer:
+        while piece := list(islice(rows, _ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(piece, schema=writer.schema))
+            count += len(piece)
+    return count
+
+
+def _parquet_schema() -> Any:
+    """digest and versions: text. Parameters and scores: as their records type them; what was not measured is null."""
+    import pyarrow as pa
+
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    columns = [("digest", pa.string())]
+    columns += [(name, types[type(getattr(DEFAULT_PARAMS, name))]) for name in PARAM_NAMES]
+    columns += [("failure", pa.string())]
+    columns += [(name, pa.int64() if name in _WHOLE_SCORES else pa.float64()) for name in SCORE_NAMES]
+    columns += [(name, pa.string()) for name in ("tracer", "rasteriser", "pillow", "opencv", "scores", "background")]
+    return pa.schema(columns)

@@ -1,0 +1,221 @@
+"""Where MLflow keeps the runs, and clients that answer or refuse within seconds.
+
+Without MLFLOW_TRACKING_URI everything is embedded: a SQLite file and a folder of artifacts under `mlruns/`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from pipeline.core.errors import StorageError, Unavailable, brief
+from pipeline.core.files import whole
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # MLflow's own 120 s and 7 retries block one call for 246 s
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # MLflow's own goes past the server, to a store without keys
+}
+"""Environment variables of MLflow that are set when the user has not set them."""
+
+PROBE_SECONDS = 5
+RUNS = Path(".tracewright/runs")
+"""Where each run has its folder, in the project's `home`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One experiment in one MLflow. home: the project's folder that outlives DVC's temporary copies."""
+
+    client: MlflowClient
+    uri: str
+    experiment_id: str
+    home: Path
+
+
+def home(root: Path) -> Path:
+    """`root`, or the main checkout when `root` lies in a copy of `dvc exp run --temp` or `--queue`.
+
+    Such a copy is deleted after the experiment, and what was written there with it.
+    """
+    root = root.resolve()
+    parts = root.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i])
+    return root
+
+
+def tracking_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, else the embedded SQLite file. A relative SQLite path counts from the project's folder."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if not uri:
+        return f"sqlite:///{_embedded_database(root)}"
+    prefix, _, path = uri.partition("sqlite:///")
+    if prefix == "" and path and not path.startswith("/"):
+        return f"sqlite:///{home(root) / path}"
+    return uri
+
+
+def has_runs(root: Path) -> bool:
+    """Whether there is anything to look into: False before the first run into the embedded store."""
+    return tracking_uri(root) != f"sqlite:///{_embedded_database(root)}" or _embedded_database(root).is_file()
+
+
+def client(root: Path) -> MlflowClient:
+    """A client of `tracking_uri(root)`; makes the embedded database when it is not there.
+
+    Raises Unavailable when a server does not answer within 5 s, or the database cannot be opened.
+    """
+    _set_defaults()
+    from mlflow import MlflowClient
+
+    uri = tracking_uri(root)
+    if uri == f"sqlite:///{_embedded_database(root)}":
+        _make_database(_embedded_database(root))
+    with answering(uri):
+        if uri.startswith(("http://", "https://")):
+            _probe(uri)
+        elif uri.startswith("postgresql"):
+            _probe_database(uri)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def connect(root: Path, experiment: str) -> Store:
+    """A client with its experiment, made when missing. Raises Unavailable."""
+    mlflow = client(root)
+    uri = tracking_uri(root)
+    with answering(uri):
+        return Store(mlflow, uri, _experiment_id(mlflow, experiment, root), home(root))
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turns what MLflow raises in the block into Unavailable, with the address and what to do."""
+    _set_defaults()
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException  # of uploads to a server, which MLflow lets through
+    from sqlalchemy.exc import SQLAlchemyError  # of a database that cannot be opened
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        raise Unavailable(
+            f"MLflow at {public(uri)} cannot be used: {brief(error)}; start it or correct MLFLOW_TRACKING_URI "
+            "(unset, runs are kept in mlruns/)"
+        ) from error
+
+
+def _set_defaults() -> None:
+    """To be called before anything of MLflow is imported, for that reads some of them."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+def public(uri: str) -> str:
+    """The address without user name and password."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
+
+
+def _probe(uri: str) -> None:
+    """One request without retries, by MLflow's own credentials, certificates and proxies. Raises MlflowException."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    creds = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+    answer = http_request(  # type: ignore[no-untyped-call]
+        creds, "/health", "GET", max_retries=0, timeout=PROBE_SECONDS, raise_on_status=False
+    )
+    if answer.status_code >= 500:
+        raise MlflowException(f"it answers {answer.status_code}")
+
+
+def _probe_database(uri: str) -> None:
+    """One connection, where MLflow would try ten times in 100 seconds. Raises SQLAlchemyError, or Unavailable."""
+    from sqlalchemy import create_engine
+
+    try:
+        engine = create_engine(uri, connect_args={"connect_timeout": PROBE_SECONDS})
+    except ImportError as error:
+        raise Unavailable(
+            f"MLflow at {public(uri)} needs a driver that is not installed ({error}); "
+            "`pip install 'tracewright[server]'`, and write postgresql+psycopg://"
+        ) from error
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _embedded_database(root: Path) -> Path:
+    return home(root) / "mlruns" / "mlflow.db"
+
+
+def _make_database(path: Path) -> None:
+    """Migrate a new database beside its place and move it there whole.
+
+    A migration that is killed half-way leaves a file that MLflow can neither read nor repair; two at once break each
+    other, hence the lock.
+    """
+    if path.is_file():
+        return
+    with _locked(path.with_suffix(".lock")):
+        if path.is_file():
+            return
+        from mlflow.store.db import utils as database
+        from sqlalchemy import create_engine, event
+
+        with whole(path) as temporary:
+            engine = create_engine(f"sqlite:///{temporary}")
+            # Hundreds of syncs take 6 s; one at the end, by `whole`, does.
+            event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+            database._initialize_tables(engine)  # type: ignore[no-untyped-call]
+            engine.dispose()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise StorageError(f"{path.parent}: cannot be written ({error.strerror}); choose a folder you own") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _experiment_id(mlflow: MlflowClient, name: str, root: Path) -> str:
+    from mlflow.exceptions import MlflowException
+
+    embedded = tracking_uri(root).startswith("sqlite:")
+    artifacts = (home(root) / "mlruns" / "artifacts").as_uri() if embedded else None
+    found = mlflow.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(mlflow.create_experiment(name, artifact_location=artifacts))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was first
+                raise
+            found = mlflow.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        raise Unavailable(
+            f"MLflow experiment {name!r} was deleted; restore it with `mlflow experiments restore`, "
+            "or choose another `experiment` in params.yaml"
+        )
+    return str(found.experiment_id)

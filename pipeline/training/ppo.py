@@ -1,0 +1,150 @@
+"""PPO whose rollouts can be left at any step, and gone on with from there to the same bits."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecEnv
+
+from pipeline.agent.policy import CandidatePolicy
+from pipeline.settings.params import Settings
+from pipeline.training.checkpoint import Arrays
+from pipeline.training.environments import PoolVecEnv
+from pipeline.training.torch_state import (
+    generator_state,
+    module_arrays,
+    optimizer_state,
+    restore_generators,
+    restore_module,
+    restore_optimizer,
+)
+
+_ROWS = ("observations", "actions", "rewards", "episode_starts", "values", "log_probs")
+
+
+class ResumablePPO(PPO):
+    """on_interrupted: called when a step was broken off while it was traced; `state` is then that before the step."""
+
+    on_interrupted: Callable[[], None] = staticmethod(lambda: None)
+    _begun = False
+    _before_choice: torch.Tensor | None = None
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """SB3's for discrete actions and episodes that are never truncated, but that a rollout can be gone on with."""
+        assert isinstance(env, PoolVecEnv)
+        assert self._last_obs is not None
+        self.policy.set_training_mode(False)
+        begun, self._begun = self._begun, False
+        if not begun:
+            rollout_buffer.reset()
+            callback.on_rollout_start()
+        while not rollout_buffer.full:
+            self._before_choice = torch.get_rng_state()
+            with torch.no_grad():
+                actions, values, log_probs = self.policy(torch.as_tensor(self._last_obs))
+            chosen = actions.numpy()
+            try:
+                new_obs, rewards, dones, infos = env.step(chosen)
+            except BaseException:
+                if env.tracing:
+                    self.on_interrupted()
+                raise
+            self._before_choice = None
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            rollout_buffer.add(self._last_obs, chosen, rewards, self._last_episode_starts, values, log_probs)  # type: ignore[arg-type]
+            self._last_obs = new_obs  # type: ignore[assignment]
+            self._last_episode_starts = dones
+        with torch.no_grad():
+            last_values = self.policy.predict_values(torch.as_tensor(self._last_obs))
+        assert self._last_episode_starts is not None
+        rollout_buffer.compute_returns_and_advantage(last_values, self._last_episode_starts)
+        callback.on_rollout_end()
+        return True
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Facts and arrays between two rollouts, or before a step that was broken off."""
+        assert isinstance(self.env, PoolVecEnv)
+        groups, arrays = optimizer_state(self.policy.optimizer, "optimizer.")
+        generators, generator_arrays = generator_state()
+        if self._before_choice is not None:
+            generator_arrays["generator.torch"] = self._before_choice.numpy().copy()
+        buffer = self.rollout_buffer
+        arrays |= module_arrays(self.policy, "policy.") | generator_arrays
+        if buffer.pos and not buffer.full:
+            arrays |= {f"rollout.{name}": getattr(buffer, name)[: buffer.pos].copy() for name in _ROWS}
+        if self._last_obs is not None:
+            arrays |= {"last_obs": np.array(self._last_obs), "last_episode_starts": np.array(self._last_episode_starts)}
+        facts = {
+            "num_timesteps": self.num_timesteps,
+            "n_updates": self._n_updates,
+            "progress_remaining": self._current_progress_remaining,
+            "optimizer": groups,
+            "generators": generators,
+            "action_generator": self.action_space.np_random.bit_generator.state,
+            "episodes": [{"r": float(e["r"]), "l": int(e["l"])} for e in self.ep_info_buffer or ()],
+            "env": self.env.state(),
+        }
+        return facts, arrays
+
+    def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
+        """`env.starts` was told the images that it drew from then. Raises RuntimeError for other networks."""
+        assert isinstance(self.env, PoolVecEnv)
+        restore_module(self.policy, arrays, "policy.")
+        restore_optimizer(self.policy.optimizer, facts["optimizer"], arrays, "optimizer.")
+        self.num_timesteps, self._n_updates = facts["num_timesteps"], facts["n_updates"]
+        self._current_progress_remaining = facts["progress_remaining"]
+        self.action_space.np_random.bit_generator.state = facts["action_generator"]
+        if "last_obs" in arrays:
+            self.ep_info_buffer = deque(facts["episodes"], maxlen=self._stats_window_size)
+            self.ep_success_buffer = deque(maxlen=self._stats_window_size)
+            self._last_obs = arrays["last_obs"].copy()
+            self._last_episode_starts = arrays["last_episode_starts"].copy()
+            self.env.restore(facts["env"])
+            if "rollout.rewards" in arrays:
+                self._refill(arrays)
+        restore_generators(facts["generators"], arrays)  # last: nothing before may draw from them
+
+    def _refill(self, arrays: Arrays) -> None:
+        """The part of a rollout that was made before it was broken off."""
+        rows = len(arrays["rollout.rewards"])
+        self.rollout_buffer.reset()
+        for name in _ROWS:
+            getattr(self.rollout_buffer, name)[:rows] = arrays[f"rollout.{name}"]
+        self.rollout_buffer.pos = rows
+        self._begun = True
+
+
+def build_ppo(settings: Settings, env: PoolVecEnv, seed: int) -> ResumablePPO:
+    ppo = settings.train.ppo
+    model = ResumablePPO(
+        CandidatePolicy,
+        env,
+        learning_rate=ppo.learning_rate,
+        n_steps=ppo.n_steps,
+        batch_size=ppo.batch_size,
+        n_epochs=ppo.n_epochs,
+        gamma=ppo.gamma,
+        gae_lambda=ppo.gae_lambda,
+        clip_range=ppo.clip_range,
+        ent_coef=ppo.ent_coef,
+        policy_kwargs={"hidden_units": ppo.hidden_units},
+        seed=seed,
+        device="cpu",  # a policy this small is slower on a GPU
+    )
+    model.set_logger(Logger(folder=None, output_formats=[]))  # its own leaves an empty folder in /tmp each time
+    return model

@@ -1,0 +1,200 @@
+"""What PPO starts from: settings for rivals, a table of the training images, and a surrogate fitted on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.agent.agent import Portfolios, portfolios_from_json, portfolios_json
+from pipeline.agent.candidates import Points
+from pipeline.agent.episode import Task
+from pipeline.agent.features import CONTEXT_SIZE
+from pipeline.agent.objectives import Objective, objective_from
+from pipeline.agent.screen import Screen
+from pipeline.agent.surrogate import Fit, Surrogate, Table
+from pipeline.core.errors import DataError, Mismatch
+from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName
+from pipeline.search.portfolio import find_portfolios, generation_sizes
+from pipeline.settings.params import Settings
+from pipeline.tracing.space import ParameterSpace
+from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.training.callbacks import Followers
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.checkpoint_callback import Keeper
+from pipeline.training.sampling import BalancedSampler
+from pipeline.training.table import collect
+from pipeline.training.torch_state import module_arrays, part, restore_module
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """seconds_of: what each part took."""
+
+    portfolios: Mapping[ObjectiveName, Portfolios]
+    screen: Screen
+    seconds_of: Mapping[str, float]
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Facts and arrays, whose names begin with `surrogate.` and `bank.`."""
+        facts = {"portfolios": portfolios_json(self.portfolios), "seconds_of": dict(self.seconds_of)}
+        banks = {f"bank.{name}": bank for name, bank in self.screen.banks.items()}
+        return facts, module_arrays(self.screen.surrogate, "surrogate.") | banks
+
+
+def restored(checkpoint: Checkpoint, settings: Settings) -> Prepared:
+    """What PPO started from in a checkpoint of it. Raises Mismatch when that was of other shapes, DataError."""
+    space = ParameterSpace.from_settings(settings.tracing)
+    surrogate = Surrogate(CONTEXT_SIZE, space)
+    with of_this_shape():
+        facts, arrays = checkpoint.facts["prepared"], checkpoint.arrays
+        restore_module(surrogate, arrays, "surrogate.")
+        banks = {cast(ObjectiveName, name): bank for name, bank in part(arrays, "bank.").items()}
+        if any(bank.dtype != np.float32 or bank.shape[1:] != (space.size,) for bank in banks.values()):
+            raise ValueError("its banks are of another space")
+        screen = Screen(surrogate.requires_grad_(False), space, banks, settings.train.shortlist)
+        return Prepared(portfolios_from_json(facts["portfolios"]), screen, facts["seconds_of"])
+
+
+@contextmanager
+def of_this_shape() -> Iterator[None]:
+    """Around restoring: what does not fit raises Mismatch, what is no state of a training DataError."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise Mismatch(
+            f"the checkpoint does not fit these settings ({str(error).splitlines()[0]}); "
+            "train.shortlist, train.n_envs, train.ppo.n_steps, train.ppo.hidden_units and tracing must be as they were"
+        ) from error
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"the checkpoint holds no state of a training ({error!r}); use another one") from error
+
+
+def prepare(
+    settings: Settings,
+    tasks: Sequence[Task],
+    evaluator: Evaluator,
+    hooks: Followers,
+    keeper: Keeper,
+    seed: int,
+    fitting: Checkpoint | None,
+    check_stop: Callable[[], None],
+) -> Prepared:
+    """Make all three. fitting: a state of the surrogate's fit to go on from.
+
+    Evaluations are the evaluator's to keep, so what was left while they were made is made anew.
+    """
+    started = time.perf_counter()
+    space = ParameterSpace.from_settings(settings.tracing)
+    objective = objective_from(settings.objective)
+
+    def told(what: str, done: int, total: int) -> None:
+        hooks.on_table({"what": what, "done": done, "total": total, "seconds": time.perf_counter() - started})
+
+    portfolios = _find_all_portfolios(settings, tasks, evaluator, objective, space, seed, told)
+    after_portfolios = time.perf_counter()
+    table, banks = _collect(settings, tasks, evaluator, objective, space, seed, told, check_stop)
+    after_table = time.perf_counter()
+    steps = settings.train.surrogate_steps
+    fit = Fit(table, space, space.encode(DEFAULT_PARAMS), steps=steps, seed=seed)
+    if fitting is not None:
+        with of_this_shape():
+            fit.restore(fitting.facts["fit"], fitting.arrays)
+    while fit.step < steps:
+        fit.advance()
+        if fit.step % 100 == 0 or fit.step == steps:
+            told("surrogate", fit.step, steps)
+        _leave_if_asked(fit, settings, seed, keeper, check_stop)
+    seconds_of = {
+        "portfolios": after_portfolios - started,
+        "table": after_table - after_portfolios,
+        "surrogate": time.perf_counter() - after_table,
+    }
+    return Prepared(portfolios, Screen(fit.fitted(), space, banks, settings.train.shortlist), seconds_of)
+
+
+def _leave_if_asked(fit: Fit, settings: Settings, seed: int, keeper: Keeper, check_stop: Callable[[], None]) -> None:
+    """Between two steps of the fit: keep its state when it is time, and when the training is to be left."""
+
+    def hold() -> None:
+        facts, arrays = fit.state()
+        summary = {"timesteps": 0, "seed": seed, "phase": "surrogate", "metrics": {}}
+        keeper.hold(Checkpoint({"summary": summary, "settings": settings.to_json(), "fit": facts}, arrays))
+
+    try:
+        check_stop()
+    except BaseException:
+        hold()
+        raise
+    if keeper.due(0):
+        hold()
+        keeper.save("interval")
+
+
+def _find_all_portfolios(
+    settings: Settings,
+    tasks: Sequence[Task],
+    evaluator: Evaluator,
+    objective: Objective,
+    space: ParameterSpace,
+    seed: int,
+    told: Callable[[str, int, int], None],
+) -> dict[ObjectiveName, Portfolios]:
+    """Settings for rivals: for the objective trained for, and with fewer candidates on half the images for others."""
+    plans: dict[ObjectiveName, tuple[list[Task], int]] = {}
+    for name in (objective.name, *(n for n in OBJECTIVES if n != objective.name)):
+        is_own = name == objective.name
+        candidates = settings.train.portfolio_candidates if is_own else settings.train.other_portfolio_candidates
+        sampler = BalancedSampler([t.logo.category for t in tasks], "round_robin", seed)
+        images = settings.train.portfolio_images // (4 if is_own else 8) or 1
+        if candidates:
+            plans[name] = [tasks[i] for i in sampler.sample(images)], candidates
+    total = sum(len(chosen) * sum(generation_sizes(count)) for chosen, count in plans.values())
+    on_traces = _counting("portfolios", total, told)
+    return {
+        name: find_portfolios(
+            chosen,
+            evaluator,
+            replace(objective, name=name),
+            space,
+            candidates=count,
+            seed=seed,
+            on_traces=on_traces,
+        )
+        for name, (chosen, count) in plans.items()
+    }
+
+
+def _counting(what: str, total: int, told: Callable[[str, int, int], None]) -> Callable[[int], None]:
+    """What a search tells of more traces, as a part of its work that was done."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        told(what, done, total)
+
+    return count
+
+
+def _collect(
+    settings: Settings,
+    tasks: Sequence[Task],
+    evaluator: Evaluator,
+    objective: Objective,
+    space: ParameterSpace,
+    seed: int,
+    told: Callable[[str, int, int], None],
+    check_stop: Callable[[], None],
+) -> tuple[Table, dict[ObjectiveName, Points]]:
+    """The table for the surrogate. told: what, done and total, as it is made."""
+    traces = settings.train.table_traces
+    on_traces = _counting("table", traces * len(tasks), told)
+    return collect(
+        tasks, evaluator, objective, space, per_image=traces, seed=seed, on_traces=on_traces, check_stop=check_stop
+    )

@@ -1,0 +1,180 @@
+"""Small stand-ins, and the values that tests of the agent and the searches share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from pipeline.agent.agent import Agent
+from pipeline.agent.episode import Task
+from pipeline.agent.features import CONTEXT_SIZE
+from pipeline.agent.objectives import Baseline, Objective
+from pipeline.agent.policy import build_policy
+from pipeline.agent.screen import Screen
+from pipeline.agent.surrogate import Surrogate
+from pipeline.core.records import (
+    CATEGORIES,
+    DEFAULT_PARAMS,
+    Category,
+    Evaluation,
+    Failed,
+    Job,
+    Logo,
+    Lost,
+    Scored,
+    Scores,
+    TracerParams,
+)
+from pipeline.data.probe import measure
+from pipeline.settings.params import Settings, parse_settings
+from pipeline.tracing.space import ParameterSpace
+from pipeline.tracing.tracer_pool import Pending
+
+ROOT = Path(__file__).parents[2]
+
+SMALLER = Objective(name="smaller", target=0.9, tolerance=0.001, quality_weight=0.5, size_weight=0.5, work_weight=0.0)
+
+
+MUCH_MEMORY_BYTES = 2**40
+"""A limit for trainings inside a test's process, which has grown by what other tests imported and made."""
+
+
+def settings_with(**changes: Any) -> Settings:
+    """params.yaml with some values changed; keys are dotted paths with `__` for the dots."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["compute"]["memory_limit_bytes"] = MUCH_MEMORY_BYTES
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        inner = values
+        for section in sections:
+            inner = inner[section]
+        inner[key] = value
+    return parse_settings(values, "params.yaml")
+
+
+def space_of(settings: Settings | None = None) -> ParameterSpace:
+    return ParameterSpace.from_settings((settings or settings_with()).tracing)
+
+
+def scores(**changes: Any) -> Scores:
+    values: dict[str, Any] = {
+        "svg_bytes": 1000,
+        "gzip_bytes": 400,
+        "paths": 5,
+        "nodes": 50,
+        "ssim": 0.95,
+        "skill": 0.8,
+        "mse": 40.0,
+        "psnr": 32.0,
+        "zoom_ssim": 0.9,
+    }
+    return Scores(**(values | changes))
+
+
+def tiny_screen(space: ParameterSpace | None = None, size: int = 6) -> Screen:
+    """Its surrogate has learnt nothing, its bank is random."""
+    space = space or space_of()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        surrogate = Surrogate(CONTEXT_SIZE, space).requires_grad_(False)
+    bank = np.random.default_rng(3).random((32, space.size)).astype(np.float32)
+    return Screen(surrogate, space, {"smaller": bank}, size)
+
+
+def tiny_agent(**changes: Any) -> Agent:
+    """Untrained, with one setting in its portfolio."""
+    values: dict[str, Any] = {
+        "screen": tiny_screen(),
+        "objective": SMALLER,
+        "trained_for": "smaller",
+        "portfolios": {"smaller": {"simple": [replace(DEFAULT_PARAMS, color_precision=3)]}},
+        "max_steps": 4,
+        "background": "#ffffff",
+        "timeout_seconds": 20.0,
+        "worker_memory_bytes": 2 * 10**9,
+    } | changes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        values.setdefault("policy", build_policy(values["screen"].size, [8]))
+    return Agent(**values)
+
+
+def rgba_of(seed: int, side: int = 32) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A coloured rectangle on white: not blank, and different for every seed."""
+    rng = np.random.default_rng(seed)
+    rgba = np.full((side, side, 4), 255, dtype=np.uint8)
+    x, y = rng.integers(2, side // 2, 2)
+    rgba[y : y + side // 3, x : x + side // 3, :3] = rng.integers(0, 200, 3)
+    return rgba
+
+
+def task_of(seed: int, category: Category | None = None) -> Task:
+    rgba = rgba_of(seed)
+    logo = Logo.of(f"logo-{seed}.png", rgba, category or CATEGORIES[seed % 4])
+    default = Scored(logo.digest, DEFAULT_PARAMS, scores(), 0.01, "<svg/>")
+    return Task(logo, measure(rgba).as_array(), default, Baseline.of(default.scores, None))
+
+
+class Done:
+    """Evaluations that were not waited for."""
+
+    def __init__(self, evaluations: list[Evaluation]) -> None:
+        self._evaluations = evaluations
+
+    @property
+    def done(self) -> bool:
+        return True
+
+    def collect(self) -> list[Evaluation]:
+        return self._evaluations
+
+
+class FakeEvaluator:
+    """Scores by formula: fewer colours are smaller, a strong speckle filter looks worse. Counts what it is asked."""
+
+    def __init__(self, fails: Callable[[Job], bool] = lambda job: False) -> None:
+        self._fails = fails
+        self.jobs: list[Job] = []
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
+        self.jobs += jobs
+        return [self._one(job) for job in jobs]
+
+    def submit(self, jobs: Sequence[Job]) -> Done:
+        return Done(self.evaluate(jobs))
+
+    def submit_each(self, jobs: Sequence[Job]) -> list[Done]:
+        return [self.submit([job]) for job in jobs]
+
+    def wait(self, pending: Sequence[Pending]) -> None:
+        """All are done."""
+
+    def _one(self, job: Job) -> Evaluation:
+        if self._fails(job):
+            return Failed(job.logo.digest, job.params, "panic", "as asked", 0.01)
+        scores = formula(job.params)
+        if scores.svg_bytes > job.gate.max_bytes:
+            return Lost(job.logo.digest, job.params, scores.svg_bytes, None, 0.01)
+        if scores.ssim < job.gate.min_ssim:
+            return Lost(job.logo.digest, job.params, scores.svg_bytes, scores.ssim, 0.01)
+        svg = f"<svg><!-- {job.params.layer_difference} --></svg>" if job.keep_svg else None
+        return Scored(job.logo.digest, job.params, scores, 0.01, svg)
+
+
+def formula(params: TracerParams) -> Scores:
+    size = round(300 + 40 * params.color_precision + 800 / params.layer_difference + 100 * params.path_precision)
+    ssim = 0.96 - 0.003 * max(0, params.filter_speckle - 8) - 0.00005 * params.layer_difference
+    return scores(
+        svg_bytes=size,
+        ssim=ssim,
+        skill=1 - (1 - ssim) * 4,
+        mse=math.exp(5 - ssim),
+        zoom_ssim=ssim - 0.05,
+    )

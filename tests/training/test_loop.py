@@ -1,0 +1,144 @@
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.agent.agent import Agent
+from pipeline.settings.params import Settings
+from pipeline.training.callbacks import Hooks, Report
+from pipeline.training.checkpoint_store import CheckpointStore
+from pipeline.training.loop import Result, train
+from pipeline.training.validation import run_agent
+from tests.support.fakes import FakeEvaluator, settings_with, task_of
+
+TRAIN, VAL = [task_of(seed) for seed in range(12)], [task_of(seed) for seed in range(100, 108)]
+
+
+def tiny(**changes: Any) -> Settings:
+    small: dict[str, Any] = {
+        "train__total_timesteps": 512,
+        "train__n_envs": 4,
+        "train__max_steps": 4,
+        "train__table_traces": 12,
+        "train__surrogate_steps": 30,
+        "train__shortlist": 6,
+        "train__portfolio_candidates": 8,
+        "train__other_portfolio_candidates": 2,
+        "train__eval_every_timesteps": 256,
+        "checkpoints__every_timesteps": 128,
+        "train__ppo__n_steps": 16,
+        "train__ppo__batch_size": 32,
+        "train__ppo__n_epochs": 2,
+        "train__ppo__hidden_units": [16, 16],
+        "validation__images_per_category": 2,
+        "validation__stochastic_runs": 1,
+        "evaluate__bootstrap_samples": 100,
+    }
+    return settings_with(**(small | changes))
+
+
+class Notes(Hooks):
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+
+    def on_table(self, progress: Report) -> None:
+        self.calls.append(("table", progress))
+
+    def on_progress(self, progress: Report) -> None:
+        self.calls.append(("progress", progress))
+
+    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
+        self.calls.append(("validation", report))
+
+    def on_checkpoint(self, report: Report) -> None:
+        self.calls.append(("checkpoint", report))
+
+    def on_stage(self, result: Report) -> None:
+        self.calls.append(("stage", result))
+
+    def of(self, name: str) -> list[Any]:
+        return [value for kind, value in self.calls if kind == name]
+
+
+@cache
+def trained() -> tuple[Result, Notes]:
+    notes = Notes()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = CheckpointStore(Path(folder), tiny().checkpoints)
+        result = train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=1, followers=[notes], checkpoints=checkpoints)
+    return result, notes
+
+
+def test_every_hook_is_called_in_its_time() -> None:
+    result, notes = trained()
+    assert notes.calls[0][0] == "table"
+    told = [(p["what"], p["done"] / p["total"]) for p in notes.of("table")]
+    assert list(dict.fromkeys(what for what, _ in told)) == ["portfolios", "table", "surrogate"]
+    for what, share in dict(told).items():  # the last of each
+        assert 0.8 < share <= 1, f"{what} ended at {share}"
+    assert [p["timesteps"] for p in notes.of("progress")] == list(range(64, 513, 64))
+    assert [v["timesteps"] for v in notes.of("validation")] == [0, 256, 512]
+    assert [c["timesteps"] for c in notes.of("checkpoint")] == [0, 128, 256, 384, 512]
+    assert [s["name"] for s in notes.of("stage")] == ["simple", "text", "gradient", "complex"]
+    assert result.timesteps == 512
+    assert result.stopped is None
+
+
+def test_the_best_on_validation_is_what_comes_back() -> None:
+    result, notes = trained()
+    values = {v["timesteps"]: v["value"]["mean"] for v in notes.of("validation")}
+    assert result.best_value == max(values.values()) == values[result.best_timesteps]
+    assert sum(result.time_shares.values()) == pytest.approx(1.0)
+    assert result.peak_memory_bytes > 10**7
+
+
+def test_the_same_seed_gives_the_same_agent_and_another_another(tmp_path: Path) -> None:
+    same, other = (train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=seed).agent for seed in (1, 2))
+    first = trained()[0].agent.save(tmp_path)
+    assert same.save(tmp_path) == first
+    assert other.save(tmp_path) != first
+
+
+def test_inference_sees_what_training_saw() -> None:
+    """The observation of a validated image is built by the same code, so replaying its actions repeats its values."""
+    agent = trained()[0].agent
+    first, again = (run_agent(agent, VAL, FakeEvaluator(), traces=4, seed=9) for _ in range(2))
+    assert [o.values for o in first] == [o.values for o in again]
+    one = run_agent(agent, VAL[3:4], FakeEvaluator(), traces=4, seed=9)
+    assert one[0].values == first[3].values
+
+
+def test_early_stopping_ends_a_training_that_does_not_improve() -> None:
+    impatient = tiny(train__early_stopping_patience=1, train__eval_every_timesteps=64)
+    result = train(impatient, TRAIN, VAL, FakeEvaluator(fails=lambda job: True), seed=1)
+    assert result.stopped == "no improvement in 1 validations"
+    assert result.timesteps < 512
+    assert result.failures == {"panic": result.timesteps}
+
+
+def test_the_memory_limit_ends_a_training() -> None:
+    limited = tiny(compute__memory_limit_bytes=500_000_000)
+    limited = limited.model_copy(
+        update={"compute": limited.compute.model_copy(update={"memory_limit_bytes": 1_000_000})}
+    )
+    result = train(limited, TRAIN, VAL, FakeEvaluator(), seed=1)
+    assert result.stopped is not None
+    assert result.stopped.startswith("memory limit")
+
+
+def test_a_failed_stage_is_tried_again_and_can_stop_the_training() -> None:
+    hard = [dict(s, goal=9.0) for s in tiny().curriculum.model_dump()["stages"]]
+    result = train(tiny(curriculum__stages=hard, curriculum__on_failure="stop"), TRAIN, VAL, FakeEvaluator(), seed=1)
+    assert [(s["name"], s["attempts"], s["passed"]) for s in result.stages] == [
+        ("simple", 1, False),
+        ("simple", 2, False),
+    ]
+    assert result.stopped == "stage simple was not passed"
+
+
+def test_one_category_alone_can_be_trained_on() -> None:
+    tasks = [task_of(seed, "complex") for seed in range(6)]
+    result = train(tiny(), tasks, tasks, FakeEvaluator(), seed=1)
+    assert list(result.validations[-1]["by_category"]) == ["complex"]

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import pipeline.search.tasks
+import pipeline.vectorizing.batch
+from pipeline.agent.agent import Agent
+from pipeline.core.errors import DataError, ImageRejected, StorageError
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Logo, Scored
+from pipeline.data import probe
+from pipeline.search.tasks import HARD_ALPHA, begin_tasks
+from pipeline.vectorizing.batch import (
+    Result,
+    append_result,
+    find_sources,
+    open_results,
+    shown_params,
+    vectorize_files,
+    vectorize_image_bytes,
+    with_objective,
+)
+from tests.support.fakes import FakeEvaluator, rgba_of, settings_with, space_of, tiny_agent, tiny_screen
+
+
+def small_agent() -> Agent:
+    """In a space where FakeEvaluator finds no setting worse to look at than the default, and most of them smaller."""
+    fixed = {
+        f"tracing__{name}": {"fixed": getattr(DEFAULT_PARAMS, name)} for name in ("filter_speckle", "layer_difference")
+    }
+    return tiny_agent(screen=tiny_screen(space_of(settings_with(**fixed))))
+
+
+AGENT = small_agent()
+
+
+def save(path: Path, seed: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rgba_of(seed)).convert("RGB").save(path)
+    return path
+
+
+class Worse(FakeEvaluator):
+    """Whatever is not the default is larger or looks worse."""
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
+        return [self._worse(number, e) for number, e in enumerate(super().evaluate(jobs))]
+
+    def _worse(self, number: int, evaluation: Evaluation) -> Evaluation:
+        if not isinstance(evaluation, Scored) or evaluation.params == DEFAULT_PARAMS:
+            return evaluation
+        default = 790
+        larger = replace(evaluation.scores, svg_bytes=default + 1, ssim=1.0, zoom_ssim=1.0)
+        uglier = replace(evaluation.scores, svg_bytes=10, ssim=0.5, zoom_ssim=0.5)
+        return replace(evaluation, scores=(larger, uglier)[number % 2])
+
+
+def vectorize(
+    inputs: Sequence[Path], output: Path, evaluator: FakeEvaluator | None = None, **options: Any
+) -> dict[str, Result]:
+    sources, rejected = find_sources(inputs)
+    results = [
+        *rejected,
+        *vectorize_files(sources, output, AGENT, evaluator or FakeEvaluator(), **{"traces": 4, **options}),
+    ]
+    assert len({r.path for r in results}) == len(results)
+    return {r.path: r for r in results}
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_relative_paths_are_kept(tmp_path: Path) -> None:
+    for name in ("a.png", "deep/er/b.JPG", "deep/c.webp"):
+        save(tmp_path / "in" / name)
+    results = vectorize([tmp_path / "in"], tmp_path / "out")
+    assert written(tmp_path / "out") == ["a.svg", "deep/c.svg", "deep/er/b.svg"]
+    assert {r.path: r.svg for r in results.values()} == {
+        "a.png": "a.svg",
+        "deep/c.webp": "deep/c.svg",
+        "deep/er/b.JPG": "deep/er/b.svg",
+    }
+
+
+def test_names_that_would_collide_are_told_apart(tmp_path: Path) -> None:
+    for name in ("one/a.bmp", "one/a.jpg", "one/a.png", "two/a.png", "three/a.png"):
+        save(tmp_path / name)
+    sources, _ = find_sources([tmp_path / "one", tmp_path / "two", tmp_path / "three/a.png"])
+    assert [str(s.svg) for s in sources] == ["a.svg", "a.jpg.svg", "a.png.svg", "a-2.svg", "a-3.svg"]
+    assert len(list(vectorize_files(sources, tmp_path / "out", AGENT, FakeEvaluator(), traces=1))) == 5
+    assert len(written(tmp_path / "out")) == 5
+
+
+def test_a_broken_image_costs_only_itself(tmp_path: Path) -> None:
+    for number in range(5):
+        save(tmp_path / "in" / f"{number}.png", number)
+    (tmp_path / "in" / "2.png").write_bytes((tmp_path / "in" / "2.png").read_bytes()[:60])
+    (tmp_path / "in" / "3.png").write_bytes(b"")
+    Image.new("RGB", (40, 40), "white").save(tmp_path / "in" / "4.png")
+    results = vectorize([tmp_path / "in"], tmp_path / "out", batch=2)
+    assert {p: r.status for p, r in results.items() if r.status == "failed"} == dict.fromkeys(
+        ("2.png", "3.png", "4.png"), "failed"
+    )
+    assert (results["3.png"].error or "").startswith("empty: ")
+    assert (results["4.png"].error or "").startswith("blank: ")
+    assert results["2.png"].svg is None
+    assert written(tmp_path / "out") == ["0.svg", "1.svg"]
+
+
+def test_an_image_that_the_tracer_cannot_do_costs_only_itself(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "in" / f"{number}.png", number)
+    results = vectorize([tmp_path / "in"], tmp_path / "out", FakeEvaluator(lambda job: job.logo.name == "1"))
+    assert [r.status == "failed" for r in results.values()] == [False, True, False]
+    assert results["1.png"].error == "panic: as asked"
+    assert results["1.png"].bytes is None
+
+
+def test_a_link_out_of_the_folder_is_reported(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "out.png").symlink_to(save(tmp_path / "elsewhere.png"))
+    results = vectorize([tmp_path / "in"], tmp_path / "out")
+    assert (results["out.png"].error or "").startswith("link: ")
+
+
+def test_it_is_never_worse_than_the_default(tmp_path: Path) -> None:
+    for number in range(12):
+        save(tmp_path / "in" / f"{number}.png", number)
+    results = vectorize([tmp_path / "in"], tmp_path / "out", traces=8)
+    assert {r.status for r in results.values()} == {"improved"}
+    for result in results.values():
+        assert result.bytes is not None
+        assert result.default_bytes is not None
+        assert result.bytes < result.default_bytes
+        assert result.traces == 8
+        assert result.params is not None
+
+
+def test_more_traces_are_never_worse(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    sizes = [vectorize([tmp_path / "in"], tmp_path / "out", traces=n)["a.png"].bytes for n in (1, 2, 4)]
+    # The first trace is the same whatever the budget; what follows may differ, but never falls behind it.
+    assert None not in sizes
+    assert sizes[0] == max(sizes, key=lambda s: s or 0)
+
+
+def test_where_nothing_is_better_the_defaults_svg_is_given(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    for evaluator in (Worse(), FakeEvaluator(lambda job: job.params != DEFAULT_PARAMS)):
+        [result] = vectorize([tmp_path / "in"], tmp_path / "out", evaluator).values()
+        assert result.status == "default"
+        assert result.bytes == result.default_bytes == 790
+        assert result.params == shown_params(DEFAULT_PARAMS)
+        assert (tmp_path / "out" / "a.svg").read_text() == f"<svg><!-- {DEFAULT_PARAMS.layer_difference} --></svg>"
+
+
+def test_the_same_seed_gives_the_same_and_neighbours_change_nothing(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "in" / f"{number}.png", number)
+
+    def chosen(inputs: list[Path], **options: Any) -> dict[str, Any]:
+        return {p: r.params for p, r in vectorize(inputs, tmp_path / "out", **options).items()}
+
+    together = chosen([tmp_path / "in"], batch=16)
+    assert together == chosen([tmp_path / "in"], batch=1)
+    assert together["2.png"] == chosen([tmp_path / "in" / "2.png"])["2.png"]
+    assert together != chosen([tmp_path / "in"], seed=5)
+
+
+def test_each_svg_is_there_before_its_result(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "in" / f"{number}.png", number)
+    sources, _ = find_sources([tmp_path / "in"])
+    for result in vectorize_files(sources, tmp_path / "out", AGENT, FakeEvaluator(), traces=1, batch=1):
+        assert result.svg is not None
+        assert written(tmp_path / "out")[-1] == result.svg, "and none of those that come later"
+
+
+class Dull(FakeEvaluator):
+    """Every picture looks a little worse than the formula says."""
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
+        return [
+            replace(e, scores=replace(e.scores, zoom_ssim=e.scores.zoom_ssim - 0.02)) if isinstance(e, Scored) else e
+            for e in super().evaluate(jobs)
+        ]
+
+
+def test_the_sound_trace_is_made_only_where_it_can_raise_the_bar(tmp_path: Path) -> None:
+    rgba = rgba_of(1)
+    rgba[:4, :4, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "clear.png")
+    save(tmp_path / "opaque.png")
+    for evaluator, expected in ((FakeEvaluator(), []), (Dull(), ["0"])):
+        sources, _ = find_sources([tmp_path])
+        list(vectorize_files(sources, tmp_path / "out", AGENT, evaluator, traces=1))
+        assert [job.logo.name for job in evaluator.jobs if job.params == HARD_ALPHA] == expected
+        logos = [Logo.of("0", rgba, "simple"), Logo.of("1", rgba_of(2), "simple")]
+        spare, whole = (
+            begin_tasks(logos, type(evaluator)(), "#ffffff", needed_only=needed_only).collect()[0]
+            for needed_only in (True, False)
+        )
+        assert [task.baseline for task in spare] == [task.baseline for task in whole]
+
+
+def test_an_image_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "a.png")
+    measured: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        measured.append(1)
+        return probe.measure(*arguments)
+
+    for module in (pipeline.vectorizing.batch, pipeline.search.tasks):
+        monkeypatch.setattr(module, "measure", counted)
+    vectorize([tmp_path / "a.png"], tmp_path / "out")
+    assert len(measured) == 1
+
+
+def test_the_next_images_are_handed_in_before_these_are_searched(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "in" / f"{number}.png", number)
+    evaluator = FakeEvaluator()
+    vectorize([tmp_path / "in"], tmp_path / "out", evaluator, batch=1, traces=1)
+    is_default = [job.params == DEFAULT_PARAMS for job in evaluator.jobs]
+    assert is_default == [True, True, False, True, False, False]
+
+
+ODD = [
+    "new\nline.png",
+    "tab\there.png",
+    "grüße 你好.png",
+    'quo"te.png',
+    "back\\slash.png",
+    "-o.png",
+    "%s.png",
+    "x" * 251 + ".png",
+]
+
+
+def test_odd_names_are_no_reason_to_fail(tmp_path: Path) -> None:
+    for number, name in enumerate(ODD):
+        save(tmp_path / "in" / name, number)
+    raw = os.fsencode(tmp_path / "in") + b"/latin-\xe9.png"
+    Path(os.fsdecode(raw)).write_bytes((tmp_path / "in" / ODD[0]).read_bytes())
+    results = vectorize([tmp_path / "in"], tmp_path / "out")
+    assert {r.status for r in results.values()} == {"improved"}
+    assert len(list((tmp_path / "out").iterdir())) == len(ODD) + 1
+    assert (tmp_path / "out" / "new\nline.svg").is_file()
+    lines = [result.to_line() for result in results.values()]
+    assert all(line.count("\n") == 1 for line in lines)
+    assert {json.loads(line.encode("utf-8"))["path"] for line in lines} >= {"new\nline.png", "latin-\\xe9.png"}
+
+
+def test_results_jsonl_has_a_line_per_image_as_it_comes(tmp_path: Path) -> None:
+    path = open_results(tmp_path / "out")
+    assert path.read_bytes() == b""
+    append_result(path, Result(path="a.png", status="failed", error="empty: no bytes"))
+    append_result(path, Result(path="b.png", status="default", svg="b.svg", ssim=0.9))
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    assert list(first) == [f.name for f in fields(Result)]
+    assert (first["ssim"], first["bytes"], first["params"]) == (None, None, None), "not measured is null, never 0"
+    assert second["ssim"] == 0.9
+    open_results(tmp_path / "out")
+    assert path.read_bytes() == b"", "a new run does not add to an old one's results"
+
+
+def test_an_output_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError):
+        open_results(tmp_path / "file")
+    (tmp_path / "results.jsonl").mkdir()
+    with pytest.raises(StorageError, match=r"results\.jsonl: cannot be written"):
+        append_result(tmp_path / "results.jsonl", Result(path="a.png", status="failed"))
+
+
+def test_inputs_that_are_not_there_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.png, .*y: no such file or folder"):
+        find_sources([tmp_path / "x.png", save(tmp_path / "a.png"), tmp_path / "y"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no images found"):
+        find_sources([tmp_path / "empty"])
+
+
+def test_one_image_from_memory() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(rgba_of(4)).save(buffer, "PNG")
+    answer = vectorize_image_bytes(buffer.getvalue(), AGENT, FakeEvaluator(), traces=3)
+    assert answer["svg"].startswith("<svg>")
+    assert answer["status"] == "improved"
+    assert answer["bytes"] < answer["default_bytes"]
+    assert set(answer) - {"svg"} <= {f.name for f in fields(Result)}
+    with pytest.raises(ImageRejected):
+        vectorize_image_bytes(b"no picture", AGENT, FakeEvaluator(), traces=1)
+    with pytest.raises(DataError, match="VTracer failed on it: panic"):
+        vectorize_image_bytes(buffer.getvalue(), AGENT, FakeEvaluator(lambda job: True), traces=1)
+
+
+def test_params_are_shown_by_vtracers_names() -> None:
+    assert "prescale" not in shown_params(DEFAULT_PARAMS)
+    assert "palette" not in shown_params(DEFAULT_PARAMS)
+    assert (
+        shown_params(replace(DEFAULT_PARAMS, prescale=2.0, palette=4)).items()
+        >= {"prescale": 2.0, "palette": 4}.items()
+    )
+
+
+def test_another_objective_can_be_sought() -> None:
+    assert with_objective(AGENT, None, None).objective == AGENT.objective
+    changed = with_objective(AGENT, "target", 0.8)
+    assert (changed.objective.name, changed.objective.target) == ("target", 0.8)
+    assert changed.objective.tolerance == AGENT.objective.tolerance
+    assert changed.trained_for == "smaller"

@@ -1,0 +1,173 @@
+"""Whole runs with real shard processes, a few small images each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.agent.agent import load_agent
+from pipeline.core.errors import DataError, Mismatch, SettingsError, Unavailable
+from pipeline.core.locks import Lock
+from pipeline.tracing.tracer_pool import TracerPool
+from pipeline.vectorizing.batch import Result, find_sources, vectorize_files
+from pipeline.vectorizing.crew import Done
+from pipeline.vectorizing.inputs import Folders
+from pipeline.vectorizing.plan import Plan, open_plan
+from pipeline.vectorizing.session import LOCK, Progress, Request, vectorize_sharded
+from pipeline.vectorizing.shard import ShardWorker
+from pipeline.vectorizing.table import SCHEMA, Tally, read_tally, tally_of, write_part
+
+
+class Told(Progress):
+    def __init__(self) -> None:
+        self.plans: list[tuple[int, int]] = []
+        self.done: list[Done] = []
+
+    def on_plan(self, plan: Plan, done: int) -> None:
+        self.plans.append((plan.shards, done))
+
+    def on_done(self, done: Done) -> None:
+        self.done.append(done)
+
+
+def request_of(output: Path, agent: Path, **changes: Any) -> Request:
+    request = Request(output=output, agent=agent, objective=None, target=None, traces=2, seed=0, shard_files=3)
+    return replace(request, **changes)
+
+
+def rows(output: Path) -> dict[str, dict[str, Any]]:
+    """By path, without the seconds."""
+    plan = open_plan(output)
+    assert plan is not None
+    every = [row for shard in range(plan.shards) for row in pq.read_table(plan.part(shard)).to_pylist()]
+    assert len({row["path"] for row in every}) == len(every) == plan.files
+    return {row["path"]: {name: value for name, value in row.items() if name != "seconds"} for row in every}
+
+
+def svgs(output: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(output / "svg")): p.read_bytes() for p in (output / "svg").rglob("*") if p.is_file()}
+
+
+def test_a_sharded_run_gives_what_vectorize_gives(images: Path, agent_folder: Path, tmp_path: Path) -> None:
+    told = Told()
+    tally = vectorize_sharded(request_of(tmp_path / "out", agent_folder), Folders([images]), told, workers=2)
+    agent = load_agent(agent_folder)
+    sources, _ = find_sources([images])
+    with TracerPool(1, agent.timeout_seconds, agent.worker_memory_bytes, agent.background) as pool:
+        expected = {r.path: r for r in vectorize_files(sources, tmp_path / "plain", agent, pool, traces=2)}
+    found = rows(tmp_path / "out")
+    assert found.keys() == expected.keys()
+    for path, row in found.items():
+        plain = asdict(expected[path])
+        plain["params"] = json.dumps(plain["params"]) if plain["params"] else None
+        svg = plain.pop("svg")
+        assert row == {name: v for name, v in plain.items() if name != "seconds"} | {"svg": svg and f"{path}.svg"}
+        if svg:
+            assert svgs(tmp_path / "out")[f"{path}.svg"] == (tmp_path / "plain" / svg).read_bytes()
+    assert (tally.files, tally.failed, told.plans) == (7, 1, [(3, 0)])
+    assert found["broken.png"]["error"].startswith("undecodable: ")
+    assert sum(done.files for done in told.done) == 7
+    assert sorted(done.shard for done in told.done if done.tally) == [0, 1, 2]
+    summary = json.loads((tmp_path / "out/results/summary.json").read_text())
+    assert summary["files"] == 7
+    assert summary["bytes_ratio"] == tally.bytes / tally.default_bytes
+
+
+def test_it_goes_on_and_does_nothing_twice(images: Path, agent_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    request = request_of(output, agent_folder, traces=1)
+    vectorize_sharded(request, Folders([images]), Progress(), workers=1)
+    before = rows(output)
+    kept = (output / "results/part-00000.parquet").stat().st_mtime_ns
+    (output / "results/part-00001.parquet").unlink()
+    (images / "new.png").write_bytes((images / "0.png").read_bytes())
+    told = Told()
+    vectorize_sharded(request, Folders([images]), told, workers=1)
+    assert told.plans == [(3, 2)]
+    assert {done.shard for done in told.done} == {1}
+    assert rows(output) == before, "and what came into the folder later is not in the plan"
+    assert (output / "results/part-00000.parquet").stat().st_mtime_ns == kept
+    told = Told()
+    vectorize_sharded(request, None, told)
+    assert (told.plans, told.done) == ([(3, 3)], [])
+
+
+def test_a_changed_or_deleted_file_is_that_files_failure(images: Path, agent_folder: Path, tmp_path: Path) -> None:
+    request = request_of(tmp_path / "out", agent_folder, traces=1)
+    vectorize_sharded(request, Folders([images]), Progress(), workers=1)
+    for part in (tmp_path / "out/results").glob("part-*"):
+        part.unlink()
+    (images / "0.png").write_bytes((images / "2.png").read_bytes() + b" ")
+    (images / "deep/1.png").unlink()
+    tally = vectorize_sharded(request, None, Progress(), workers=1)
+    assert tally.failed == 3
+    found = rows(tmp_path / "out")
+    assert found["0.png"]["error"].startswith("changed: it is not the file that was listed")
+    assert found["deep/1.png"]["error"].startswith("unreadable: No such file")
+
+
+def test_another_request_into_the_same_folder_is_a_mismatch(images: Path, agent_folder: Path, tmp_path: Path) -> None:
+    request = request_of(tmp_path / "out", agent_folder, traces=1)
+    vectorize_sharded(request, Folders([images]), Progress(), workers=1)
+    for change, said in (
+        ({"traces": 3}, "traces was 1 and is 3"),
+        ({"seed": 3}, "seed was 0 and is 3"),
+        ({"objective": "sharper"}, "objective.name was smaller and is sharper"),
+    ):
+        with pytest.raises(Mismatch, match=said):
+            vectorize_sharded(replace(request, **change), Folders([images]), Progress())
+    with pytest.raises(Mismatch, match=r"inputs was .*in and is .*deep"):
+        vectorize_sharded(request, Folders([images / "deep"]), Progress())
+
+
+def test_nothing_begun_and_nothing_named_is_64(agent_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nothing was begun there; name images"):
+        vectorize_sharded(request_of(tmp_path / "out", agent_folder), None, Progress())
+
+
+def test_two_at_once_in_one_folder_are_refused(images: Path, agent_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    lock = Lock(tmp_path / "out", LOCK)
+    with pytest.raises(Unavailable, match="is being written by process"):
+        vectorize_sharded(request_of(tmp_path / "out", agent_folder), Folders([images]), Progress())
+    lock.release()
+
+
+def test_a_machine_that_does_not_see_the_plan_says_so(images: Path, agent_folder: Path, tmp_path: Path) -> None:
+    request = request_of(tmp_path / "out", agent_folder, traces=1)
+    vectorize_sharded(request, Folders([images]), Progress(), workers=1)
+    plan = open_plan(tmp_path / "out")
+    assert plan is not None
+    with pytest.raises(Unavailable, match=r"does not see this run's plan .* on a file system that all machines share"):
+        ShardWorker(request.assignment(replace(plan, digest="another")))
+
+
+RESULTS = [
+    Result(path="a", status="improved", svg="a.svg", params={"mode": "spline"}, ssim=0.5, bytes=3, default_bytes=9),
+    Result(path="b", status="default", svg="b.svg", bytes=5, default_bytes=5, seconds=0.5),
+    Result(path="c", status="failed", error="empty: no bytes"),
+]
+
+
+def test_a_part_holds_what_results_say(tmp_path: Path) -> None:
+    write_part(tmp_path / "part.parquet", RESULTS)
+    table = pq.read_table(tmp_path / "part.parquet")
+    assert table.schema == SCHEMA
+    assert list(SCHEMA.names) == list(asdict(RESULTS[0]))
+    first, second, third = table.to_pylist()
+    assert (first["params"], second["params"], third["bytes"]) == ('{"mode": "spline"}', None, None)
+    tally = Tally(improved=1, default=1, failed=1, bytes=8, default_bytes=14, seconds=0.5)
+    assert tally_of(RESULTS) == tally
+    assert read_tally([tmp_path / "part.parquet"] * 2) == tally.plus(tally)
+    assert tally_of([]) == Tally()
+
+
+def test_a_damaged_part_is_named(tmp_path: Path) -> None:
+    (tmp_path / "part.parquet").write_bytes(b"PAR1 no table")
+    with pytest.raises(DataError, match=r"part\.parquet: is damaged .*; delete it, and the same command does it again"):
+        read_tally([tmp_path / "part.parquet"])
