@@ -47,14 +47,13 @@ from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import read_image
 from pipeline.data.probe import measure
 from pipeline.evaluation.comparison import untrained
-from pipeline.search.loop import Outcome, Proposer, run_searches, svg_texts
+from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches, svg_texts
 from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.space import PRESETS
 from pipeline.tracing.store_pool import stored_pool
 from pipeline.tracing.tracer_pool import Evaluator, worker_count
-from pipeline.training.validation import image_seed
 from pipeline.vectorizing.batch import with_objective
 
 TRACES = (1, 8, 16, 64)

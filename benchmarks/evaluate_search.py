@@ -16,9 +16,9 @@ from benchmarks.vtracer_alone import VTracerAlone, ready
 from pipeline.agent.agent import Agent
 from pipeline.agent.episode import Task
 from pipeline.core.records import Logo
+from pipeline.search.loop import run_agent
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.tracer_pool import Evaluator, TracerPool
-from pipeline.training.validation import run_agent
 
 RATIOS = [
     ("search_2", "vtracer_alone_2", 0.85),

@@ -14,13 +14,13 @@ from pipeline.agent.episode import Task
 from pipeline.agent.objectives import objective_from
 from pipeline.agent.policy import build_policy
 from pipeline.agent.screen import Screen
-from pipeline.agent.surrogate import fit_surrogate
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Logo
 from pipeline.search.portfolio import find_portfolios
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import load_settings
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.tracer_pool import Evaluator, Pending
+from pipeline.training.surrogate_fit import fit_surrogate
 from pipeline.training.table import collect
 
 GROUP = 16

@@ -1,6 +1,6 @@
 """A model of what any setting would do to an image, without tracing it.
 
-A network maps an image and a setting to the mean of three outcomes (`rl.outcome`) and to a place in a small space; a
+A network maps an image and a setting to the mean of three outcomes (`agent.outcome`) and to a place in a small space; a
 Gaussian process over these places corrects the mean by what the traces already made of the image gave. Network and
 kernel are fitted together, by the likelihood of many small sets of evaluations of one training image each: a deep
 kernel (Wilson et al., 2016) learned over tasks (Wistuba and Grabocka, 2021). The outcomes are independent processes, so
@@ -9,9 +9,7 @@ one that was not measured is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,32 +18,12 @@ from torch import Tensor, nn
 
 from pipeline.agent.outcome import N_OUTCOMES
 from pipeline.tracing.space import ParameterSpace
-from pipeline.training.checkpoint import Arrays
-from pipeline.training.torch_state import module_arrays, optimizer_state, restore_module, restore_optimizer
 
 IMAGE_UNITS, UNITS, PLACE_UNITS = 64, 128, 16
 ONE_HOT_UP_TO = 10  # an axis with so few values is shown value by value too: order says little of a palette's size
 JITTER = 1e-4
 UNMEASURED_VARIANCE = 1e6
 CONTEXT_LIMIT = 5.0
-
-IMAGES_PER_STEP = 16
-TRACES_PER_STEP = 48
-LEARNING_RATE = 2e-3
-WEIGHT_DECAY = 1e-3
-GRADIENT_NORM = 1.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """Evaluations to learn from. contexts: float32 (images, c), not yet normalised. Of each row: image, its index;
-    points: float32 (rows, axes), places in the cube; outcomes: float32 (rows, 3), NaN where not measured.
-    """
-
-    contexts: NDArray[np.float32]
-    image: NDArray[np.int64]
-    points: NDArray[np.float32]
-    outcomes: NDArray[np.float32]
 
 
 class Surrogate(nn.Module):
@@ -170,82 +148,3 @@ def _squared_exponential(left: Tensor, right: Tensor, log_scale: Tensor) -> Tens
     left, right = left.unsqueeze(-3) * scale, right.unsqueeze(-3) * scale
     squared = (left**2).sum(-1).unsqueeze(-1) + (right**2).sum(-1).unsqueeze(-2) - 2 * left @ right.transpose(-1, -2)
     return torch.exp(-squared.clamp(min=0) / 2)
-
-
-class Fit:
-    """A surrogate being fitted, by AdamW with one cycle of the learning rate.
-
-    It can be left after any step and gone on with: `state` of one, `restore` into another on the same table. default:
-    the default's place in the cube, whose outcomes are 0 on every image and known for free. The same arguments give the
-    same weights. step: how many were made.
-    """
-
-    def __init__(
-        self, table: Table, space: ParameterSpace, default: NDArray[np.float32], *, steps: int, seed: int
-    ) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            surrogate = Surrogate(table.contexts.shape[1], space)
-        surrogate.context_mean.copy_(torch.from_numpy(table.contexts.mean(axis=0)))
-        surrogate.context_std.copy_(torch.from_numpy(table.contexts.std(axis=0) + 1e-3))
-        self.step = 0
-        self.steps = steps
-        self._surrogate = surrogate
-        self._contexts, self._inputs = surrogate.normalised(table.contexts), surrogate.inputs(table.points)
-        self._outcomes = torch.from_numpy(table.outcomes)
-        self._known = surrogate.inputs(default[np.newaxis])
-        self._rng = np.random.default_rng([seed, 2])
-        self._rows = [np.flatnonzero(table.image == index) for index in range(len(table.contexts))]
-        self._usable = [index for index, members in enumerate(self._rows) if len(members)]
-        self._optimizer = torch.optim.AdamW(surrogate.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, LEARNING_RATE, total_steps=steps, pct_start=max(0.1, 2 / steps)
-        )
-
-    def advance(self) -> float:
-        """One step; returns its loss."""
-        images = self._rng.choice(self._usable, min(IMAGES_PER_STEP, len(self._usable)), replace=False)
-        traces = min(TRACES_PER_STEP, *(len(self._rows[i]) for i in images))
-        chosen = np.stack([self._rng.choice(self._rows[i], traces, replace=False) for i in images])
-        seen = torch.cat([self._known.expand(len(images), 1, -1), self._inputs[chosen]], 1)
-        gave = torch.cat([torch.zeros(len(images), 1, N_OUTCOMES), self._outcomes[chosen]], 1)
-        loss = self._surrogate.loss(self._contexts[images], seen, gave)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch 2.13 has no types for it
-        nn.utils.clip_grad_norm_(self._surrogate.parameters(), GRADIENT_NORM)
-        self._optimizer.step()
-        self._schedule.step()
-        self.step += 1
-        return loss.item()
-
-    def fitted(self) -> Surrogate:
-        """What was fitted, no longer to be trained."""
-        return self._surrogate.requires_grad_(False)
-
-    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Facts and arrays, whose names begin with `fit.`."""
-        groups, arrays = optimizer_state(self._optimizer, "fit.optimizer.")
-        facts = {
-            "step": self.step,
-            "generator": self._rng.bit_generator.state,
-            "optimizer": groups,
-            "schedule": self._schedule.state_dict(),
-        }
-        return facts, arrays | module_arrays(self._surrogate, "fit.weights.")
-
-    def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
-        self.step = facts["step"]
-        self._rng.bit_generator.state = facts["generator"]
-        restore_module(self._surrogate, arrays, "fit.weights.")
-        restore_optimizer(self._optimizer, facts["optimizer"], arrays, "fit.optimizer.")
-        self._schedule.load_state_dict(facts["schedule"])
-
-
-def fit_surrogate(
-    table: Table, space: ParameterSpace, default: NDArray[np.float32], *, steps: int, seed: int
-) -> Surrogate:
-    """`Fit` from its first step to its last."""
-    fit = Fit(table, space, default, steps=steps, seed=seed)
-    while fit.step < steps:
-        fit.advance()
-    return fit.fitted()

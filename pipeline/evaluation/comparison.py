@@ -15,12 +15,11 @@ from pipeline.agent.episode import Task
 from pipeline.agent.policy import build_policy
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import CATEGORIES
-from pipeline.search.loop import Outcome, Proposer, run_searches
+from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
 from pipeline.settings.params import EvaluateSettings
 from pipeline.tracing.space import PRESETS
 from pipeline.tracing.tracer_pool import Evaluator
-from pipeline.training.validation import image_seed
 
 Row = dict[str, Any]
 TIE = 1e-9  # values nearer than this are the same picture

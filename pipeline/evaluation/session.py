@@ -20,13 +20,12 @@ from pipeline.core.records import Logo
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.evaluation.comparison import Results, curve, curves_by_category, duel, image_rows, methods, run_method
 from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
-from pipeline.search.loop import Outcome, svg_texts
+from pipeline.search.loop import Outcome, run_agent, svg_texts
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings
 from pipeline.tracing.store_pool import stored_pool
 from pipeline.tracing.tracer_pool import Evaluator, pool_from_settings
 from pipeline.tracking.run import Run
-from pipeline.training.validation import run_agent
 
 RESULTS = Path("results/evaluate")
 SVG_METHODS = {"agent": "svg", "default": "default"}

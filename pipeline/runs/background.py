@@ -1,8 +1,8 @@
 """Trainings in the background: each a process that outlives the terminal, with all it makes in its run's folder.
 
 `start` writes launch.json and settings.json into `.tracewright/runs/<run>/` and starts
-`python -m pipeline.runs.process` there. That process waits until the machine has room, trains, and says in launch.json what became of it. There is no
-server that could die: who waits looks for itself whether those before it still live.
+`python -m pipeline.runs.process` there. That process waits until the machine has room, trains, and writes into
+launch.json how it ended. No server is needed: a process that waits looks itself whether those before it still run.
 """
 
 from __future__ import annotations

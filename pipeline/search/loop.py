@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
+from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.episode import Episode, Task
 from pipeline.core.errors import DataError
 from pipeline.core.records import Evaluation, Failed, Job, Logo, Scored, TracerParams
@@ -91,6 +94,25 @@ def run_searches(
             _record(searches[i][0], outcomes[i], running.pop(i).collect()[0])
         on_traces(len(ready))
     return outcomes
+
+
+def run_agent(
+    agent: Agent,
+    tasks: Sequence[Task],
+    evaluator: Evaluator,
+    *,
+    traces: int,
+    seed: int,
+    keep_svg: bool = False,
+) -> list[Outcome]:
+    """The agent's search on every task, each with a seed of its own made from `seed` and the image's digest."""
+    searches = [(agent.episode(task, traces, image_seed(seed, task)), AgentProposer(agent)) for task in tasks]
+    return run_searches(searches, evaluator, keep_svg=keep_svg)
+
+
+def image_seed(seed: int, task: Task) -> int:
+    """A seed that depends on the image and not on its neighbours, so a subset gives the same results."""
+    return int(np.random.SeedSequence([seed, int(task.logo.digest[:8], 16)]).generate_state(1)[0])
 
 
 def _next_traces(

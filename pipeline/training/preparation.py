@@ -17,7 +17,7 @@ from pipeline.agent.episode import Task
 from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Objective, objective_from
 from pipeline.agent.screen import Screen
-from pipeline.agent.surrogate import Fit, Surrogate, Table
+from pipeline.agent.surrogate import Surrogate
 from pipeline.core.errors import DataError, Mismatch
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName
 from pipeline.search.portfolio import find_portfolios, generation_sizes
@@ -28,6 +28,7 @@ from pipeline.training.callbacks import Followers
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_callback import Keeper
 from pipeline.training.sampling import BalancedSampler
+from pipeline.training.surrogate_fit import Fit, Table
 from pipeline.training.table import collect
 from pipeline.training.torch_state import module_arrays, part, restore_module
 

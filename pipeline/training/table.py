@@ -18,11 +18,11 @@ from pipeline.agent.episode import Task
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import Objective, value_of
 from pipeline.agent.outcome import Outcome, outcome_of, telling_gate
-from pipeline.agent.surrogate import Table
 from pipeline.core.records import CATEGORIES, OBJECTIVES, Evaluation, Job, ObjectiveName, TracerParams
 from pipeline.search.loop import evaluate_all
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.training.surrogate_fit import Table
 
 RANDOM_SHARE = 0.3  # of each image's settings, in the first round
 ROUNDS = 8  # of those that follow

@@ -8,31 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.agent.agent import Agent, AgentProposer
+from pipeline.agent.agent import Agent
 from pipeline.agent.episode import Task
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import CATEGORIES, Category
-from pipeline.search.loop import Outcome, run_searches
+from pipeline.search.loop import Outcome, run_agent
 from pipeline.tracing.tracer_pool import Evaluator
-
-
-def run_agent(
-    agent: Agent,
-    tasks: Sequence[Task],
-    evaluator: Evaluator,
-    *,
-    traces: int,
-    seed: int,
-    keep_svg: bool = False,
-) -> list[Outcome]:
-    """The agent's search on every task, each with a seed of its own made from `seed` and the image's digest."""
-    searches = [(agent.episode(task, traces, image_seed(seed, task)), AgentProposer(agent)) for task in tasks]
-    return run_searches(searches, evaluator, keep_svg=keep_svg)
-
-
-def image_seed(seed: int, task: Task) -> int:
-    """A seed that depends on the image and not on its neighbours, so a subset gives the same results."""
-    return int(np.random.SeedSequence([seed, int(task.logo.digest[:8], 16)]).generate_state(1)[0])
 
 
 def validate(

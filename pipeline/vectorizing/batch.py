@@ -22,10 +22,9 @@ from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
 from pipeline.data.categories import categorise
 from pipeline.data.images import Limits, decode_image, list_images, path_text, read_image
 from pipeline.data.probe import measure
-from pipeline.search.loop import Outcome, svg_text
+from pipeline.search.loop import Outcome, run_agent, svg_text
 from pipeline.search.tasks import PendingTasks, begin_tasks
 from pipeline.tracing.tracer_pool import Evaluator
-from pipeline.training.validation import run_agent
 
 RESULTS = "results.jsonl"
 MIN_SIDE_PIXELS = 8  # smaller images have no room for the scores' windows

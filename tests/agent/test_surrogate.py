@@ -5,8 +5,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.agent.surrogate import Fit, Surrogate, Table, fit_surrogate
+from pipeline.agent.surrogate import Surrogate
 from pipeline.core.records import DEFAULT_PARAMS
+from pipeline.training.surrogate_fit import Fit, Table, fit_surrogate
 from tests.support.fakes import space_of
 
 SPACE = space_of()

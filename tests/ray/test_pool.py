@@ -18,11 +18,12 @@ from pipeline.core.errors import Mismatch, Stopped, Unavailable
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, TracerParams
 from pipeline.evaluation.comparison import methods, run_method
+from pipeline.search.loop import run_agent
 from pipeline.search.tasks import make_tasks
 from pipeline.tracing.backends import open_pool
 from pipeline.tracing.ray_pool import RayPool
 from pipeline.tracing.tracer_pool import Evaluator, TracerPool
-from pipeline.training.validation import run_agent, validate
+from pipeline.training.validation import validate
 from tests.faults.test_workers_faults import GIGABYTES, GOOD, LONG, PANIC, kinds
 from tests.ray.conftest import cut_power
 from tests.support import tracers

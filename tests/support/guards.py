@@ -164,7 +164,7 @@ GUARDS = {
         f"{LEFT} -k within",
     ),
     "the fit's generator is restored": Guard(
-        "pipeline/agent/surrogate.py",
+        "pipeline/training/surrogate_fit.py",
         '        self._rng.bit_generator.state = facts["generator"]\n',
         "",
         f"{LEFT} -k surrogate",

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from pipeline.agent.agent import Agent
+from pipeline.search.loop import run_agent
 from pipeline.settings.params import Settings
 from pipeline.training.callbacks import Hooks, Report
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.loop import Result, train
-from pipeline.training.validation import run_agent
 from tests.support.fakes import FakeEvaluator, settings_with, task_of
 
 TRAIN, VAL = [task_of(seed) for seed in range(12)], [task_of(seed) for seed in range(100, 108)]

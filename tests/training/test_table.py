@@ -9,9 +9,9 @@ from pipeline.agent.candidates import Points
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import value_of
 from pipeline.agent.outcome import telling_gate
-from pipeline.agent.surrogate import Table
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Job, ObjectiveName, Scored
 from pipeline.tracing.space import ParameterSpace
+from pipeline.training.surrogate_fit import Table
 from pipeline.training.table import BANK_SIZE, collect
 from tests.support.fakes import SMALLER, FakeEvaluator, settings_with, space_of, task_of
 
