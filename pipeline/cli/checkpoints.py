@@ -173,7 +173,7 @@ def resume(checkpoint: str, fork: bool) -> None:
     path = checkpoint_path(_runs(), checkpoint)
     report = train_from(required_root(), _settings(), path, fork=fork)
     click.echo(
-        f"trained to step {report['total_timesteps']}, run {report['run_id']}; models/agent and results/train are its "
+        f"trained to step {report.total_timesteps}, run {report.run_id}; models/agent and results/train are its "
         "own now: `dvc commit --force train` and `make repro` go on from there"
     )
 

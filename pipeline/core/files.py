@@ -78,14 +78,18 @@ def _sync(path: Path) -> None:
 def read_json(path: Path, made_by: str) -> Any:
     """Read a JSON file that one of our commands wrote.
 
-    made_by: the command to run when it is missing. Raises DataError.
+    made_by: the command to run when it is missing. Raises DataError, also for NaN and infinity.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `{made_by}` first") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `{made_by}`") from error
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
 
 
 def project_root(start: Path | None = None) -> Path | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import DataError, ImageRejected, Mismatch
-from pipeline.core.files import read_json
+from pipeline.core.facts.data import SplitSummary
+from pipeline.core.json_records import read_record
 from pipeline.core.records import Logo, SplitName
 from pipeline.data import split_table
 from pipeline.data.images import load_logo
@@ -56,7 +56,6 @@ def _load(folder: Path, entry: Assigned, settings: DataSettings) -> Logo:
     return logo
 
 
-def split_summary(root: Path) -> dict[str, Any]:
-    """data/splits.json: counts and content digests of the splits."""
-    summary: dict[str, Any] = read_json(root / split_table.SUMMARY, "dvc repro split")
-    return summary
+def split_summary(root: Path) -> SplitSummary:
+    """data/splits.json: counts and content digests of the splits. Raises DataError."""
+    return read_record(SplitSummary, root / split_table.SUMMARY, "dvc repro split")

@@ -10,8 +10,9 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from pipeline.core.facts.data import GroupCounts, SplitContent, SplitSummary
 from pipeline.core.records import CATEGORIES, SPLITS, Category, SplitName
 from pipeline.data.links import Item, link
 
@@ -107,7 +108,7 @@ def _lot(key: str, seed: int) -> str:
     return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
 
 
-def summarise(rows: Sequence[Assigned]) -> dict[str, Any]:
+def summarise(rows: Sequence[Assigned]) -> SplitSummary:
     """What data/splits.json says.
 
     Per split: images, groups, and a digest of its content (SHA-256 over the sorted pixel digests and categories);
@@ -117,22 +118,27 @@ def summarise(rows: Sequence[Assigned]) -> dict[str, Any]:
     for row in rows:
         members[row.split].append(row)
     sizes = Counter(row.group for row in rows if row.split != "aside")
-    summary: dict[str, Any] = {split: _content(members[split]) for split in SPLITS}
-    summary["by_category"] = {
-        category: {split: sum(row.category == category for row in members[split]) for split in SPLITS}
+    by_category = {
+        str(category): {str(split): sum(row.category == category for row in members[split]) for split in SPLITS}
         for category in CATEGORIES
     }
-    summary["groups"] = {
-        "count": len(sizes),
-        "of_several": sum(size > 1 for size in sizes.values()),
-        "largest": max(sizes.values(), default=0),
-        "largest_group": max(sizes, key=lambda group: (sizes[group], group), default=None),
-    }
-    summary["aside"] = [row.path for row in members["aside"]]
-    return summary
+    groups = GroupCounts(
+        count=len(sizes),
+        of_several=sum(size > 1 for size in sizes.values()),
+        largest=max(sizes.values(), default=0),
+        largest_group=max(sizes, key=lambda group: (sizes[group], group), default=None),
+    )
+    return SplitSummary(
+        train=_content(members["train"]),
+        val=_content(members["val"]),
+        test=_content(members["test"]),
+        by_category=by_category,
+        groups=groups,
+        aside=tuple(row.path for row in members["aside"]),
+    )
 
 
-def _content(rows: Sequence[Assigned]) -> dict[str, Any]:
+def _content(rows: Sequence[Assigned]) -> SplitContent:
     lines = sorted(f"{row.digest} {row.category}\n" for row in rows)
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    return {"images": len(rows), "groups": len({row.group for row in rows}), "digest": digest}
+    return SplitContent(images=len(rows), groups=len({row.group for row in rows}), digest=digest)

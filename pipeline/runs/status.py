@@ -15,7 +15,9 @@ import psutil
 
 from pipeline.agent.agent import Agent
 from pipeline.core.errors import Stopped
-from pipeline.training.callbacks import Hooks, Report
+from pipeline.core.facts.training import CheckpointProgress, PreparationProgress, RolloutProgress, Validation
+from pipeline.core.json_records import to_json
+from pipeline.training.callbacks import Hooks
 
 STATUS = "status.json"
 SCHEMA_VERSION = 1
@@ -64,24 +66,28 @@ class Status(Hooks):
         self._values |= dict.fromkeys((*empty, "validation", "checkpoint")) | {"failures": {}}
         self._write()
 
-    def on_table(self, progress: Report) -> None:
-        self._write(phase=progress["what"])
+    def on_table(self, progress: PreparationProgress) -> None:
+        self._write(phase=progress.phase)
 
-    def on_progress(self, progress: Report) -> None:
+    def on_progress(self, progress: RolloutProgress) -> None:
         names = ("timesteps", "steps_per_second", "return_mean", "success_rate", "stage", "failures", "memory_bytes")
-        number = self._stages.index(progress["stage"]) + 1 if progress["stage"] in self._stages else None
-        self._write(state="training", phase="training", stage_number=number, **{name: progress[name] for name in names})
+        number = self._stages.index(progress.stage) + 1 if progress.stage in self._stages else None
+        self._write(
+            state="training", phase="training", stage_number=number, **{name: getattr(progress, name) for name in names}
+        )
 
-    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
-        validation = {"timesteps": report["timesteps"]} | {name: report[name]["mean"] for name in _VALIDATED}
+    def on_validation(self, report: Validation, agent: Agent, is_best: bool) -> None:
+        validation: dict[str, Any] = {"timesteps": report.timesteps} | {
+            name: report.figures()[name] for name in _VALIDATED
+        }
         validation["by_category"] = {
-            category: {name: part[name]["mean"] for name in _OF_A_CATEGORY}
-            for category, part in report["by_category"].items()
+            category: {name: part.figures()[name] for name in _OF_A_CATEGORY}
+            for category, part in report.by_category.items()
         }
         self._write(validation=validation)
 
-    def on_checkpoint(self, report: Report) -> None:
-        self._write(checkpoint=report)
+    def on_checkpoint(self, report: CheckpointProgress) -> None:
+        self._write(checkpoint=to_json(report))
 
     def __enter__(self) -> Self:
         return self

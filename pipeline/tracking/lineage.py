@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.core.facts.data import SplitSummary
 from pipeline.core.records import SPLITS
 from pipeline.settings.params import Settings
 
@@ -72,12 +73,12 @@ def collect(root: Path, stage: str | None, seeds: Mapping[str, int] | None = Non
     return tags | {f"seed.{name}": str(seed) for name, seed in (seeds or {}).items()}
 
 
-def datasets_of(summary: Mapping[str, Any]) -> list[Dataset]:
-    """The data sets of a split's summary, {"train": {"images", "digest"}, "val": ..., "test": ...}."""
+def datasets_of(summary: SplitSummary) -> list[Dataset]:
+    """The data sets of a split, one for each of its parts."""
+    contents = [(split, summary.content(split)) for split in SPLITS]
     return [
-        Dataset(name=s, context=s, digest=summary[s]["digest"], images=summary[s]["images"], source=SPLITS_TABLE)
-        for s in SPLITS
-        if s in summary
+        Dataset(name=split, context=split, digest=content.digest, images=content.images, source=SPLITS_TABLE)
+        for split, content in contents
     ]
 
 

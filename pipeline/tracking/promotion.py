@@ -7,12 +7,15 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import DataError, Mismatch, TracewrightError, Unavailable
-from pipeline.core.files import read_json
+from pipeline.core.facts.comparison import Comparison
+from pipeline.core.facts.decision import ChampionVersion, Decision
+from pipeline.core.facts.training import TrainReport
+from pipeline.core.json_records import from_json, read_record, to_json
 from pipeline.settings.params import Settings
 from pipeline.tracking import gate, mlflow_store, models
 from pipeline.tracking.registry import Registry
@@ -49,7 +52,7 @@ class Measured:
         return hashlib.sha256(json.dumps(self.conditions, sort_keys=True).encode()).hexdigest()[:16] + ".json"
 
 
-def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[str, Any]:
+def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> Decision:
     """Decide on the model that results/train and results/evaluate describe; returns what results/register.json holds.
 
     evaluate_agent: measures the champion where its values on this test set are not on record. The champion itself, met
@@ -87,23 +90,21 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[s
 
 def read_candidate(root: Path) -> tuple[str, str, Measured]:
     """(run id, model's name, what it achieved on the test split). Raises DataError, or Mismatch between the stages."""
-    trained = read_json(root / TRAIN, "dvc repro train")
-    evaluated = read_json(root / EVALUATE, "dvc repro evaluate")
-    if trained["run_id"] != evaluated["run_id"]:
+    trained = read_record(TrainReport, root / TRAIN, "dvc repro train")
+    evaluated = read_record(Comparison, root / EVALUATE, "dvc repro evaluate")
+    if trained.run_id != evaluated.run_id:
         raise Mismatch(
-            f"{root / EVALUATE} is of run {evaluated['run_id']}, {root / TRAIN} of {trained['run_id']}; "
+            f"{root / EVALUATE} is of run {evaluated.run_id}, {root / TRAIN} of {trained.run_id}; "
             "run `dvc repro evaluate`"
         )
-    if not trained.get("model"):
-        raise DataError(f"{root / TRAIN}: names no logged model; run `dvc repro --force train`")
-    traces = max(evaluated["traces"])
+    traces = max(evaluated.traces)
     return (
-        trained["run_id"],
-        trained["model"],
+        trained.run_id,
+        trained.model,
         Measured(
             values=read_values(root / IMAGES, traces),
-            test_digest=evaluated["test_digest"],
-            objective=json.dumps(evaluated["objective"], sort_keys=True),
+            test_digest=evaluated.test_digest,
+            objective=json.dumps(to_json(evaluated.objective), sort_keys=True),
             traces=traces,
         ),
     )
@@ -178,50 +179,56 @@ def _result(
     version: ModelVersion,
     champion: ModelVersion | None,
     measured: Measured,
-) -> dict[str, Any]:
-    decision = "refused" if not verdict.promote else "first" if champion is None else "promoted"
-    against = {"version": str(champion.version), "run_id": registry.run_of(champion)} if champion is not None else None
-    return {
-        "decision": decision,
-        "name": version.name,
-        "version": str(version.version),
-        "alias": "champion" if verdict.promote else "challenger",
-        "run_id": registry.run_of(version),
-        "model_uri": f"models:/{version.name}/{version.version}",
-        "against": against,
-        "gain": verdict.gain.to_json() if verdict.gain is not None else None,
-        "wins": verdict.wins,
-        "losses": verdict.losses,
-        "images": verdict.images,
-        "left_out": verdict.left_out,
-        "test_digest": measured.test_digest,
-        "reason": verdict.reason,
-    }
+) -> Decision:
+    against = None
+    if champion is not None:
+        against = ChampionVersion(version=str(champion.version), run_id=registry.run_of(champion))
+    return Decision(
+        decision="refused" if not verdict.promote else "first" if champion is None else "promoted",
+        name=version.name,
+        version=str(version.version),
+        alias="champion" if verdict.promote else "challenger",
+        run_id=registry.run_of(version),
+        model_uri=f"models:/{version.name}/{version.version}",
+        against=against,
+        gain=verdict.gain,
+        wins=verdict.wins,
+        losses=verdict.losses,
+        images=verdict.images,
+        left_out=verdict.left_out,
+        test_digest=measured.test_digest,
+        reason=verdict.reason,
+    )
 
 
-def _record(registry: Registry, version: ModelVersion, measured: Measured, result: dict[str, Any]) -> None:
+def _record(registry: Registry, version: ModelVersion, measured: Measured, result: Decision) -> None:
     """Put the numbers on the version, before any alias moves."""
     _keep_values(registry, version, measured)
-    gain = {f"gain.{k}": f"{v:.6g}" for k, v in (result["gain"] or {}).items()}
-    shown = {key: str(result[key]) for key in ("decision", "reason", "wins", "losses", "images")}
-    registry.tag(version, measured.conditions | gain | shown | {"verdict": json.dumps(result)})
+    gain = {f"gain.{name}": f"{value:.6g}" for name, value in _gain(result).items()}
+    shown = {name: str(getattr(result, name)) for name in ("decision", "reason", "wins", "losses", "images")}
+    registry.tag(version, measured.conditions | gain | shown | {"verdict": json.dumps(to_json(result))})
 
 
-def _recorded(version: ModelVersion) -> dict[str, Any]:
+def _gain(result: Decision) -> dict[str, float]:
+    return result.gain.to_json() if result.gain else {}
+
+
+def _recorded(version: ModelVersion) -> Decision:
     """The decision that made a version champion."""
     try:
-        result: dict[str, Any] = json.loads(version.tags["verdict"])
+        result = from_json(Decision, json.loads(version.tags["verdict"]))
     except (KeyError, ValueError) as error:
         raise DataError(
             f"version {version.version} of {version.name} is champion without a recorded decision; "
             "take the alias from it in `make ui`, or train anew with `make repro`"
         ) from error
-    return result | {"alias": models.CHAMPION}
+    return replace(result, alias=models.CHAMPION)
 
 
-def _log(run: Run, result: dict[str, Any]) -> None:
+def _log(run: Run, result: Decision) -> None:
     """Show the decision on the run of the model."""
     names = ("decision", "reason", "version", "alias")
-    run.set_tags({f"register.{name}": str(result[name]) for name in names})
-    metrics = {f"register/gain_{k}": v for k, v in (result["gain"] or {}).items()}
-    run.log_metrics(metrics | {f"register/{k}": result[k] for k in ("wins", "losses", "images")}, 0)
+    run.set_tags({f"register.{name}": str(getattr(result, name)) for name in names})
+    metrics = {f"register/gain_{name}": value for name, value in _gain(result).items()}
+    counts = {f"register/{name}": getattr(result, name) for name in ("wins", "losses", "images")}
+    run.log_metrics(metrics | counts, 0)

@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pipeline.core.errors import DataError, Stopped, brief
+from pipeline.core.facts.data import SplitSummary
 from pipeline.core.locks import Lock
 from pipeline.settings.params import Settings
 from pipeline.tracking import lineage, mlflow_store, models
@@ -62,7 +63,7 @@ class Run:
         settings: Settings,
         *,
         stage: str | None,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: SplitSummary | None = None,
         tags: Mapping[str, str] | None = None,
         parent_run_id: str | None = None,
         name: str | None = None,
@@ -70,7 +71,7 @@ class Run:
     ) -> Self:
         """A new run with params.yaml as its parameters, its lineage as tags and its data sets as inputs.
 
-        stage: the DVC stage whose inputs are hashed. inputs: the split's summary, {"train": {"images", "digest"}, ...}.
+        stage: the DVC stage whose inputs are hashed. inputs: the split's summary.
         tags: win over the lineage's. parent_run_id: ours, of the run that this one is a part of. run_id: where it was
         given one already; None makes it.
         """
@@ -80,7 +81,7 @@ class Run:
             every[PARENT_TAG] = parent_run_id
         run = cls(root, run_id or new_run_id())
         run.journal.start(
-            settings.experiment, name, lineage.flatten(settings), every, lineage.datasets_of(inputs or {})
+            settings.experiment, name, lineage.flatten(settings), every, lineage.datasets_of(inputs) if inputs else []
         )
         return run
 

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
 from pipeline.core.cluster import joined
 from pipeline.core.errors import DataError, SettingsError, Stopped, TracewrightError, Unavailable
+from pipeline.core.facts.data import SplitSummary
 from pipeline.core.files import read_json, write_json
 from pipeline.core.stop_signals import stop_request
 from pipeline.data.dataset import split_summary
@@ -109,10 +110,10 @@ def report_of(root: Path, settings: Settings, name: str, storage: str | None) ->
         return write_report(study)
 
 
-def _split(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _split(root: Path) -> tuple[SplitSummary, dict[str, str]]:
     """The split's summary, and the digests of the images that trials may see."""
     summary = split_summary(root)
-    return summary, {part: str(summary[part]["digest"]) for part in ("train", "val")}
+    return summary, {"train": summary.train.digest, "val": summary.val.digest}
 
 
 @contextmanager
@@ -154,7 +155,7 @@ def _text(order: Order, settings: Settings, tracing_processes: int) -> str:
 
 @contextmanager
 def _parent_run(
-    root: Path, settings: Settings, study: Study, summary: dict[str, object]
+    root: Path, settings: Settings, study: Study, summary: SplitSummary
 ) -> Iterator[tuple[str, Run | None]]:
     """The study's own run on this machine, of which its trials are parts; None where another process has it."""
     path = study.folder / PARENT

@@ -146,7 +146,7 @@ def test_an_image_that_links_two_splits_is_in_none() -> None:
     bridge = Item("bridge.png", in_train.digest, "simple", in_test.brand, in_test.hash)
     after = split([bridge, *items], previous=before)
     assert [row for row in after if row.path != "bridge.png"] == before
-    assert summarise(after)["aside"] == ["bridge.png"]
+    assert summarise(after).aside == ("bridge.png",)
     again = split([bridge, *items], previous=after)
     assert again == after
 
@@ -161,12 +161,12 @@ def test_a_group_counts_as_what_most_of_it_is() -> None:
 def test_the_summary_counts_and_digests() -> None:
     items = [*items_of(20), *items_of(12, "complex", brands=6)]
     summary = summarise(split(items))
-    assert sum(summary[name]["images"] for name in SPLITS) == 32
-    assert sum(summary["by_category"]["complex"].values()) == 12
-    assert summary["by_category"]["text"] == {"train": 0, "val": 0, "test": 0}
-    assert summary["groups"]["count"] == 26
-    assert (summary["groups"]["of_several"], summary["groups"]["largest"]) == (6, 2)
-    assert summary["aside"] == []
+    assert sum(summary.content(name).images for name in SPLITS) == 32
+    assert sum(summary.by_category["complex"].values()) == 12
+    assert summary.by_category["text"] == {"train": 0, "val": 0, "test": 0}
+    assert summary.groups.count == 26
+    assert (summary.groups.of_several, summary.groups.largest) == (6, 2)
+    assert summary.aside == ()
 
 
 def test_the_digest_is_of_the_content_not_of_names() -> None:
@@ -174,10 +174,10 @@ def test_the_digest_is_of_the_content_not_of_names() -> None:
     renamed = [Assigned("x" + r.path, r.digest, r.category, "x" + r.group, r.split) for r in reversed(rows)]
     other = [Assigned(r.path, r.digest, "complex", r.group, r.split) for r in rows]
     for name in SPLITS:
-        assert summarise(rows)[name]["digest"] == summarise(renamed)[name]["digest"]
-        assert summarise(rows)[name]["digest"] != summarise(other)[name]["digest"]
+        assert summarise(rows).content(name).digest == summarise(renamed).content(name).digest
+        assert summarise(rows).content(name).digest != summarise(other).content(name).digest
 
 
 def test_nothing_is_split_into_nothing() -> None:
     assert split([]) == []
-    assert summarise([])["train"]["images"] == 0
+    assert summarise([]).train.images == 0

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import psutil
 import pytest
 
 from monitoring.status import FIGURES, MAX_BYTES, StatusError, read_status
+from pipeline.core.facts.training import CheckpointProgress
 from pipeline.machine.readings import SavedCheckpoint, Validation
 from pipeline.runs.status import Status
+from tests.support.facts import rollout_progress, validation
 from tests.support.machine import NOW
 from tests.support.run_status import status_values, write_status
 
@@ -118,22 +121,20 @@ def test_what_a_training_writes_is_what_is_read(tmp_path: Path) -> None:
     )
     path = tmp_path / "status.json"
     assert read_status(path).phase == "portfolios"
-    mean = {"mean": 0.5}
-    part = {"bytes_ratio": mean, "skill": mean}
-    told.on_progress(
-        {"timesteps": 64, "steps_per_second": 9.0, "return_mean": 0.1, "success_rate": 0.2, "stage": "text"}
-        | {"failures": {"panic": 1}, "memory_bytes": 10**9}
-    )
-    told.on_validation(
-        {"timesteps": 64, "value": mean, "ssim": mean, "by_category": {"simple": part}} | part, Mock(), True
-    )
-    told.on_checkpoint({"timesteps": 64, "saved_seconds": NOW, "save_seconds": 0.1, "bytes": 1000})
+    report = validation(64, np.random.default_rng(1))
+    told.on_progress(rollout_progress())
+    told.on_validation(report, Mock(), True)
+    told.on_checkpoint(CheckpointProgress(timesteps=64, saved_seconds=NOW, save_seconds=0.1, bytes=1000))
     status = read_status(path)
     assert set(status.figures) == set(FIGURES)
     assert (status.state, status.phase, status.stage, status.seed) == ("training", "training", "text", "3")
     assert (status.pid, status.process_started_seconds) == (os.getpid(), psutil.Process().create_time())
     assert status.figures["stage_number"] == 2
-    assert status.validation == Validation(64, 0.5, 0.5, 0.5, 0.5, {"simple": {"bytes_ratio": 0.5, "skill": 0.5}})
+    assert status.validation
+    assert (status.validation.timesteps, status.validation.value) == (64, report.value.mean)
+    simple = report.by_category["simple"]
+    expected = {"bytes_ratio": simple.bytes_ratio.mean, "skill": simple.skill.mean}
+    assert status.validation.by_category["simple"] == expected
     assert status.checkpoint == SavedCheckpoint(64, NOW, 0.1, 1000)
     for error, state in ((None, "finished"), (KeyboardInterrupt(), "stopped"), (ValueError(), "failed")):
         told.close(error)

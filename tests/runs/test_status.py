@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import psutil
 import pytest
 
 from pipeline.core.errors import DataError, Stopped
+from pipeline.core.facts.training import PreparationProgress
 from pipeline.runs.status import SCHEMA_VERSION, STATUS, Status
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.loop import train
+from tests.support.facts import rollout_progress
 from tests.support.fakes import FakeEvaluator
 from tests.training.test_loop import TRAIN, VAL, tiny
 
@@ -43,17 +46,7 @@ def read(folder: Path) -> dict[str, Any]:
     return values
 
 
-PROGRESS = {
-    "timesteps": 64,
-    "total_timesteps": 512,
-    "stage": "text",
-    "return_mean": 0.25,
-    "success_rate": 0.5,
-    "seconds": 3.0,
-    "steps_per_second": 21.5,
-    "failures": {"panic": 2},
-    "memory_bytes": 10**8,
-}
+PROGRESS = rollout_progress()
 
 
 def test_it_says_who_is_training_before_anything_happened(tmp_path: Path) -> None:
@@ -71,7 +64,7 @@ def test_it_says_who_is_training_before_anything_happened(tmp_path: Path) -> Non
 def test_what_is_told_stands_in_it_with_the_counts_of_the_moment(tmp_path: Path) -> None:
     counted = Counted()
     status = status_in(tmp_path, counted)
-    status.on_table({"what": "surrogate", "done": 1, "total": 2, "seconds": 0.1})
+    status.on_table(PreparationProgress(phase="surrogate", done=1, total=2, seconds=0.1))
     assert read(tmp_path)["phase"] == "surrogate"
     counted.asked, counted.found, counted.refused, counted.behind = 9, 4, 1, (3, 1.5)
     status.on_progress(PROGRESS)
@@ -80,7 +73,7 @@ def test_what_is_told_stands_in_it_with_the_counts_of_the_moment(tmp_path: Path)
     assert (values["stage"], values["stage_number"], values["failures"]) == ("text", 2, {"panic": 2})
     assert (values["evaluations_asked"], values["evaluations_found"], values["nonfinite_metrics"]) == (9, 4, 1)
     assert (values["replica_unsent_records"], values["replica_lag_seconds"]) == (3, 1.5)
-    status.on_progress(PROGRESS | {"stage": ""})
+    status.on_progress(replace(PROGRESS, stage=""))
     assert read(tmp_path)["stage_number"] is None
 
 
@@ -133,9 +126,9 @@ def test_a_training_can_be_followed_by_it(tmp_path: Path) -> None:
     values = read(tmp_path)
     assert (values["state"], values["timesteps"], values["evaluations_asked"]) == ("finished", 64, len(evaluator.jobs))
     last = result.validations[-1]
-    assert values["validation"]["timesteps"] == last["timesteps"] == 64
-    assert values["validation"]["skill"] == last["skill"]["mean"]
-    assert values["validation"]["by_category"]["simple"]["skill"] == last["by_category"]["simple"]["skill"]["mean"]
+    assert values["validation"]["timesteps"] == last.timesteps == 64
+    assert values["validation"]["skill"] == last.skill.mean
+    assert values["validation"]["by_category"]["simple"]["skill"] == last.by_category["simple"].skill.mean
     newest = store.entries()[-1]
     assert values["checkpoint"]["timesteps"] == newest.timesteps == 64
     assert values["checkpoint"]["bytes"] == newest.bytes

@@ -73,7 +73,7 @@ def train_and_register(folder: str) -> None:
     client, sent = replica.place().client, replica.sent
     run = client.get_run(str(sent.run_id))
     registry = open_registry(root, settings.experiment)
-    registry.promote(registry.add(client.get_logged_model(sent.models[result.report["model"]])))
+    registry.promote(registry.add(client.get_logged_model(sent.models[result.report.model])))
     fetched = download(f"models:/{settings.experiment}@champion", root)
     assert file_digests(fetched) == file_digests(result.folder / "models/agent")
     print(f"status {run.info.status}, timesteps {run.data.params['train.total_timesteps']}, at {run.info.artifact_uri}")

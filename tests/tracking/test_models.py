@@ -12,9 +12,10 @@ from pipeline.core.errors import DataError, Unavailable
 from pipeline.settings.params import Settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
+from tests.support.facts import split_summary
 from tests.tracking.conftest import make_agent, model_in_mlflow
 
-SUMMARY = {"val": {"images": 4, "digest": "b" * 64}}
+SUMMARY = split_summary()
 
 
 def log(run: Run, agent_dir: Path, step: int = 64, value: float = 0.5) -> LoggedModel:

@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import DataError, Stopped, Unavailable
+from pipeline.core.records import SPLITS
 from pipeline.settings.params import Settings
 from pipeline.tracking.run import Run, new_run_id
+from tests.support.facts import split_summary
 from tests.tracking.conftest import in_mlflow
 
-SUMMARY = {
-    "train": {"images": 14, "digest": "a" * 64},
-    "val": {"images": 4, "digest": "b" * 64},
-    "test": {"images": 2, "digest": "c" * 64},
-    "by_category": {},
-}
+SUMMARY = split_summary()
 
 
 def kinds(run: Run) -> list[str]:
@@ -42,7 +39,7 @@ def test_a_run_says_what_it_was_made_from(root: Path, settings: Settings) -> Non
     assert found.data.metrics == {"val/value": 0.25}
     assert found.inputs is not None
     inputs = {entry.tags[0].value: entry.dataset.digest for entry in found.inputs.dataset_inputs}
-    assert inputs == {"train": "a" * 36, "val": "b" * 36, "test": "c" * 36}
+    assert inputs == {name: SUMMARY.content(name).digest[:36] for name in SPLITS}
     assert [f.path for f in run.replica.place().client.list_artifacts(found.info.run_id)] == ["params.yaml"]
 
 

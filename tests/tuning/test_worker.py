@@ -13,7 +13,7 @@ from pipeline.core.errors import Stopped, StorageError
 from pipeline.core.records import Job
 from pipeline.core.stop_signals import StopRequest
 from pipeline.runs import resume
-from pipeline.runs.session import Setting
+from pipeline.runs.session import TrainingContext
 from pipeline.settings.params import Settings
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.journal import records
@@ -21,11 +21,12 @@ from pipeline.training.callbacks import Hooks
 from pipeline.tuning import worker
 from pipeline.tuning.study import ERROR, RUN, Claimed, Study
 from pipeline.tuning.worker import do_trial
+from tests.support.facts import split_summary
 from tests.support.fakes import FakeEvaluator, task_of
 from tests.training.test_loop import tiny
 
 TRAIN, VAL = [task_of(seed) for seed in range(8)], [task_of(seed) for seed in range(100, 104)]
-SPLIT = {part: {"images": 8, "digest": part} for part in ("train", "val")}
+SPLIT = split_summary()
 SPACE = {"train.ppo.learning_rate": {"low": 0.0001, "high": 0.01, "log": True}}
 PARENT = "20260101-000000-000000"
 
@@ -70,11 +71,13 @@ def study_of(root: Path, **changes: Any) -> Study:
 
 
 def do(root: Path, study: Study, evaluator: Evaluator | None = None, claimed: Claimed | None = None) -> FrozenTrial:
-    setting = Setting(root, study.settings, TRAIN, VAL, cast(Any, evaluator or Evaluator()), SPLIT, StopRequest())
+    context = TrainingContext(
+        root, study.settings, TRAIN, VAL, cast(Any, evaluator or Evaluator()), SPLIT, StopRequest()
+    )
     claimed = claimed or study.claim(100)
     assert claimed is not None
     try:
-        do_trial(setting, study, claimed, PARENT)
+        do_trial(context, study, claimed, PARENT)
     finally:
         claimed.lock.release()
     return study.trials()[claimed.trial.number]
