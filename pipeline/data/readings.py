@@ -181,6 +181,6 @@ def _result(answer: Answer, path: str) -> Result:
 def _code_version() -> str:
     """Of all that decides a reading: this package's sources and the libraries that decode and measure."""
     hasher = hashlib.sha256(f"{PIL.__version__} {cv2.__version__} {np.__version__}".encode())
-    for module in ("pixels.py", "data/images.py", "data/probe.py", "data/hashes.py"):
+    for module in ("core/pixels.py", "data/images.py", "data/probe.py", "data/hashes.py"):
         hasher.update(files("pipeline").joinpath(module).read_bytes())
     return hasher.hexdigest()
