@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.pixels import on_background
-from pipeline.records import Pixels
+from pipeline.core.pixels import on_background
+from pipeline.core.records import Pixels
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
