@@ -10,7 +10,7 @@ import torch
 from benchmarks.jobs import pool_of
 from benchmarks.logos import PROJECT, square_logos
 from pipeline.agent.agent import Agent, load_agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.agent.objectives import objective_from
 from pipeline.agent.policy import build_policy
 from pipeline.agent.screen import Screen

@@ -26,11 +26,11 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.records import DEFAULT_PARAMS, Pixels, TracerParams
+from pipeline.core.records import DEFAULT_PARAMS, Pixels, TracerParams
 from pipeline.svg.minify import count_nodes, minify
 from pipeline.svg.outlines import simplify
 from pipeline.svg.parse import parse
-from pipeline.tracing.prepare import prepare
+from pipeline.tracing.preparation import prepare
 from pipeline.tracing.raster import render
 from pipeline.tracing.tracer import trace
 

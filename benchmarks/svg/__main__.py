@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.interleaved import rounded
-from pipeline.intervals import Bootstrap
+from pipeline.core.intervals import Bootstrap
 from pipeline.svg.minify import minify
 from pipeline.svg.parse import parse
 

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.agent.agent import TRAINED, Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
 from pipeline.core.files import required_root, write_csv, write_json
 from pipeline.core.records import Logo

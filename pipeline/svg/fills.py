@@ -10,7 +10,7 @@ are fitted in sRGB, in which SVG interpolates. Coordinates are those of the draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.records import Pixels
-from pipeline.svg.shapes import Color, Drawing, Flat, LinearGradient, Paint, Point, RadialGradient, Shape, Stop
+from pipeline.svg.shapes import Drawing, Flat, LinearGradient, Paint, Point, RadialGradient, Shape, Stop
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
+DrawLabels = Callable[[Drawing], Labels]
 
 SAMPLES = 768
 """Pixels that speak for a shape, at most."""
@@ -73,16 +74,15 @@ class Profile:
     def stops(self) -> tuple[Stop, ...]:
         found = [_paint_of(values) for values in self.rgba]
         return tuple(
-            Stop(round(float(knot), 3), flat.color, flat.opacity)
-            for knot, flat in zip(self.knots, found, strict=True)
+            Stop(round(float(knot), 3), flat.color, flat.opacity) for knot, flat in zip(self.knots, found, strict=True)
         )
 
 
-def refit(drawing: Drawing, rgba: Pixels, shown: Labels, visible: float = 3.5) -> Drawing:
+def refit(drawing: Drawing, rgba: Pixels, draw_labels: DrawLabels, visible: float = 3.5) -> Drawing:
     """The same outlines in better paints.
 
     rgba: uint8 (drawing.height, drawing.width, 4), straight alpha, the image before any preparation.
-    shown: int32 (height, width), the number of the shape that each pixel shows, -1 for none: `raster.labels`.
+    draw_labels: `raster.labels`, the number of the shape that each pixel shows, int32 (height, width), -1 for none.
     visible: the range of colour, in OKLab times 100, from which on a gradient is written.
 
     A shape that shows no pixel keeps its paint. Half-transparent pixels give a shape opacity only where it alone
@@ -93,7 +93,8 @@ def refit(drawing: Drawing, rgba: Pixels, shown: Labels, visible: float = 3.5) -
         raise ValueError(f"the image is {rgba.shape}, the drawing {drawing.width} x {drawing.height}")
     if not drawing.shapes:
         return drawing
-    see_through = _see_through(drawing, shown, rgba)
+    shown = draw_labels(drawing)
+    see_through = _see_through(drawing, shown, rgba, draw_labels)
     paints = [shape.paint for shape in drawing.shapes]
     for index, sample in _samples(shown, rgba, len(paints)):
         paints[index] = _paint(sample, index in see_through, visible)
@@ -121,12 +122,12 @@ def _half_transparent(rgba: Pixels) -> NDArray[np.bool_]:
     return cv2.erode(half, np.ones((3, 3), np.uint8)).astype(np.bool_)
 
 
-def _see_through(drawing: Drawing, shown: Labels, rgba: Pixels) -> frozenset[int]:
+def _see_through(drawing: Drawing, shown: Labels, rgba: Pixels, draw_labels: DrawLabels) -> frozenset[int]:
     """Shapes most of whose inner pixels are half transparent and covered by no other shape."""
     half = _half_transparent(rgba)
     if not half.any():
         return frozenset()
-    lowest = len(drawing.shapes) - 1 - labels(replace(drawing, shapes=drawing.shapes[::-1]))
+    lowest = len(drawing.shapes) - 1 - draw_labels(replace(drawing, shapes=drawing.shapes[::-1]))
     count = len(drawing.shapes)
     inner = _inner(shown)
     alone = np.bincount(shown[inner & half & (lowest == shown)], minlength=count)

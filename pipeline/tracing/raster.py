@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -47,18 +47,22 @@ class SkiaDrawing:
 
     def pixels(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
         """The drawing over the whole of a plain canvas: uint8 (height, width, 3)."""
-        rgb: Pixels = cv2.cvtColor(self._rgba(width, height, background), cv2.COLOR_RGBA2RGB)  # type: ignore[assignment]
+        rgb: Pixels = cv2.cvtColor(self._rgba(width, height, skia.Color(*background)), cv2.COLOR_RGBA2RGB)  # type: ignore[assignment]
         return rgb
 
     def greys(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
         """The same in greys, uint8 (height, width), without the detour by way of RGB."""
-        grey: Pixels = cv2.cvtColor(self._rgba(width, height, background), cv2.COLOR_RGBA2GRAY)  # type: ignore[assignment]
+        grey: Pixels = cv2.cvtColor(self._rgba(width, height, skia.Color(*background)), cv2.COLOR_RGBA2GRAY)  # type: ignore[assignment]
         return grey
 
-    def _rgba(self, width: int, height: int, background: tuple[int, int, int]) -> Pixels:
+    def rgba(self, width: int, height: int) -> Pixels:
+        """The drawing on nothing: uint8 (height, width, 4), premultiplied."""
+        return self._rgba(width, height, skia.ColorTRANSPARENT)
+
+    def _rgba(self, width: int, height: int, color: int) -> Pixels:
         rgba = np.empty((height, width, 4), dtype=np.uint8)
         canvas = skia.Surface(rgba, skia.kRGBA_8888_ColorType, skia.kPremul_AlphaType).getCanvas()
-        canvas.clear(skia.Color(*background))
+        canvas.clear(color)
         canvas.scale(width / self._width, height / self._height)
         self._dom.render(canvas)
         return rgba
@@ -83,29 +87,38 @@ class ResvgDrawing:
 
     def pixels(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
         """The drawing over the whole of a plain canvas: uint8 (height, width, 3)."""
+        bgr = self._bgr(width, height, cv2.IMREAD_COLOR, background="#{:02x}{:02x}{:02x}".format(*background))
+        rgb: Pixels = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
+        return rgb
+
+    def rgba(self, width: int, height: int) -> Pixels:
+        """The drawing on nothing: uint8 (height, width, 4), premultiplied."""
+        straight = cv2.cvtColor(self._bgr(width, height, cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
+        rgba: Pixels = cv2.cvtColor(straight, cv2.COLOR_RGBA2mRGBA)  # type: ignore[assignment]
+        return rgba
+
+    def _bgr(self, width: int, height: int, flags: int, **options: str) -> Pixels:
         import resvg_py
 
         stretch = "" if "preserveAspectRatio" in self._after[:80] else ' preserveAspectRatio="none"'
         svg = f'{self._before}{self._head} width="{width}" height="{height}"{self._box}{stretch}{self._after}'
-        colour = "#{:02x}{:02x}{:02x}".format(*background)
         try:
-            png = bytes(resvg_py.svg_to_bytes(svg_string=svg, background=colour, skip_system_fonts=True))
+            png = bytes(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True, **options))
         except ValueError as error:
             raise Unrenderable(f"resvg cannot read the SVG: {error}") from error
-        bgr = cv2.imdecode(np.frombuffer(png, dtype=np.uint8), cv2.IMREAD_COLOR)
-        if bgr is None or bgr.shape[:2] != (height, width):
+        pixels = cv2.imdecode(np.frombuffer(png, dtype=np.uint8), flags)
+        if pixels is None or pixels.shape[:2] != (height, width):
             raise Unrenderable("resvg drew nothing of the size asked for")
-        rgb: Pixels = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
-        return rgb
+        return cast(Pixels, pixels)
 
     def greys(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
         """The same in greys: uint8 (height, width)."""
         return grey_of(self.pixels(width, height, background))
 
 
-Drawing = SkiaDrawing | ResvgDrawing
+RasterDrawing = SkiaDrawing | ResvgDrawing
 
-DRAWINGS: dict[str, type[Drawing]] = ({"skia-python": SkiaDrawing} if skia else {}) | {"resvg-py": ResvgDrawing}
+DRAWINGS: dict[str, type[RasterDrawing]] = ({"skia-python": SkiaDrawing} if skia else {}) | {"resvg-py": ResvgDrawing}
 """What can draw here, by distribution, the preferred one first; the last is a second opinion where there are two."""
 
 RASTERISERS = {name: f"{name} {version(name)}" for name in DRAWINGS}
@@ -166,7 +179,8 @@ def _labels_by_resvg(drawing: shapes.Drawing) -> Pixels:
     """As `_labels_by_skia`."""
     size = f'width="{drawing.width}" height="{drawing.height}"'
     elements = [
-        f'<{_element(shape.outline)} fill="#{_swapped(index):06x}"/>' for index, shape in enumerate(drawing.shapes, start=1)
+        f'<{_element(shape.outline)} fill="#{_swapped(index):06x}"/>'
+        for index, shape in enumerate(drawing.shapes, start=1)
     ]
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} shape-rendering="crispEdges">{"".join(elements)}</svg>'
     rgb = ResvgDrawing(svg).pixels(drawing.width, drawing.height, background=(0, 0, 0))

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Baseline, Objective
 from pipeline.agent.policy import build_policy
