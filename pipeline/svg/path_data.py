@@ -100,7 +100,7 @@ def path_data(segments: Segments, paths: Integers, notation: Notation) -> list[s
     if not len(segments):
         return []
     chord = segments.ends - segments.starts()
-    segments, lined = close_with_line(segments, notation.lengths(chord).sum(axis=1))
+    segments, lined = close_with_line(segments, (notation.lengths(chord) * (chord != 0)).sum(axis=1))
     commands, points, origins, closes, begins = _commands(segments, paths, lined)
     absolute = points.reshape(-1, 6)
     relative = (points - origins[:, None]).reshape(-1, 6)
@@ -109,7 +109,7 @@ def path_data(segments: Segments, paths: Integers, notation: Notation) -> list[s
     values = np.where((code & 8 > 0)[:, None], absolute, relative)[_PRINTED[commands]]
     template = "".join(map(_PIECES.__getitem__, code.tolist()))
     data = notation.write(template, values.tolist()).split("\n")
-    return data[1:-1] + [data[-1] + "z" * bool(lined[-1])]
+    return [*data[1:-1], data[-1] + "z" * bool(lined[-1])]
 
 
 def _commands(
@@ -191,7 +191,8 @@ def _shortest(commands: Integers, relative: Integers, absolute: Integers, notati
     is_absolute: NDArray[np.bool_] = np.array(states[::-1])
     omits = np.array(goes_on) & (is_absolute == np.concatenate([[False], is_absolute[:-1]]))
     omits &= commands != MOVE
-    return commands + 8 * is_absolute + 16 * omits
+    code: Integers = commands + 8 * is_absolute + 16 * omits
+    return code
 
 
 def _piece(code: int) -> str:
