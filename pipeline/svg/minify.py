@@ -19,11 +19,22 @@ import numpy as np
 from pipeline.svg.paints import fill, gradient, gradient_name, paint_key
 from pipeline.svg.path_data import Notation, path_data
 from pipeline.svg.segments import Integers, Segments, quantise, simplify
-from pipeline.svg.shapes import Drawing, Ellipse, Flat, LinearGradient, Loop, Paint, RadialGradient, Rectangle, Shape
+from pipeline.svg.shapes import (
+    CUBIC,
+    Drawing,
+    Ellipse,
+    Flat,
+    LinearGradient,
+    Loop,
+    Paint,
+    RadialGradient,
+    Rectangle,
+    Shape,
+)
 
 _SCALE_LENGTH = 30
 """Characters of a group with a scale."""
-_NEAR = 1.15
+_NEAR = 1.06
 """Where one notation is estimated to take so many times the other's characters, it is not tried."""
 
 
@@ -241,8 +252,11 @@ def _notations(segments: Segments, steps: int) -> list[Notation]:
     whole, decimals = Notation(steps), Notation.of_decimals(steps)
     if steps == 1 or decimals is None:
         return [whole]
-    estimates = [int(notation.lengths(segments.ends).sum()) * 2 for notation in (whole, decimals)]
-    length, length_in_decimals = estimates[0] + _SCALE_LENGTH, estimates[1]
+    starts = segments.starts()
+    controls = (segments.controls - starts[:, None])[segments.degrees == CUBIC].reshape(-1, 2)
+    numbers = np.concatenate([segments.ends - starts, controls])
+    length = int(whole.lengths(numbers).sum()) + _SCALE_LENGTH
+    length_in_decimals = int(decimals.lengths(numbers).sum())
     if length > length_in_decimals * _NEAR:
         return [decimals]
     return [whole] if length_in_decimals > length * _NEAR else [whole, decimals]

@@ -217,7 +217,7 @@ def test_gradient_text() -> None:
     svg = body(drawing_of(Shape((polygon((0, 0), (9, 0), (0, 9)),), LINEAR)))
     assert svg == (
         '<linearGradient id="a" gradientUnits="userSpaceOnUse" x1="4" x2="20" y2="10"><stop stop-color="red"/>'
-        '<stop offset="1" stop-color="#00f" stop-opacity=".5"/></linearGradient><path fill="url(#a)" d="M0 9V0H9z"/>'
+        '<stop offset="1" stop-color="#00f" stop-opacity=".5"/></linearGradient><path fill="url(#a)" d="M0 9V0h9z"/>'
     )
 
 
