@@ -34,7 +34,7 @@ from pipeline.svg.shapes import (
 
 _SCALE_LENGTH = 30
 """Characters of a group with a scale."""
-_NEAR = 1.06
+_NEAR = 1.02
 """Where one notation is estimated to take so many times the other's characters, it is not tried."""
 
 
