@@ -117,11 +117,15 @@ def render(svg: str, width: int, height: int, background: tuple[int, int, int] =
     return drawing.pixels(width, height, background)
 
 
-def labels(drawing: shapes.Drawing) -> NDArray[np.int32]:
-    """Which shape each pixel shows, by its centre: int32 (height, width), indices of `drawing.shapes`; -1 is none."""
-    draw = _labels_by_skia if skia else _labels_by_resvg
+def labels(drawing: shapes.Drawing, rasteriser: str | None = None) -> NDArray[np.int32]:
+    """Which shape each pixel shows, by its centre: int32 (height, width), indices of `drawing.shapes`; -1 is none.
+
+    rasteriser: one of DRAWINGS, the first where none is named.
+    """
+    draw = _labels_by_skia if (rasteriser or next(iter(DRAWINGS))) == "skia-python" else _labels_by_resvg
     rgba = draw(drawing).astype(np.int32)
-    return rgba[..., 0] + (rgba[..., 1] << 8) + (rgba[..., 2] << 16) - 1
+    shown: NDArray[np.int32] = rgba[..., 0] + (rgba[..., 1] << 8) + (rgba[..., 2] << 16) - 1
+    return shown
 
 
 def _labels_by_skia(drawing: shapes.Drawing) -> Pixels:
@@ -166,7 +170,8 @@ def _labels_by_resvg(drawing: shapes.Drawing) -> Pixels:
     """As `_labels_by_skia`."""
     size = f'width="{drawing.width}" height="{drawing.height}"'
     elements = [
-        f'<{_element(shape.outline)} fill="#{_swapped(index):06x}"/>' for index, shape in enumerate(drawing.shapes, start=1)
+        f'<{_element(shape.outline)} fill="#{_swapped(index):06x}"/>'
+        for index, shape in enumerate(drawing.shapes, start=1)
     ]
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} shape-rendering="crispEdges">{"".join(elements)}</svg>'
     rgb = ResvgDrawing(svg).pixels(drawing.width, drawing.height, background=(0, 0, 0))
