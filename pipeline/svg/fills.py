@@ -176,9 +176,9 @@ class Samples:
     def steady(self) -> tuple[Floats, Floats]:
         """By shape: the mean colour, (k, 4), and the standard deviation of the most varied channel, (k,)."""
         counts = np.diff(self.starts)[:, np.newaxis].astype(np.float32)
-        mean: Floats = np.add.reduceat(self.rgba, self.starts[:-1], dtype=np.float32) / counts
+        mean = (np.add.reduceat(self.rgba, self.starts[:-1]) / counts).astype(np.float32)
         away = self.rgba - np.repeat(mean, np.diff(self.starts), axis=0)
-        spread: Floats = np.add.reduceat(away * away, self.starts[:-1], dtype=np.float32) / counts
+        spread = (np.add.reduceat(away * away, self.starts[:-1]) / counts).astype(np.float32)
         deviations: Floats = np.sqrt(spread.max(axis=1))
         return mean, deviations
 
