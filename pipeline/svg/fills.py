@@ -10,7 +10,7 @@ are fitted in sRGB, in which SVG interpolates. Coordinates are those of the draw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -29,27 +29,34 @@ SAMPLES = 768
 BINS = 24
 """Parts of a gradient's length whose mean colours its stops are fitted to."""
 MOST_STOPS = 4
+BEND = 1.0
+"""Visible difference from a straight line that is worth another stop, in a part with as many pixels as any."""
 ENOUGH_INSIDE = 6
 """Inner pixels from which on a shape's edge pixels have no say."""
 CLEAR, OPAQUE = 5, 250
 """Levels of alpha: what lies between is half transparent."""
+EVEN = 0.5
+"""Standard deviation in levels up to which the mean will do."""
 STEADY = 2.0
 """Standard deviation in levels of the most varied channel, up to which a shape has one colour: a gradient whose ends
 differ by 7 levels, less than the least visible one."""
 SMALL = 40
 """Pixels; a gradient in a smaller shape must have twice the range."""
+ENOUGH_FOR_A_GRADIENT = 16
+"""Inner pixels. Without them, what varies is the soft edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Pixels of one shape: where they are, float32 (n, 2), and their straight RGBA, 0 to 255, float32 (n, 4).
 
-    size: pixels of the shape that these stand for.
+    size: pixels that the shape shows. inner: whether these are inner ones.
     """
 
     at: Floats
     rgba: Floats
     size: int
+    inner: bool
 
     @property
     def opaque(self) -> bool:
@@ -96,8 +103,13 @@ def refit(drawing: Drawing, rgba: Pixels, draw_labels: DrawLabels, visible: floa
     shown = draw_labels(drawing)
     see_through = _see_through(drawing, shown, rgba, draw_labels)
     paints = [shape.paint for shape in drawing.shapes]
-    for index, sample in _samples(shown, rgba, len(paints)):
-        paints[index] = _paint(sample, index in see_through, visible)
+    samples = _samples(shown, rgba, len(paints))
+    means, deviations = samples.steady()
+    for place, index in enumerate(samples.shapes.tolist()):
+        if deviations[place] <= EVEN and means[place, 3] >= OPAQUE:
+            paints[index] = _paint_of(means[place])
+        else:
+            paints[index] = _paint(samples.of(place), index in see_through, visible)
     return replace(drawing, shapes=tuple(map(_painted, drawing.shapes, paints)))
 
 
@@ -143,22 +155,52 @@ def _inner(shown: Labels) -> NDArray[np.bool_]:
     return same & (shown >= 0)
 
 
-def _samples(shown: Labels, rgba: Pixels, count: int) -> Iterator[tuple[int, Sample]]:
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Those of all shapes, one shape's after the other's.
+
+    at: float32 (n, 2). rgba: float32 (n, 4). shapes: the indices of those that show a pixel, rising. starts: where each
+    begins, and the end. sizes: pixels that each shows. inner: whether its sample is of inner pixels.
+    """
+
+    at: Floats
+    rgba: Floats
+    shapes: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    inner: NDArray[np.bool_]
+
+    def of(self, place: int) -> Sample:
+        part = slice(self.starts[place], self.starts[place + 1])
+        return Sample(self.at[part], self.rgba[part], int(self.sizes[place]), bool(self.inner[place]))
+
+    def steady(self) -> tuple[Floats, Floats]:
+        """By shape: the mean colour, (k, 4), and the standard deviation of the most varied channel, (k,)."""
+        counts = np.diff(self.starts)[:, np.newaxis].astype(np.float32)
+        mean = (np.add.reduceat(self.rgba, self.starts[:-1]) / counts).astype(np.float32)
+        away = self.rgba - np.repeat(mean, np.diff(self.starts), axis=0)
+        spread = (np.add.reduceat(away * away, self.starts[:-1]) / counts).astype(np.float32)
+        deviations: Floats = np.sqrt(spread.max(axis=1))
+        return mean, deviations
+
+
+def _samples(shown: Labels, rgba: Pixels, count: int) -> Samples:
     """Each shape that shows a pixel, by its inner pixels or, where it has next to none, by all."""
     inner = _inner(shown)
-    sizes = np.bincount(shown[shown >= 0], minlength=count)
+    sizes = np.bincount(shown.ravel() + 1, minlength=count + 1)[1:]
     thin = np.append(np.bincount(shown[inner], minlength=count) < ENOUGH_INSIDE, False)
     taken = np.flatnonzero(inner | (thin[shown] & (shown >= 0)))
     of = shown.ravel()[taken]
+    counts = np.bincount(of, minlength=count)
     order = taken[np.argsort(of.astype(np.uint16) if count <= 0xFFFF else of, kind="stable")]
-    ends = np.cumsum(np.bincount(of, minlength=count))
-    pixels, width = rgba.reshape(-1, 4), shown.shape[1]
-    for index, (start, end) in enumerate(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)):
-        if start == end:
-            continue
-        chosen = order[start + _spread(end - start)]
-        at = np.stack([chosen % width, chosen // width], axis=1).astype(np.float32) + np.float32(0.5)
-        yield index, Sample(at, pixels[chosen].astype(np.float32), int(sizes[index]))
+    shapes = np.flatnonzero(counts)
+    begins = (np.cumsum(counts) - counts)[shapes]
+    picks = [begin + _spread(size) for begin, size in zip(begins.tolist(), counts[shapes].tolist(), strict=True)]
+    chosen = order[np.concatenate(picks)] if picks else order
+    width = shown.shape[1]
+    at = np.stack([chosen % width, chosen // width], axis=1).astype(np.float32) + np.float32(0.5)
+    starts = np.cumsum([0, *map(len, picks)])
+    return Samples(at, rgba.reshape(-1, 4)[chosen].astype(np.float32), shapes, starts, sizes[shapes], ~thin[shapes])
 
 
 def _spread(count: int) -> NDArray[np.int64]:
@@ -172,7 +214,7 @@ def _paint(sample: Sample, see_through: bool, visible: float) -> Paint:
     if not see_through:
         sample = _opaque(sample)
     flat = _paint_of(np.median(sample.rgba, axis=0))
-    if sample.rgba.std(axis=0).max() <= STEADY or len(sample.at) < ENOUGH_INSIDE:
+    if not sample.inner or len(sample.at) < ENOUGH_FOR_A_GRADIENT or sample.rgba.std(axis=0).max() <= STEADY:
         return flat
     gradient = _gradient(sample, flat, visible if sample.size >= SMALL else 2 * visible)
     return gradient or flat
@@ -183,7 +225,7 @@ def _opaque(sample: Sample) -> Sample:
     seen = sample.rgba[:, 3] >= CLEAR
     at, rgba = (sample.at[seen], sample.rgba[seen]) if seen.any() else (sample.at, sample.rgba.copy())
     rgba[:, 3] = 255
-    return Sample(at, rgba, sample.size)
+    return Sample(at, rgba, sample.size, sample.inner)
 
 
 def _paint_of(rgba: Floats) -> Flat:
@@ -238,22 +280,18 @@ def _linear(sample: Sample, views: Floats) -> tuple[tuple[Point, Point], Profile
     seen = _premultiplied(sample.rgba)
     slopes = np.linalg.lstsq(np.column_stack([at, np.ones(len(at), np.float32)]), seen, rcond=None)[0][:2]
     direction = np.linalg.svd(slopes, full_matrices=False)[0][:, 0]
-    angle, step = float(np.arctan2(direction[1], direction[0])), 0.2
+    grey = _principal(views)
 
-    def along(angle: float) -> Floats:
-        return at @ np.array([np.cos(angle), np.sin(angle)], np.float32)
+    def along(turn: Floats) -> Floats:
+        shifted: Floats = at[:, 0] * np.cos(turn[0]) + at[:, 1] * np.sin(turn[0])
+        return shifted
 
+    angle = np.array([np.arctan2(direction[1], direction[0])], np.float32)
+    angle = _descend(lambda turn: _unexplained(along(turn), grey), angle, 0.2)
     best = _profile(along(angle), sample.rgba, views)
     if best is None:
         return None
-    for _ in range(4 if best.error > 0.3 else 0):
-        for trial in (angle - step, angle + step):
-            found = _profile(along(trial), sample.rgba, views)
-            if found is not None and found.error < best.error:
-                angle, best = trial, found
-                break
-        else:
-            step /= 3
+    angle = angle[0]
     unit = np.array([np.cos(angle), np.sin(angle)])
     return (_point(middle + unit * best.start), _point(middle + unit * best.end)), best
 
@@ -263,9 +301,7 @@ def _radial(sample: Sample, views: Floats) -> tuple[Point, Profile] | None:
     middle = sample.at.mean(axis=0)
     at = sample.at - middle
     extent = float(np.abs(at).max())
-    seen = _premultiplied(sample.rgba)
-    seen = seen - seen.mean(axis=0)
-    grey = seen @ np.linalg.svd(seen, full_matrices=False)[2][0]
+    grey = _principal(views)
     paraboloid = np.column_stack([at, (at**2).sum(axis=1), np.ones(len(at), np.float32)])
     across, down, bend, _ = np.linalg.lstsq(paraboloid, grey, rcond=None)[0].tolist()
     if abs(bend) * 6 * extent < np.hypot(across, down):  # The centre is more than three extents away.
@@ -273,23 +309,48 @@ def _radial(sample: Sample, views: Floats) -> tuple[Point, Profile] | None:
     center = np.array([-across / (2 * bend), -down / (2 * bend)], np.float32) if bend else np.zeros(2, np.float32)
 
     def around(center: Floats) -> Floats:
-        distance: Floats = np.linalg.norm(at - center, axis=1)
+        distance: Floats = np.hypot(at[:, 0] - center[0], at[:, 1] - center[1])
         return distance
 
+    center = _descend(lambda center: _unexplained(around(center), grey), center, extent / 4)
     best = _profile(around(center), sample.rgba, views)
-    if best is None:
-        return None
-    step = extent / 4
-    for _ in range(6 if best.error > 0.3 else 0):
-        for way in ((step, 0), (-step, 0), (0, step), (0, -step)):
-            trial = center + np.array(way, np.float32)
-            found = _profile(around(trial), sample.rgba, views)
-            if found is not None and found.error < best.error:
-                center, best = trial, found
+    return None if best is None else (_point(middle + center), best)
+
+
+def _principal(views: Floats) -> Floats:
+    """Along the direction in which they vary most, about their mean: float32 (n,)."""
+    away = views - views.mean(axis=0)
+    principal: Floats = away @ np.linalg.eigh(away.T @ away)[1][:, -1]
+    return principal
+
+
+def _unexplained(along: Floats, grey: Floats) -> float:
+    """The part of the values' variance that the means of BINS parts of a coordinate's length leave.
+
+    The values have mean 0. A smooth profile is what is meant; BINS means are quicker and rank the same.
+    """
+    low, high = float(along.min()), float(along.max())
+    part = ((along - low) * np.float32((BINS - 0.01) / max(high - low, 1e-3))).astype(np.intp)
+    sums, counts = np.bincount(part, grey, BINS), np.bincount(part, minlength=BINS)
+    return 1 - float((sums * sums / np.maximum(counts, 1)).sum()) / max(float(grey @ grey), 1e-9)
+
+
+def _descend(cost: Callable[[Floats], float], start: Floats, step: float) -> Floats:
+    """Downhill along the axes with a step that is halved when neither way leads down: 24 costs at most."""
+    best, lowest = start, cost(start)
+    ways = np.vstack([np.eye(len(start)), -np.eye(len(start))]).astype(np.float32)
+    left = 24
+    while left > 0 and lowest > 0.003:
+        for way in ways:
+            left -= 1
+            trial = best + way * np.float32(step)
+            found = cost(trial)
+            if found < lowest - 1e-4:
+                best, lowest = trial, found
                 break
         else:
             step /= 2
-    return _point(middle + center), best
+    return best
 
 
 def _point(at: NDArray[np.floating]) -> Point:
@@ -312,9 +373,9 @@ def _profile(along: Floats, rgba: Floats, views: Floats) -> Profile | None:
     while True:
         fitted = _at_knots(knots, places, means, counts)
         misses = np.linalg.norm(_views(_between(knots, fitted, places), opaque) - wanted, axis=1) * np.sqrt(counts)
+        misses[np.abs(places[:, np.newaxis] - knots).min(axis=1) < 1.5 / BINS] = 0
         worst = places[int(misses.argmax())]
-        close = np.abs(knots - worst).min() < 1 / BINS
-        if len(knots) == MOST_STOPS or close or misses.max() < 1.0 * np.sqrt(counts.max()):
+        if len(knots) == MOST_STOPS or misses.max() < BEND * np.sqrt(counts.max()):
             break
         knots = np.sort(np.append(knots, worst)).astype(np.float32)
     error = _rms(_views(_between(knots, fitted, place), opaque) - views)
@@ -342,26 +403,19 @@ def _at_knots(knots: Floats, places: Floats, means: Floats, counts: Floats) -> F
     anchor = _between(places, means, knots)
     weight = np.float32(0.05 * np.sqrt(counts.mean()))
     basis = np.vstack([_hats(knots, places) * root, weight * np.eye(len(knots), dtype=np.float32)])
-    solved: Floats = np.linalg.lstsq(basis, np.vstack([means * root, weight * anchor]), rcond=None)[0]
+    solved = np.linalg.lstsq(basis, np.vstack([means * root, weight * anchor]), rcond=None)[0]
     return np.clip(solved, 0, 255).astype(np.float32)
 
 
 def _hats(knots: Floats, places: Floats) -> Floats:
     """How much each knot says at each place: float32 (places, knots), rows add up to 1."""
-    right = np.clip(np.searchsorted(knots, places, side="right"), 1, len(knots) - 1)
-    share = (places - knots[right - 1]) / (knots[right] - knots[right - 1])
-    share = np.clip(share, 0, 1).astype(np.float32)
-    hats = np.zeros((len(places), len(knots)), np.float32)
-    rows = np.arange(len(places))
-    hats[rows, right] = share
-    hats[rows, right - 1] = 1 - share
-    return hats
+    unit = np.eye(len(knots), dtype=np.float32)
+    return np.stack([np.interp(places, knots, row) for row in unit], axis=1).astype(np.float32)
 
 
 def _between(knots: Floats, rgba: Floats, places: Floats) -> Floats:
-    if len(knots) == 1:
-        return np.repeat(rgba, len(places), axis=0)
-    return _hats(knots, places) @ rgba
+    """Straight lines from knot to knot: float32 (places, 4)."""
+    return np.stack([np.interp(places, knots, column) for column in rgba.T], axis=1).astype(np.float32)
 
 
 def _premultiplied(rgba: Floats) -> Floats:
@@ -402,7 +456,7 @@ def _views(rgba: Floats, opaque: bool) -> Floats:
     """How colours look, in OKLab times 100: float32 (n, 3) if opaque, else (n, 6), on white and on black."""
     if opaque:
         return _oklab(rgba[:, :3])
-    alpha = rgba[:, 3:] / 255
+    alpha = rgba[:, 3:] * np.float32(1 / 255)
     on_black = rgba[:, :3] * alpha
     return np.hstack([_oklab(on_black + 255 * (1 - alpha)), _oklab(on_black)]) * np.float32(np.sqrt(0.5))
 

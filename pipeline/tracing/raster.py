@@ -130,11 +130,15 @@ def render(svg: str, width: int, height: int, background: tuple[int, int, int] =
     return drawing.pixels(width, height, background)
 
 
-def labels(drawing: shapes.Drawing) -> NDArray[np.int32]:
-    """Which shape each pixel shows, by its centre: int32 (height, width), indices of `drawing.shapes`; -1 is none."""
-    draw = _labels_by_skia if skia else _labels_by_resvg
+def labels(drawing: shapes.Drawing, rasteriser: str | None = None) -> NDArray[np.int32]:
+    """Which shape each pixel shows, by its centre: int32 (height, width), indices of `drawing.shapes`; -1 is none.
+
+    rasteriser: one of DRAWINGS, the first where none is named.
+    """
+    draw = _labels_by_skia if (rasteriser or next(iter(DRAWINGS))) == "skia-python" else _labels_by_resvg
     rgba = draw(drawing).astype(np.int32)
-    return rgba[..., 0] + (rgba[..., 1] << 8) + (rgba[..., 2] << 16) - 1
+    shown: NDArray[np.int32] = rgba[..., 0] + (rgba[..., 1] << 8) + (rgba[..., 2] << 16) - 1
+    return shown
 
 
 def _labels_by_skia(drawing: shapes.Drawing) -> Pixels:
