@@ -70,7 +70,7 @@ def row_of(png: Path, layer_difference: int, palette: int) -> dict[str, Any]:
     height, width = rgba.shape[:2]
     before = drawing_of(rgba, layer_difference, palette)
     began = time.process_time()
-    after = refit(before, rgba)
+    after = refit(before, rgba, labels)
     milliseconds = 1000 * (time.process_time() - began)
     master = (png.parent.parent / "masters" / f"{png.stem}.svg").read_text(errors="ignore")
     files = [minify(drawing, STEPS_PER_PIXEL) for drawing in (before, after)]

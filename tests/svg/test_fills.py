@@ -43,7 +43,7 @@ def blend(first: tuple[int, int, int], last: tuple[int, int, int], share: NDArra
 
 
 def paint_of(rgba: Pixels, outline: Ellipse | Rectangle | tuple[Loop, ...] = WHOLE) -> Paint:
-    return refit(Drawing(SIDE, SIDE, (Shape(outline, GREY),)), rgba).shapes[0].paint
+    return refit(Drawing(SIDE, SIDE, (Shape(outline, GREY),)), rgba, labels).shapes[0].paint
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
@@ -120,7 +120,7 @@ def test_an_opacity_that_fades() -> None:
 
 def test_what_lies_over_another_shape_stays_opaque() -> None:
     rgba = image(np.full((SIDE, SIDE, 3), (10, 90, 200)), 102)
-    below, above = refit(Drawing(SIDE, SIDE, (Shape(WHOLE, GREY), Shape(DISC, GREY))), rgba).shapes
+    below, above = refit(Drawing(SIDE, SIDE, (Shape(WHOLE, GREY), Shape(DISC, GREY))), rgba, labels).shapes
     assert below.paint == Flat((10, 90, 200), 0.4)
     assert above.paint == Flat((10, 90, 200))
 
@@ -138,14 +138,14 @@ def test_a_shape_of_two_pixels() -> None:
 
 def test_what_shows_no_pixel_keeps_its_paint() -> None:
     rgba = image(np.full((SIDE, SIDE, 3), (1, 2, 3)))
-    hidden, cover = refit(Drawing(SIDE, SIDE, (Shape(DISC, GREY), Shape(WHOLE, GREY))), rgba).shapes
+    hidden, cover = refit(Drawing(SIDE, SIDE, (Shape(DISC, GREY), Shape(WHOLE, GREY))), rgba, labels).shapes
     assert hidden.paint == GREY
     assert cover.paint == Flat((1, 2, 3))
 
 
 def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="the drawing 64 x 64"):
-        refit(Drawing(SIDE, SIDE, ()), np.zeros((SIDE, 32, 4), np.uint8))
+        refit(Drawing(SIDE, SIDE, ()), np.zeros((SIDE, 32, 4), np.uint8), labels)
 
 
 def loop(points: list[tuple[float, float]], degrees: list[int]) -> Loop:
