@@ -20,13 +20,17 @@ Complexes = NDArray[np.complex128]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Basis = tuple[Floats, Floats, Floats, Floats]
 
 STEPS = 8
 """Samples per segment of the input."""
 FIT_SAMPLES = 16
 """Samples that a span is fitted to."""
-SPANS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-"""Numbers of input segments that one output segment may stand for."""
+_CENTRED = np.linspace(-1, 1, FIT_SAMPLES)
+LINE_TOLERANCE = 0.8
+"""Of the tolerance: so far may points be from a line, for a bend shows more than a displacement."""
+SPANS = (2, 3, 5, 8, 13, 21)
+"""Numbers of input segments that one output segment may stand for, besides 1."""
 MOST_ROUNDS = 2
 """After the first, in which the segments that were found may become longer still."""
 MOST_JOINTS = 4000
@@ -97,9 +101,9 @@ def _simple_loops(loops: list[Loop], tolerance: float) -> list[Loop | tuple[Loop
     samples = _sampled(loops)
     large = samples.lengths >= SHORTEST_LOOP
     result: list[Loop | tuple[Loop, Ellipse | Rectangle]] = list(loops)
-    for index in np.flatnonzero(large).tolist():
-        low, high = np.searchsorted(samples.position, samples.starts[index] + (0, samples.lengths[index]), "left")
-        outline = samples.points[low:high]
+    low, high = _extents(samples)
+    for index in np.flatnonzero(large & _full(samples, low)).tolist():
+        outline = samples.points[low[index] : high[index]]
         ellipse = ellipse_of(outline, 1.5 * tolerance)
         if ellipse is not None:
             result[index] = exact_ellipse(ellipse, outline)
@@ -114,6 +118,25 @@ def _simple_loops(loops: list[Loop], tolerance: float) -> list[Loop | tuple[Loop
         for index, loop in _refitted(samples, joints, tolerance).items():
             result[index] = loop
     return result
+
+
+def _extents(samples: _Samples) -> tuple[Ints, Ints]:
+    """Where each loop's samples begin and end."""
+    count = np.bincount(samples.owner, minlength=len(samples.starts)) * (STEPS + 1)
+    high = np.cumsum(count)
+    return high - count, high
+
+
+def _full(samples: _Samples, low: Ints) -> Bools:
+    """Which loops fill their bounding box well enough to be an ellipse or a rectangle."""
+    points = samples.points - samples.points[low][np.repeat(samples.owner, STEPS + 1)]
+    x, y = points.real, points.imag
+    cross = np.append(x[:-1] * y[1:] - x[1:] * y[:-1], 0.0)
+    area = np.abs(np.add.reduceat(cross, low)) / 2
+    width = np.maximum.reduceat(x, low) - np.minimum.reduceat(x, low)
+    height = np.maximum.reduceat(y, low) - np.minimum.reduceat(y, low)
+    full: Bools = area > 0.7 * width * height
+    return full
 
 
 def _sampled(loops: list[Loop]) -> _Samples:
@@ -135,7 +158,7 @@ def _sampled(loops: list[Loop]) -> _Samples:
         closing = np.stack([a, a + (b - a) / 3, b - (b - a) / 3, b], 1)
         where = np.searchsorted(owner, open_loops, "right")
         controls, owner = np.insert(controls, where, closing, 0), np.insert(owner, where, open_loops)
-    curves = controls @ _bernstein(np.linspace(0, 1, STEPS + 1)).astype(np.complex128)
+    curves = controls @ np.stack(_bernstein(np.linspace(0, 1, STEPS + 1))).astype(np.complex128)
     steps = np.abs(np.diff(curves, axis=1))
     total = steps.sum(1)
     before = np.cumsum(total) - total + owner
@@ -145,10 +168,11 @@ def _sampled(loops: list[Loop]) -> _Samples:
     return _Samples(position.ravel(), curves.ravel(), before, owner, starts, lengths)
 
 
-def _bernstein(u: Floats) -> Floats:
-    """The four cubic Bernstein polynomials: shape (4, *u.shape)."""
+def _bernstein(u: Floats) -> Basis:
+    """The four cubic Bernstein polynomials, each in the shape of u."""
     v = 1 - u
-    return np.stack([v * v * v, 3 * u * v * v, 3 * u * u * v, u * u * u])
+    uu, vv = u * u, v * v
+    return vv * v, 3 * u * vv, 3 * uu * v, uu * u
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,10 +363,12 @@ def _span_samples(samples: _Samples, joints: _Joints, first: Ints, last: Ints) -
     return points, parameters
 
 
-def _lines(points: Complexes, start: Complexes, end: Complexes) -> Floats:
-    """The largest distance of the points from the straight line between start and end."""
-    direction = _unit(end - start)
-    error: Floats = np.abs(((points - start[:, None]) * np.conj(direction)[:, None]).imag).max(1)
+def _off_lines(points: Complexes, direction: Complexes) -> Floats:
+    """The largest distance of the points from the straight line that fits them best, which is near direction."""
+    across = (points * np.conj(direction)[:, None]).imag
+    across = across - across.mean(1)[:, None]
+    slope = across @ _CENTRED / (_CENTRED @ _CENTRED)
+    error: Floats = np.abs(across - slope[:, None] * _CENTRED).max(1)
     return error
 
 
@@ -354,52 +380,59 @@ def _cubics(
     out, back: unit tangents into the curve at its ends, 0 where the direction is free.
     """
     length = np.abs(np.diff(points, axis=1)).sum(1) + np.abs(points[:, 0] - start) + np.abs(points[:, -1] - end)
-    one, two = _free(points, u, start, end)
-    out = np.where(out == 0, _unit(one - start), out)
-    back = np.where(back == 0, _unit(two - end), back)
-    sound = np.ones(len(points), bool)
+    basis = _bernstein(u)
+    if not (out.all() and back.all()):
+        one, two = _free(points, basis, start, end)
+        out = np.where(out == 0, _unit(one - start), out)
+        back = np.where(back == 0, _unit(two - end), back)
     for _ in range(2):
-        one, two, sound = _held(points, u, start, end, out, back, length)
-        u = _nearer(points, u, start, one, two, end)
-    b = _bernstein(u)
-    curve = start[:, None] * b[0] + one[:, None] * b[1] + two[:, None] * b[2] + end[:, None] * b[3]
-    error = np.abs(curve - points).max(1)
+        one, two, sound = _held(points, basis, start, end, out, back, length)
+        u = _nearer(points, u, basis, start, one, two, end)
+        basis = _bernstein(u)
+    error = np.abs(_curve(basis, start, one, two, end) - points).max(1)
     return one, two, np.where(sound, error, np.inf)
 
 
-def _free(points: Complexes, u: Floats, start: Complexes, end: Complexes) -> tuple[Complexes, Complexes]:
-    b = _bernstein(u)
-    rest = points - start[:, None] * (b[0] + b[1]) - end[:, None] * (b[2] + b[3])
-    a11, a12, a22 = (b[1] * b[1]).sum(1), (b[1] * b[2]).sum(1), (b[2] * b[2]).sum(1)
-    r1, r2 = (b[1] * rest).sum(1), (b[2] * rest).sum(1)
+def _curve(basis: Basis, start: Complexes, one: Complexes, two: Complexes, end: Complexes) -> Complexes:
+    b0, b1, b2, b3 = basis
+    return start[:, None] * b0 + one[:, None] * b1 + two[:, None] * b2 + end[:, None] * b3
+
+
+def _free(points: Complexes, basis: Basis, start: Complexes, end: Complexes) -> tuple[Complexes, Complexes]:
+    """Inner control points where nothing but the ends is given."""
+    b0, b1, b2, b3 = basis
+    rest = points - start[:, None] * (b0 + b1) - end[:, None] * (b2 + b3)
+    a11, a12, a22 = (b1 * b1).sum(1), (b1 * b2).sum(1), (b2 * b2).sum(1)
+    r1, r2 = (b1 * rest).sum(1), (b2 * rest).sum(1)
     scale = np.maximum(a11 * a22 - a12 * a12, 1e-12)
     return start + (a22 * r1 - a12 * r2) / scale, end + (a11 * r2 - a12 * r1) / scale
 
 
 def _held(
-    points: Complexes, u: Floats, start: Complexes, end: Complexes, out: Complexes, back: Complexes, length: Floats
+    points: Complexes, basis: Basis, start: Complexes, end: Complexes, out: Complexes, back: Complexes, length: Floats
 ) -> tuple[Complexes, Complexes, Bools]:
     """Inner control points on given tangents, and whether their distances from the ends are reasonable."""
-    b = _bernstein(u)
-    rest = points - start[:, None] * (b[0] + b[1]) - end[:, None] * (b[2] + b[3])
-    a11, a22 = (b[1] * b[1]).sum(1), (b[2] * b[2]).sum(1)
-    a12 = (b[1] * b[2]).sum(1) * (out * np.conj(back)).real
-    r1 = (np.conj(out) * (b[1] * rest).sum(1)).real
-    r2 = (np.conj(back) * (b[2] * rest).sum(1)).real
+    b0, b1, b2, b3 = basis
+    rest = points - start[:, None] * (b0 + b1) - end[:, None] * (b2 + b3)
+    a11, a22 = (b1 * b1).sum(1), (b2 * b2).sum(1)
+    a12 = (b1 * b2).sum(1) * (out * np.conj(back)).real
+    r1 = (np.conj(out) * (b1 * rest).sum(1)).real
+    r2 = (np.conj(back) * (b2 * rest).sum(1)).real
     scale = np.maximum(a11 * a22 - a12 * a12, 1e-9)
     first, second = (a22 * r1 - a12 * r2) / scale, (a11 * r2 - a12 * r1) / scale
     sound = (first > 0.02 * length) & (second > 0.02 * length) & (first < length) & (second < length)
     return start + first * out, end + second * back, sound
 
 
-def _nearer(points: Complexes, u: Floats, start: Complexes, one: Complexes, two: Complexes, end: Complexes) -> Floats:
+def _nearer(
+    points: Complexes, u: Floats, basis: Basis, start: Complexes, one: Complexes, two: Complexes, end: Complexes
+) -> Floats:
     """One Gauss-Newton step of each parameter towards the nearest point of the curve."""
     v = 1 - u
-    a, b, c = (one - start)[:, None], (two - one)[:, None], (end - two)[:, None]
-    speed = 3 * (v * v * a + 2 * u * v * b + u * u * c)
-    p = _bernstein(u)
-    curve = start[:, None] * p[0] + one[:, None] * p[1] + two[:, None] * p[2] + end[:, None] * p[3]
-    step = ((curve - points) * np.conj(speed)).real / np.maximum((speed * np.conj(speed)).real, 1e-9)
+    a, b, c = 3 * (one - start)[:, None], 6 * (two - one)[:, None], 3 * (end - two)[:, None]
+    speed = (v * v) * a + (u * v) * b + (u * u) * c
+    apart = _curve(basis, start, one, two, end) - points
+    step = (apart.real * speed.real + apart.imag * speed.imag) / np.maximum(speed.real**2 + speed.imag**2, 1e-9)
     nearer: Floats = np.clip(u - step, 0, 1)
     return nearer
 
@@ -409,8 +442,8 @@ def _fitted(samples: _Samples, joints: _Joints, first: Ints, last: Ints, toleran
     points, u = _span_samples(samples, joints, first, last)
     start, end = joints.point[first], joints.point[last]
     out, back = joints.tangent[first], -joints.tangent[last]
-    straight = _lines(points, start, end) <= 0.75 * tolerance
     chord = _unit(end - start)
+    straight = _off_lines(points, chord) <= LINE_TOLERANCE * tolerance
     for tangent, way in ((out, chord), (back, -chord)):
         straight &= (tangent == 0) | ((tangent * np.conj(way)).real > np.cos(SMOOTH))
     straight &= np.abs(end - start) > 1e-6
@@ -461,27 +494,27 @@ def _chains(joints: _Joints) -> _Chains:
 
 
 def _candidates(
-    samples: _Samples, joints: _Joints, chains: _Chains, spans: tuple[int, ...], tolerance: float
+    samples: _Samples, joints: _Joints, chains: _Chains, shortest: _Fits, spans: tuple[int, ...], tolerance: float
 ) -> list[_Fits]:
-    """Spans that can be fitted, first and last as places in the chains; longer ones only where shorter ones fit."""
-    spans = spans if len(chains.joint) <= MOST_JOINTS else spans[:4]
-    found: list[_Fits] = []
+    """Spans that can be fitted, first and last as places in the chains; longer ones only where shorter ones fit.
+
+    shortest: the fits from each joint to the next, which are taken as they are.
+    """
+    spans = spans if len(chains.joint) <= MOST_JOINTS else spans[:3]
+    found = [shortest]
     count = len(chains.joint)
     fits = np.ones(count, bool)
-    shorter = 0
+    shorter = 1
     for span in spans:
         begin = np.flatnonzero((chains.room >= span) & fits)
-        if shorter:
-            begin = begin[fits[begin + span - shorter]]
+        begin = begin[fits[begin + span - shorter]]
         if not len(begin):
             break
         fit = _fitted(samples, joints, chains.joint[begin], chains.joint[begin + span], tolerance)
-        good = fit.error <= tolerance if span > 1 else np.ones(len(begin), bool)
+        good = fit.error <= tolerance
         fits = np.zeros(count, bool)
         fits[begin[good]] = True
-        found.append(
-            _Fits(begin[good], begin[good] + span, fit.degree[good], fit.one[good], fit.two[good], fit.error[good])
-        )
+        found.append(replace(_picked(fit, np.flatnonzero(good)), first=begin[good], last=begin[good] + span))
         shorter = span
     return found
 
@@ -492,14 +525,21 @@ def _refitted(samples: _Samples, joints: _Joints, tolerance: float) -> dict[int,
     joints = _taken(joints, np.flatnonzero(count[joints.owner] >= 2))
     if not len(joints.owner):
         return {}
-    chains, fits = _cheapest(samples, joints, SPANS, tolerance)
+    chains = _chains(joints)
+    fits = _fitted(samples, joints, chains.joint[:-1], chains.joint[1:], tolerance)
+    within = np.flatnonzero(chains.room > 0)
+    fits = replace(_picked(fits, within), first=within, last=within + 1)
+    fits = _cheapest(samples, joints, chains, fits, SPANS, tolerance)
     for _ in range(MOST_ROUNDS):
         # Only some lengths of spans were tried: once more, between the joints that are left.
         left = np.unique(chains.joint[fits.first])
         if len(left) == len(joints.owner):
             break
         joints = _taken(joints, left)
-        chains, fits = _cheapest(samples, joints, SPANS[:4], tolerance)
+        chains = _chains(joints)
+        within = np.flatnonzero(chains.room > 0)
+        fits = replace(fits, first=within, last=within + 1)
+        fits = _cheapest(samples, joints, chains, fits, SPANS[:3], tolerance)
     return _loops(samples, joints, chains, fits, tolerance)
 
 
@@ -525,11 +565,17 @@ def _picked(fits: _Fits, index: Ints) -> _Fits:
     )
 
 
-def _cheapest(samples: _Samples, joints: _Joints, spans: tuple[int, ...], tolerance: float) -> tuple[_Chains, _Fits]:
-    """The chains, and the fits that make up the cheapest way along each, in their order."""
-    chains = _chains(joints)
-    fits = _joined(_candidates(samples, joints, chains, spans, tolerance))
-    return chains, _picked(fits, _cheapest_way(chains, fits, tolerance))
+def _cheapest(
+    samples: _Samples,
+    joints: _Joints,
+    chains: _Chains,
+    shortest: _Fits,
+    spans: tuple[int, ...],
+    tolerance: float,
+) -> _Fits:
+    """The fits that make up the cheapest way along each chain, in the order of the chains."""
+    fits = _joined(_candidates(samples, joints, chains, shortest, spans, tolerance))
+    return _picked(fits, _cheapest_way(chains, fits, tolerance))
 
 
 def _cheapest_way(chains: _Chains, fits: _Fits, tolerance: float) -> Ints:
