@@ -29,6 +29,8 @@ FIT_SAMPLES = 16
 _CENTRED = np.linspace(-1, 1, FIT_SAMPLES)
 LINE_TOLERANCE = 0.8
 """Of the tolerance: so far may points be from a line, for a bend shows more than a displacement."""
+AXIS_TOLERANCE = 1.25
+"""The same for level and upright lines, which are the likeliest."""
 SPANS = (2, 3, 5, 8, 13, 21)
 """Numbers of input segments that one output segment may stand for, besides 1."""
 MOST_ROUNDS = 2
@@ -42,6 +44,8 @@ SHARP, BLUNT = np.radians(50), np.radians(25)
 """A turn over NEAR that is always a corner, and one that is where the turn over FAR is hardly larger."""
 ROUNDING = 1.0
 """Pixels of outline on each side of a corner that VTracer may have rounded; no fit looks at them."""
+APEX = 0.5
+"""Pixels, besides the tolerance, that sharpening may move a corner."""
 COSTS = {LINE: 1.6, CUBIC: 3.0}
 """About proportional to bytes."""
 SMOOTH = np.radians(12)
@@ -299,7 +303,7 @@ def _apexes(
     along = (np.conj(two - one) * side_two).imag / cross
     back = (np.conj(two - one) * side_one).imag / cross
     apex = one + along * side_one
-    sharp = (along > 0) & (back < 0) & (np.abs(apex - here) <= 0.5 + tolerance) & (np.abs(cross) > 0.3)
+    sharp = (along > 0) & (back < 0) & (np.abs(apex - here) <= APEX + tolerance) & (np.abs(cross) > 0.3)
     return rounding, np.where(sharp, apex, here)
 
 
@@ -370,6 +374,15 @@ def _off_lines(points: Complexes, direction: Complexes) -> Floats:
     slope = across @ _CENTRED / (_CENTRED @ _CENTRED)
     error: Floats = np.abs(across - slope[:, None] * _CENTRED).max(1)
     return error
+
+
+def _off_axes(points: Complexes, chord: Complexes) -> Floats:
+    """The largest distance of the points from a level or an upright line, infinite where the chord is neither."""
+    level = np.abs(chord.imag) <= np.abs(chord.real)
+    across = np.where(level[:, None], points.imag, points.real)
+    error = np.abs(across - (across.min(1) + across.max(1))[:, None] / 2).max(1)
+    near: Bools = np.minimum(np.abs(chord.real), np.abs(chord.imag)) <= np.sin(SMOOTH)
+    return np.where(near, error, np.inf)
 
 
 def _cubics(
@@ -444,6 +457,7 @@ def _fitted(samples: _Samples, joints: _Joints, first: Ints, last: Ints, toleran
     out, back = joints.tangent[first], -joints.tangent[last]
     chord = _unit(end - start)
     straight = _off_lines(points, chord) <= LINE_TOLERANCE * tolerance
+    straight |= _off_axes(points, chord) <= AXIS_TOLERANCE * tolerance
     for tangent, way in ((out, chord), (back, -chord)):
         straight &= (tangent == 0) | ((tangent * np.conj(way)).real > np.cos(SMOOTH))
     straight &= np.abs(end - start) > 1e-6
@@ -639,8 +653,8 @@ def _straightened(
     direction = np.where((direction * np.conj(chord)).real < 0, -direction, direction)
     direction = np.where(np.abs(direction) < 1e-9, _unit(chord), _unit(direction))
     reach = np.abs(chord) / 2
-    level = np.abs(direction.imag) * reach <= tolerance
-    upright = np.abs(direction.real) * reach <= tolerance
+    level = (np.abs(direction.imag) * reach <= AXIS_TOLERANCE * tolerance) & (np.abs(direction.imag) < np.sin(SMOOTH))
+    upright = (np.abs(direction.real) * reach <= AXIS_TOLERANCE * tolerance) & (np.abs(direction.real) < np.sin(SMOOTH))
     direction = np.where(level & ~upright, np.sign(direction.real), direction)
     direction = np.where(upright & ~level, 1j * np.sign(direction.imag), direction)
     before = np.full(len(joints.point), -1)
