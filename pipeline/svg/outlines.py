@@ -29,7 +29,7 @@ FIT_SAMPLES = 16
 _CENTRED = np.linspace(-1, 1, FIT_SAMPLES)
 LINE_TOLERANCE = 0.8
 """Of the tolerance: so far may points be from a line, for a bend shows more than a displacement."""
-AXIS_TOLERANCE = 1.25
+AXIS_TOLERANCE = 1.0
 """The same for level and upright lines, which are the likeliest."""
 SPANS = (2, 3, 5, 8, 13, 21)
 """Numbers of input segments that one output segment may stand for, besides 1."""
