@@ -119,9 +119,30 @@ def _simple_loops(loops: list[Loop], tolerance: float) -> list[Loop | tuple[Loop
             large[index] = False
     if large.any():
         joints = _joints(samples, large, tolerance)
-        for index, loop in _refitted(samples, joints, tolerance).items():
+        found = _refitted(samples, joints, tolerance)
+        for index, loop in _sound(samples, found, tolerance).items():
             result[index] = loop
     return result
+
+
+def _sound(samples: _Samples, found: dict[int, Loop], tolerance: float) -> dict[int, Loop]:
+    """Those of the new loops that enclose about the same area, the same way round, as the old ones."""
+    if not found:
+        return {}
+    index = np.array(list(found))
+    old = _areas(samples)[index]
+    new = _areas(_sampled(list(found.values())))
+    same = (np.abs(new - old) <= samples.lengths[index] * tolerance) & (new * old > 0)
+    return {key: loop for (key, loop), keep in zip(found.items(), same.tolist(), strict=True) if keep}
+
+
+def _areas(samples: _Samples) -> Floats:
+    """Of each loop; positive when x turns towards y."""
+    low, _ = _extents(samples)
+    points = samples.points - samples.points[low][np.repeat(samples.owner, STEPS + 1)]
+    cross = np.append((np.conj(points[:-1]) * points[1:]).imag, 0.0)
+    areas: Floats = np.add.reduceat(cross, low) / 2
+    return areas
 
 
 def _extents(samples: _Samples) -> tuple[Ints, Ints]:
@@ -135,8 +156,7 @@ def _full(samples: _Samples, low: Ints) -> Bools:
     """Which loops fill their bounding box well enough to be an ellipse or a rectangle."""
     points = samples.points - samples.points[low][np.repeat(samples.owner, STEPS + 1)]
     x, y = points.real, points.imag
-    cross = np.append(x[:-1] * y[1:] - x[1:] * y[:-1], 0.0)
-    area = np.abs(np.add.reduceat(cross, low)) / 2
+    area = np.abs(_areas(samples))
     width = np.maximum.reduceat(x, low) - np.minimum.reduceat(x, low)
     height = np.maximum.reduceat(y, low) - np.minimum.reduceat(y, low)
     full: Bools = area > 0.7 * width * height
