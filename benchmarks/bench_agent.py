@@ -37,8 +37,8 @@ from benchmarks.agent_table import Row, Table, markdown
 from benchmarks.logos import PROJECT, logo_files, logos_folder
 from pipeline.agent.agent import DESCRIPTION, Agent, AgentProposer, load_agent
 from pipeline.agent.episode import Episode
-from pipeline.agent.task import Task
 from pipeline.agent.objectives import Objective
+from pipeline.agent.task import Task
 from pipeline.core.errors import ImageRejected
 from pipeline.core.files import read_json, write_text
 from pipeline.core.intervals import Bootstrap

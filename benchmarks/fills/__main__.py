@@ -28,7 +28,7 @@ from pipeline.svg.minify import minify
 from pipeline.svg.parse import parse
 from pipeline.svg.shapes import Drawing, Flat
 from pipeline.tracing.preparation import prepare
-from pipeline.tracing.raster import render
+from pipeline.tracing.raster import labels, render
 from pipeline.tracing.tracer import TraceError, trace
 
 ZOOM, VISIBLE, DAMAGED = 4, 8.0, 10.0

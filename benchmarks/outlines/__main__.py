@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.records import DEFAULT_PARAMS, Pixels, TracerParams
+from pipeline.svg.inset import inset
 from pipeline.svg.minify import count_nodes, minify
 from pipeline.svg.outlines import simplify
 from pipeline.svg.parse import parse
@@ -94,7 +95,9 @@ def damage(master: Pixels, drawn: Pixels) -> tuple[float, float]:
     return float(opened.sum()) / ZOOM**2, float(distance.mean())
 
 
-def rows_of(png: Path, tolerances: list[float], steps: list[int], settings: list[str]) -> list[dict[str, Any]]:
+def rows_of(
+    png: Path, tolerances: list[float], steps: list[int], settings: list[str], inset_pixels: float
+) -> list[dict[str, Any]]:
     """One row for each setting, tolerance and grid."""
     cv2.setNumThreads(1)
     rgba = np.asarray(Image.open(png).convert("RGBA"))
@@ -105,19 +108,24 @@ def rows_of(png: Path, tolerances: list[float], steps: list[int], settings: list
     return [
         {"logo": png.stem, "category": png.parent.name, "setting": name, **row}
         for name in settings
-        for row in _measured(rgba, SETTINGS[name], masters, tolerances, steps)
+        for row in _measured(rgba, SETTINGS[name], masters, tolerances, steps, inset_pixels)
     ]
 
 
 def _measured(
-    rgba: Pixels, params: TracerParams, masters: list[Pixels], tolerances: list[float], grids: list[int]
+    rgba: Pixels,
+    params: TracerParams,
+    masters: list[Pixels],
+    tolerances: list[float],
+    grids: list[int],
+    inset_pixels: float,
 ) -> Iterator[dict[str, Any]]:
     height, width = rgba.shape[:2]
     before = parse(trace(prepare(rgba, params), params, width, height), width, height)
     base_bytes, base_nodes = len(minify(before, max(grids))), count_nodes(before)
     for tolerance in tolerances:
         start = time.process_time()
-        after = simplify(before, tolerance)
+        after = inset(simplify(before, tolerance), inset_pixels / params.prescale if tolerance else 0.0)
         seconds = time.process_time() - start
         for steps in grids:
             svg = minify(after, steps)
@@ -169,6 +177,7 @@ def main() -> None:
     parser.add_argument("--per-category", type=int, default=12)
     parser.add_argument("--tolerances", type=float, nargs="+", default=[0.0, 0.1, 0.15, 0.2, 0.3, 0.5])
     parser.add_argument("--steps", type=int, nargs="+", default=[10])
+    parser.add_argument("--inset", type=float, default=0.0, help="in traced pixels; not applied at tolerance 0")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     arguments = parser.parse_args()
     folders = sorted(f for f in arguments.logos.iterdir() if f.is_dir() and f.name != "masters")
@@ -176,7 +185,13 @@ def main() -> None:
     for folder in folders:
         files = sorted(folder.glob("*.png"))
         pngs += files[:: max(1, len(files) // arguments.per_category)][: arguments.per_category]
-    rows = partial(rows_of, tolerances=arguments.tolerances, steps=arguments.steps, settings=arguments.settings)
+    rows = partial(
+        rows_of,
+        tolerances=arguments.tolerances,
+        steps=arguments.steps,
+        settings=arguments.settings,
+        inset_pixels=arguments.inset,
+    )
     with ProcessPoolExecutor(2) as pool:
         found = [row for group in pool.map(rows, pngs) for row in group]
     print(json.dumps(summary(found), indent=1))

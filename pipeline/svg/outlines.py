@@ -29,6 +29,8 @@ FIT_SAMPLES = 16
 _CENTRED = np.linspace(-1, 1, FIT_SAMPLES)
 LINE_TOLERANCE = 0.8
 """Of the tolerance: so far may points be from a line, for a bend shows more than a displacement."""
+AXIS_TOLERANCE = 1.0
+"""The same for level and upright lines, which are the likeliest."""
 SPANS = (2, 3, 5, 8, 13, 21)
 """Numbers of input segments that one output segment may stand for, besides 1."""
 MOST_ROUNDS = 2
@@ -42,6 +44,8 @@ SHARP, BLUNT = np.radians(50), np.radians(25)
 """A turn over NEAR that is always a corner, and one that is where the turn over FAR is hardly larger."""
 ROUNDING = 1.0
 """Pixels of outline on each side of a corner that VTracer may have rounded; no fit looks at them."""
+APEX = 0.5
+"""Pixels, besides the tolerance, that sharpening may move a corner."""
 COSTS = {LINE: 1.6, CUBIC: 3.0}
 """About proportional to bytes."""
 SMOOTH = np.radians(12)
@@ -115,9 +119,30 @@ def _simple_loops(loops: list[Loop], tolerance: float) -> list[Loop | tuple[Loop
             large[index] = False
     if large.any():
         joints = _joints(samples, large, tolerance)
-        for index, loop in _refitted(samples, joints, tolerance).items():
+        found = _refitted(samples, joints, tolerance)
+        for index, loop in _sound(samples, found, tolerance).items():
             result[index] = loop
     return result
+
+
+def _sound(samples: _Samples, found: dict[int, Loop], tolerance: float) -> dict[int, Loop]:
+    """Those of the new loops that enclose about the same area, the same way round, as the old ones."""
+    if not found:
+        return {}
+    index = np.array(list(found))
+    old = _areas(samples)[index]
+    new = _areas(_sampled(list(found.values())))
+    same = (np.abs(new - old) <= samples.lengths[index] * tolerance) & (new * old > 0)
+    return {key: loop for (key, loop), keep in zip(found.items(), same.tolist(), strict=True) if keep}
+
+
+def _areas(samples: _Samples) -> Floats:
+    """Of each loop; positive when x turns towards y."""
+    low, _ = _extents(samples)
+    points = samples.points - samples.points[low][np.repeat(samples.owner, STEPS + 1)]
+    cross = np.append((np.conj(points[:-1]) * points[1:]).imag, 0.0)
+    areas: Floats = np.add.reduceat(cross, low) / 2
+    return areas
 
 
 def _extents(samples: _Samples) -> tuple[Ints, Ints]:
@@ -131,8 +156,7 @@ def _full(samples: _Samples, low: Ints) -> Bools:
     """Which loops fill their bounding box well enough to be an ellipse or a rectangle."""
     points = samples.points - samples.points[low][np.repeat(samples.owner, STEPS + 1)]
     x, y = points.real, points.imag
-    cross = np.append(x[:-1] * y[1:] - x[1:] * y[:-1], 0.0)
-    area = np.abs(np.add.reduceat(cross, low)) / 2
+    area = np.abs(_areas(samples))
     width = np.maximum.reduceat(x, low) - np.minimum.reduceat(x, low)
     height = np.maximum.reduceat(y, low) - np.minimum.reduceat(y, low)
     full: Bools = area > 0.7 * width * height
@@ -299,7 +323,7 @@ def _apexes(
     along = (np.conj(two - one) * side_two).imag / cross
     back = (np.conj(two - one) * side_one).imag / cross
     apex = one + along * side_one
-    sharp = (along > 0) & (back < 0) & (np.abs(apex - here) <= 0.5 + tolerance) & (np.abs(cross) > 0.3)
+    sharp = (along > 0) & (back < 0) & (np.abs(apex - here) <= APEX + tolerance) & (np.abs(cross) > 0.3)
     return rounding, np.where(sharp, apex, here)
 
 
@@ -370,6 +394,15 @@ def _off_lines(points: Complexes, direction: Complexes) -> Floats:
     slope = across @ _CENTRED / (_CENTRED @ _CENTRED)
     error: Floats = np.abs(across - slope[:, None] * _CENTRED).max(1)
     return error
+
+
+def _off_axes(points: Complexes, chord: Complexes) -> Floats:
+    """The largest distance of the points from a level or an upright line, infinite where the chord is neither."""
+    level = np.abs(chord.imag) <= np.abs(chord.real)
+    across = np.where(level[:, None], points.imag, points.real)
+    error = np.abs(across - (across.min(1) + across.max(1))[:, None] / 2).max(1)
+    near: Bools = np.minimum(np.abs(chord.real), np.abs(chord.imag)) <= np.sin(SMOOTH)
+    return np.where(near, error, np.inf)
 
 
 def _cubics(
@@ -444,6 +477,7 @@ def _fitted(samples: _Samples, joints: _Joints, first: Ints, last: Ints, toleran
     out, back = joints.tangent[first], -joints.tangent[last]
     chord = _unit(end - start)
     straight = _off_lines(points, chord) <= LINE_TOLERANCE * tolerance
+    straight |= _off_axes(points, chord) <= AXIS_TOLERANCE * tolerance
     for tangent, way in ((out, chord), (back, -chord)):
         straight &= (tangent == 0) | ((tangent * np.conj(way)).real > np.cos(SMOOTH))
     straight &= np.abs(end - start) > 1e-6
@@ -639,8 +673,8 @@ def _straightened(
     direction = np.where((direction * np.conj(chord)).real < 0, -direction, direction)
     direction = np.where(np.abs(direction) < 1e-9, _unit(chord), _unit(direction))
     reach = np.abs(chord) / 2
-    level = np.abs(direction.imag) * reach <= tolerance
-    upright = np.abs(direction.real) * reach <= tolerance
+    level = (np.abs(direction.imag) * reach <= AXIS_TOLERANCE * tolerance) & (np.abs(direction.imag) < np.sin(SMOOTH))
+    upright = (np.abs(direction.real) * reach <= AXIS_TOLERANCE * tolerance) & (np.abs(direction.real) < np.sin(SMOOTH))
     direction = np.where(level & ~upright, np.sign(direction.real), direction)
     direction = np.where(upright & ~level, 1j * np.sign(direction.imag), direction)
     before = np.full(len(joints.point), -1)

@@ -12,9 +12,15 @@ Complexes = NDArray[np.complex128]
 KAPPA = 0.5522847498
 """Length of the handles of the cubic that stands for a quarter of a circle of radius 1."""
 
+NOTCH, NOTCHED = 0.8, 0.06
+"""Depth in pixels, and share of the length, of the notches that an ellipse may have."""
+
 
 def ellipse_of(outline: Complexes, tolerance: float) -> Ellipse | None:
-    """The upright ellipse with the area and the second moments of a closed outline, if no point is further from it."""
+    """The upright ellipse with the area and the second moments of a closed outline, if the outline is that near.
+
+    A notch of about a pixel, which VTracer likes to leave where a curve runs at 45 degrees, does not count.
+    """
     low_x, high_x, low_y, high_y = _box(outline)
     width, height = high_x - low_x, high_y - low_y
     area = abs(signed_area(outline))
@@ -29,7 +35,9 @@ def ellipse_of(outline: Complexes, tolerance: float) -> Ellipse | None:
     scaled = (outline.real - center[0]) / rx + 1j * (outline.imag - center[1]) / ry
     off = np.abs(np.abs(scaled) - 1) * np.abs(scaled.real * rx + 1j * scaled.imag * ry) / np.abs(scaled)
     limit = tolerance + 0.02 * min(rx, ry) if min(rx, ry) < 8 else tolerance
-    return Ellipse(center, (float(rx), float(ry))) if off.max() <= limit else None
+    weight = np.abs(np.roll(outline, -1) - outline)
+    sound = off.max() <= limit + NOTCH and weight[off > limit].sum() <= NOTCHED * weight.sum()
+    return Ellipse(center, (float(rx), float(ry))) if sound else None
 
 
 def rectangle_of(outline: Complexes, tolerance: float) -> tuple[Loop, Rectangle] | None:

@@ -22,6 +22,7 @@ from pipeline.svg.shapes import (
     Shape,
 )
 from pipeline.tracing import raster
+from pipeline.tracing.raster import labels
 
 SIDE = 64
 GREY = Flat((128, 128, 128))

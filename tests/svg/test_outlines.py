@@ -103,6 +103,18 @@ def test_a_noisy_ellipse_is_an_ellipse() -> None:
     assert ellipse.radii == pytest.approx((30, 18), abs=0.15)
 
 
+def test_a_notch_of_a_pixel_is_no_part_of_a_circle() -> None:
+    points = circle(50 + 40j, 20, 20, 120)
+    points[14] *= 1 - 0.9 / abs(points[14])
+    assert isinstance(only_outline(simplify(drawing_of(loop_of(points)), 0.2)), Ellipse)
+
+
+def test_a_circle_with_a_dent_stays_a_loop() -> None:
+    points = circle(50 + 40j, 20, 20, 120)
+    points[10:20] -= 2 * np.exp(1j * 2 * np.pi * np.arange(10, 20) / 120)
+    assert isinstance(only_outline(simplify(drawing_of(loop_of(points)), 0.2)), tuple)
+
+
 def test_a_noisy_rectangle_is_a_rectangle() -> None:
     corners = [10 + 10j, 60 + 10j, 60 + 40j, 10 + 40j]
     rectangle = only_outline(simplify(drawing_of(loop_of(noisy(polygon(corners)))), 0.2))
