@@ -152,7 +152,7 @@ def worst_region(reference: Reference, rgba: Pixels) -> Box | None:
         return None
     whole = np.rint(areas * _UNIT).astype(np.int64).ravel()
     totals = np.zeros(count, np.int64)
-    np.add.at(totals, labels.ravel(), whole)
+    np.add.at(totals, labels.ravel().astype(np.intp), whole)
     x, y, width, height = stats[int(totals.argmax()), :4].tolist()
     return Box(x, y, width, height)
 
