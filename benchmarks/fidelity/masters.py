@@ -34,7 +34,7 @@ class Master:
     @classmethod
     def of(cls, svg: str, width: int, height: int) -> Master:
         rgba = draw_with_resvg(svg, width * ZOOM, height * ZOOM)
-        return cls(width, height, tuple(composite(rgba, color) for color in BACKGROUNDS))
+        return cls(width, height, tuple(composite(rgba, color)[..., :3] for color in BACKGROUNDS))
 
     def damage(self, svg: str) -> float:
         """The area, in pixels of the image, that has another colour over more than about 1.5 pixels."""
@@ -43,14 +43,14 @@ class Master:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
         areas = []
         for color, master in zip(BACKGROUNDS, self.drawn, strict=True):
-            wrong = _different(master, composite(rgba, color)).astype(np.uint8)
+            wrong = _different(master, composite(rgba, color)[..., :3]).astype(np.uint8)
             areas.append(int(cv2.morphologyEx(wrong, cv2.MORPH_OPEN, disc).sum()))
         return max(areas) / ZOOM**2
 
 
 def _different(left: Pixels, right: Pixels) -> NDArray[np.bool_]:
     """Of pixels that are equal but for rounding nothing is computed."""
-    different = (np.abs(left.astype(np.int16) - right) > 1).any(axis=2)
+    different: NDArray[np.bool_] = (np.abs(left.astype(np.int16) - right) > 1).any(axis=2)
     distances = np.linalg.norm(oklab(left[different]) - oklab(right[different]), axis=0)
     different[different] = distances > DIFFERENT
     return different

@@ -71,7 +71,7 @@ def _differences(image: Image, svg: str) -> list[Floats]:
     rgba = draw_with_skia(svg, image.width, image.height)
     found: list[Floats] = []
     for ground in image.fidelity.grounds:
-        drawn = fidelity.oklab(fidelity.composite(rgba, ground.background).reshape(-1, 3))
+        drawn = fidelity.oklab(fidelity.composite(rgba, ground.background)[..., :3].reshape(-1, 3))
         difference = drawn.reshape(3, *ground.edges.shape) - ground.lab[:, 1:-1, 1:-1]
         found.append(np.ascontiguousarray(difference.transpose(1, 2, 0)))
     return found
