@@ -266,9 +266,12 @@ def _edges(lab: Floats) -> NDArray[np.bool_]:
 
 
 def _window_means(values: Floats) -> Floats:
-    """The mean of the 5 x 5 values around each, with the border repeated."""
+    """The mean of the 5 x 5 values around each, mirrored at the border.
+
+    Repeated, an error in the outermost row would count three times.
+    """
     a, b = values.shape
-    padded = np.pad(values, 2, mode="edge")
+    padded = np.pad(values, 2, mode="reflect")
     rows = padded[:a] + padded[1 : a + 1] + padded[2 : a + 2] + padded[3 : a + 3] + padded[4:]
     means: Floats = rows[:, :b] + rows[:, 1 : b + 1] + rows[:, 2 : b + 2] + rows[:, 3 : b + 3] + rows[:, 4:]
     means *= np.float32(1 / 25)
