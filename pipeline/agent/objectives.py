@@ -4,13 +4,13 @@ Values are in natural log units and 0 is the default itself, so a gain of 0.69 i
 
 | objective | value | allowed only when |
 |---|---|---|
-| faithful | standing at a limit of 1, less the default's | always |
-| target | the same at the limit that the user names | always |
-| smaller | ln(default bytes / bytes) | damage <= the default's, held between 1 and `BROKEN` |
+| faithful | standing within the limit `VISIBLE`, less the default's | always |
+| target | the same within the limit that the user names | always |
+| smaller | ln(default bytes / bytes) | damage <= the default's, held between `VISIBLE` and `BROKEN` |
 | sharper | ln(default error / error), error = delta + `ERROR_FLOOR` | bytes <= the default's, damage as above |
 | balanced | quality x ln(error ratio) + size x ln(bytes ratio) - work x ln(pixels traced / pixels) | always |
 
-Damage is that of `tracing.fidelity`: 1 is where a person begins to see it. The *standing* of a picture within a limit
+Damage is that of `tracing.fidelity`, in pixels; from `VISIBLE` on a person sees it. The *standing* of a picture within a limit
 is ln(default bytes / bytes), at least -3; that of any other is -3 - 2 ln(damage / limit). So the smallest of the sound
 pictures wins, and where none is sound the least damaged: one more trace never adds visible damage.
 """
@@ -24,7 +24,7 @@ from pipeline.core.records import EVERYTHING, Evaluation, Gate, Lost, ObjectiveN
 from pipeline.settings.params import ObjectiveSettings
 from pipeline.tracing.fidelity import VISIBLE
 
-BROKEN = 3.0  # a default with more damage is broken, and licenses no more than this
+BROKEN = 10 * VISIBLE  # a default with more damage is broken, and licenses no more than this
 ERROR_FLOOR = 0.02  # keeps the logarithm finite for a perfect copy; OKLab distance x 100
 SIZE_LIMIT = 3.0  # an unsound picture ranks below any sound one within e^3 of the default's bytes
 DAMAGE_SLOPE = 2.0
@@ -116,7 +116,7 @@ class Objective:
 
     def goal(self, default: Scores) -> Goal:
         """What `value` says of a picture, of outcomes that are only predicted."""
-        damage = math.log(self.limit(default)) if self.name != "balanced" else math.inf
+        damage = math.log(self.limit(default) / VISIBLE)
         match self.name:
             case "faithful" | "target":
                 return Goal(1.0, 0.0, 0.0, -self._standing(0.0, default.damage), (math.inf, math.inf, damage))

@@ -4,7 +4,7 @@
 |---|---|
 | size | ln(bytes / default's bytes) |
 | error | ln(error / default's error), error = delta + ERROR_FLOOR |
-| damage | ln(damage), 0 where it begins to be seen |
+| damage | ln(damage / VISIBLE), 0 where it begins to be seen |
 
 Size and error are 0 for the default itself; lower is better. How bad a bad picture is matters little, so what lies
 above `BENT_FROM` is bent towards a ceiling.
@@ -19,14 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.agent.objectives import error_ratio
 from pipeline.core.records import Evaluation, Failed, Gate, Lost, Scored, Scores
+from pipeline.tracing.fidelity import VISIBLE
 
 N_OUTCOMES = 3
 SIZE, ERROR, DAMAGE = range(N_OUTCOMES)
 
 LOWEST = -3.5
-BENT_FROM = np.array([0.4, 0.4, 1.2])
+BENT_FROM = np.array([0.4, 0.4, 2.4])
 BENT_OVER = np.array([0.3, 0.3, 0.4])
-_BEYOND_SIZE, _BEYOND_DAMAGE = 0.9, 2.0  # there the bend is nearly flat, and measuring on would tell nothing
+_BEYOND_SIZE, _BEYOND_DAMAGE = 0.9, 3.2  # there the bend is nearly flat, and measuring on would tell nothing
 
 Outcome = NDArray[np.float32]
 
@@ -60,7 +61,7 @@ def bent(raw: ArrayLike) -> NDArray[np.float64]:
 
 def telling_gate(default: Scores) -> Gate:
     """What lies beyond it is so bad that its outcome needs no exact measure."""
-    return Gate(default.svg_bytes * math.exp(_BEYOND_SIZE), math.exp(_BEYOND_DAMAGE))
+    return Gate(default.svg_bytes * math.exp(_BEYOND_SIZE), VISIBLE * math.exp(_BEYOND_DAMAGE))
 
 
 def _size(svg_bytes: int, default: Scores) -> float:
@@ -68,4 +69,4 @@ def _size(svg_bytes: int, default: Scores) -> float:
 
 
 def _log_damage(damage: float) -> float:
-    return math.log(damage) if damage > 0 else LOWEST
+    return math.log(damage / VISIBLE) if damage > 0 else LOWEST

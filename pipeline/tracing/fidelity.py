@@ -1,7 +1,7 @@
 """Visible damage of a rendered SVG, from the image that was traced alone: an estimate of its area in pixels.
 
 A pixel counts where the drawing has a colour that the image does not have there, nor within `SLACK` pixels, and the
-same holds on average for the 3 x 3 pixels around it. Edges that moved by a fraction of a pixel are forgiven that way;
+same holds on average for the 5 x 5 pixels around it. Edges that moved by a fraction of a pixel are forgiven that way;
 a lost detail, a merged colour, a rounded corner and an opaque background are not. Colours are compared in OKLab
 (Ottosson 2020), on a white and on a dark background, so transparency is part of the picture.
 
@@ -13,6 +13,7 @@ exact one on integers: the result is the same to the bit on any memory layout, w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, cast
 
 import cv2
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.pixels import on_background
 from pipeline.core.records import Pixels
+from pipeline.tracing.preparation import packed
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -31,14 +33,17 @@ BACKGROUNDS = ((255, 255, 255), (0x20, 0x24, 0x2C))
 SLACK = 0.7
 """Pixels that an edge may move along x or y; along both at once half a pixel each."""
 
-NOTICED, OBVIOUS = 8.0, 12.0
-"""OKLab distance x 100: from the first on an area counts, from the second on in full."""
+NOTICED = 8.0
+"""OKLab distance x 100 above which a pixel can count."""
 
-VISIBLE = 1.0
-"""Damage in pixels above which a person finds the spot when looking for it."""
+FAINT, OBVIOUS = 5.0, 10.0
+"""Mean distances over a window: from the first on its middle counts, from the second on in full."""
+
+VISIBLE = 4.0
+"""Damage in pixels above which a trace counts as damaged: chosen for the smallest files within it to be sound."""
 
 _SEEN = 4.0
-"""Pixels whose colour differs by less are taken for identical: half of NOTICED at most, so they cannot count alone."""
+"""Pixels whose colour differs by less are taken for identical: they cannot count alone, and hardly move a mean."""
 
 _FLAT = 1.0
 """Where no neighbour differs by more the image has no edge that could have moved."""
@@ -85,12 +90,12 @@ class Damage:
 class Ground:
     """An image on one background.
 
-    rgb: uint8 (H, W, 3). lab: float32 (3, H + 2, W + 2), OKLab x 100 with the border repeated once. edges: bool (H, W),
-    where a neighbour has another colour.
+    packed: uint32 (H, W), as `packed` packs opaque pixels. lab: float32 (3, H + 2, W + 2), OKLab x 100 with the border
+    repeated once. edges: bool (H, W), where a neighbour has another colour.
     """
 
     background: tuple[int, int, int]
-    rgb: Pixels
+    packed: NDArray[np.uint32]
     lab: Floats
     edges: NDArray[np.bool_]
 
@@ -98,11 +103,12 @@ class Ground:
     def of(cls, rgb: Pixels, background: tuple[int, int, int]) -> Ground:
         padded = np.pad(rgb, ((1, 1), (1, 1), (0, 0)), mode="edge")
         lab = oklab(padded.reshape(-1, 3)).reshape(3, *padded.shape[:2])
-        return cls(background, rgb, lab, _edges(lab))
+        opaque = np.pad(rgb, ((0, 0), (0, 0), (0, 1)), constant_values=255)
+        return cls(background, packed(opaque), lab, _edges(lab))
 
     @property
     def nbytes(self) -> int:
-        return int(self.rgb.nbytes + self.lab.nbytes + self.edges.nbytes)
+        return int(self.packed.nbytes + self.lab.nbytes + self.edges.nbytes)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -152,16 +158,22 @@ def worst_region(reference: Reference, rgba: Pixels) -> Box | None:
         return None
     whole = np.rint(areas * _UNIT).astype(np.int64).ravel()
     totals = np.zeros(count, np.int64)
-    np.add.at(totals, labels.ravel(), whole)
+    np.add.at(totals, labels.ravel().astype(np.intp), whole)
     x, y, width, height = stats[int(totals.argmax()), :4].tolist()
     return Box(x, y, width, height)
 
 
 def composite(rgba: Pixels, background: tuple[int, int, int]) -> Pixels:
-    """uint8 (H, W, 3): premultiplied alpha over one colour, rounded to the nearest."""
-    behind = (255 - rgba[..., 3:].astype(np.uint16)) * np.array(background, np.uint16) + np.uint16(128)
-    rgb: Pixels = np.minimum(rgba[..., :3] + ((behind + (behind >> 8)) >> 8), 255).astype(np.uint8)
-    return rgb
+    """uint8 (H, W, 4), opaque: premultiplied alpha over one colour, rounded to the nearest."""
+    behind = _behind(background)[rgba[..., 3]].view(np.uint8).reshape(rgba.shape)
+    return cast(Pixels, cv2.add(np.ascontiguousarray(rgba), behind))
+
+
+@cache
+def _behind(background: tuple[int, int, int]) -> NDArray[np.uint32]:
+    """What shines through at each alpha, packed, with the alpha that is missing: shape (256,)."""
+    through = (255 - np.arange(256))[:, None] * np.array((*background, 255))
+    return packed(((through + 127) // 255).astype(np.uint8))
 
 
 def oklab(rgb: Pixels) -> Floats:
@@ -194,21 +206,22 @@ def _grounds(reference: Reference, rgba: Pixels) -> tuple[Ground, ...]:
     return reference.grounds[:1] if covered else reference.grounds
 
 
-def _areas(ground: Ground, rgb: Pixels) -> tuple[Floats, Floats]:
+def _areas(ground: Ground, rgba: Pixels) -> tuple[Floats, Floats]:
     """The part of each pixel that counts, 0 to 1, and the colour distance: both float32 (H, W)."""
-    distances = np.zeros(rgb.shape[:2], np.float32)
-    residuals = np.zeros_like(distances)
-    differing = np.flatnonzero((rgb != ground.rgb).any(axis=2))
-    drawn = oklab(rgb.reshape(-1, 3)[differing])
-    at = _padded(differing, rgb.shape[1])
+    distances, residuals = np.zeros((2, *rgba.shape[:2]), np.float32)
+    drawn_packed = packed(rgba)
+    differing = np.flatnonzero(drawn_packed != ground.packed)
+    drawn = oklab(drawn_packed.ravel()[differing].view(np.uint8).reshape(-1, 4)[:, :3])
+    at = _padded(differing, rgba.shape[1])
     of_differing = _distances(drawn, ground.lab.reshape(3, -1)[:, at])
     distances.ravel()[differing] = of_differing
     seen = of_differing > _SEEN
     residuals.ravel()[differing[seen]] = of_differing[seen]
     seen &= ground.edges.ravel()[differing]
     residuals.ravel()[differing[seen]] = _residuals(ground, drawn[:, seen], at[seen], of_differing[seen])
-    area = (_mean3(residuals) - np.float32(NOTICED)) / np.float32(OBVIOUS - NOTICED)
-    return np.clip(area, np.float32(0), np.float32(1)), distances
+    area = (_window_means(residuals) - np.float32(FAINT)) / np.float32(OBVIOUS - FAINT)
+    area = np.clip(area, np.float32(0), np.float32(1)) * (residuals > np.float32(NOTICED))
+    return area, distances
 
 
 def _padded(pixels: Indices, width: int) -> Indices:
@@ -252,11 +265,16 @@ def _edges(lab: Floats) -> NDArray[np.bool_]:
     return edges
 
 
-def _mean3(values: Floats) -> Floats:
-    """The mean of the 3 x 3 values around each, the border repeated once."""
-    padded = np.pad(values, 1, mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    means: Floats = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) * np.float32(1 / 9)
+def _window_means(values: Floats) -> Floats:
+    """The mean of the 5 x 5 values around each, mirrored at the border.
+
+    Repeated, an error in the outermost row would count three times.
+    """
+    a, b = values.shape
+    padded = np.pad(values, 2, mode="reflect")
+    rows = padded[:a] + padded[1 : a + 1] + padded[2 : a + 2] + padded[3 : a + 3] + padded[4:]
+    means: Floats = rows[:, :b] + rows[:, 1 : b + 1] + rows[:, 2 : b + 2] + rows[:, 3 : b + 3] + rows[:, 4:]
+    means *= np.float32(1 / 25)
     return means
 
 
