@@ -10,9 +10,9 @@ Values are in natural log units and 0 is the default itself, so a gain of 0.69 i
 | sharper | ln(default error / error), error = delta + `ERROR_FLOOR` | bytes <= the default's, damage as above |
 | balanced | quality x ln(error ratio) + size x ln(bytes ratio) - work x ln(pixels traced / pixels) | always |
 
-Damage is that of `tracing.fidelity`, in pixels; from `VISIBLE` on a person sees it. The *standing* of a picture within a limit
-is ln(default bytes / bytes), at least -3; that of any other is -3 - 2 ln(damage / limit). So the smallest of the sound
-pictures wins, and where none is sound the least damaged: one more trace never adds visible damage.
+Damage is that of `tracing.fidelity`, in pixels; from `VISIBLE` on a person sees it. The *standing* of a picture within
+a limit is ln(default bytes / bytes), at least -3; that of any other is -3 - 2 ln(damage / limit). So the smallest of
+the sound pictures wins, and where none is sound the least damaged: one more trace never adds visible damage.
 """
 
 from __future__ import annotations
