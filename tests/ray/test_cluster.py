@@ -28,7 +28,7 @@ except TracewrightError as error:
 
 JOIN = f"""
 import os, sys
-from pipeline.cluster import joined
+from pipeline.core.cluster import joined
 from pipeline.errors import TracewrightError
 try:
     with joined() as cluster:
@@ -51,7 +51,7 @@ WORK = {
 
 HEADLESS = """
 import sys
-import pipeline.cluster
+import pipeline.core.cluster
 from pipeline.errors import TracewrightError
 from pipeline.records import DEFAULT_PARAMS, Job, Logo
 from pipeline.tracing.ray_pool import RayPool
