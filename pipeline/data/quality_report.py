@@ -1,4 +1,4 @@
-"""data/quality.json and data/quality.md: what the images are like, and what would make them a better dataset."""
+"""data/quality.json and data/quality.md: the quality of the images, and what would improve the dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.data.catalogue import Catalogue, CatalogueEntry
 from pipeline.data.probe import MEASURE_NAMES
 from pipeline.settings.params import DataSettings
 
-FEW = 20  # images of a category below which a split of it says little
+FEW = 20  # images; with fewer of a category, a split of it says little
 IMBALANCE = 3.0
 LOW_QUALITY = 0.7
 UNSURE = 0.5
@@ -48,7 +48,7 @@ def quality_report(catalogue: Catalogue, settings: DataSettings) -> dict[str, An
 
 
 def _category(entries: Sequence[CatalogueEntry]) -> dict[str, Any]:
-    """A mean over no image is left out."""
+    """Counts and means; a mean over no image is left out."""
     sure = [e.confidence for e in entries if e.confidence is not None]
     counts: dict[str, Any] = {"images": len(entries), "from_folder": len(entries) - len(sure), "from_pixels": len(sure)}
     if sure:
@@ -63,11 +63,11 @@ def _recommendations(entries: Sequence[CatalogueEntry], rejects: int) -> Iterato
     present = {category: count for category, count in counts.items() if count}
     if len(present) == 1:
         only = next(iter(present))
-        yield f"All images are {only}: add others, or expect an agent that knows {only} logos alone."
+        yield f"All images are {only}: add others, or expect an agent that knows only {only} logos."
     elif missing := [category for category in CATEGORIES if not counts[category]]:
         yield f"No image is {' or '.join(missing)}: curriculum stages that add nothing are skipped; add some."
     if few := [f"{category} {count}" for category, count in present.items() if count < FEW]:
-        yield f"Too few images to split and judge by: {', '.join(few)}; have at least {FEW} of each category."
+        yield f"Too few images for reliable splits: {', '.join(few)}; have at least {FEW} of each category."
     most, least = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
     if present[most] > IMBALANCE * present[least]:
         yield (
@@ -78,7 +78,7 @@ def _recommendations(entries: Sequence[CatalogueEntry], rejects: int) -> Iterato
     if poor := [e.path for e in entries if e.quality < LOW_QUALITY]:
         yield (
             f"{len(poor)} of {len(entries)} images are of low quality (below {LOW_QUALITY:g}: small, blurred, pale or "
-            f"noisy); replace them by larger, sharper ones: {_some(poor)}."
+            f"noisy); replace them with larger, sharper ones: {_some(poor)}."
         )
     if unsure := [e.path for e in entries if e.confidence is not None and e.confidence < UNSURE]:
         yield (
@@ -98,12 +98,19 @@ def _some(paths: Sequence[str]) -> str:
 
 
 def _shown(path: str) -> str:
-    """On one line, and with nothing that Markdown would take for a table or code."""
+    """On one line, without characters that Markdown reads as a table or code."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in path).replace("|", "\\|").replace("`", "'")
 
 
 def quality_markdown(report: dict[str, Any]) -> str:
-    """The report for reading. What is long is cut after LISTED lines; quality.json has all of it."""
+    """The report as Markdown. Long lists end after LISTED lines; quality.json has all of them."""
+    categories = [
+        (
+            name,
+            *(row.get(key, "") for key in ("images", "from_folder", "from_pixels", "confidence_mean", "quality_mean")),
+        )
+        for name, row in report["categories"].items()
+    ]
     lines = [
         "# Quality of the images",
         "",
@@ -116,20 +123,7 @@ def quality_markdown(report: dict[str, Any]) -> str:
         "",
         "## Categories",
         "",
-        *_table(
-            ("category", "images", "by folder", "from pixels", "mean confidence", "mean quality"),
-            [
-                (
-                    name,
-                    row["images"],
-                    row["from_folder"],
-                    row["from_pixels"],
-                    row.get("confidence_mean", ""),
-                    row.get("quality_mean", ""),
-                )
-                for name, row in report["categories"].items()
-            ],
-        ),
+        *_table(("category", "images", "by folder", "from pixels", "mean confidence", "mean quality"), categories),
         *_listed("Rejected", ("file", "reason", "detail"), report["rejected"]),
         *_listed("Categorised from pixels", ("file", "category", "probability"), report["from_pixels"]),
         "## Measures",

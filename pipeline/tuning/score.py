@@ -1,4 +1,4 @@
-"""What a trial is worth: its best agent on the validation images, under conditions that no trial changes."""
+"""The score of a trial: its best agent on the validation images, under conditions that no trial changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def direction(objective: TuneObjective) -> Literal["maximize", "minimize"]:
     return "minimize" if objective in SMALLER_IS_BETTER else "maximize"
 
 
-def measured(agent: Agent, base: Settings, tasks: Sequence[Task], evaluator: Evaluator) -> dict[str, Any]:
+def measure(agent: Agent, base: Settings, tasks: Sequence[Task], evaluator: Evaluator) -> dict[str, Any]:
     """A validation on all `tasks`, with `base`'s objective and number of traces, whatever the agent was trained for."""
     return validate(
         replace(agent, objective=objective_from(base.objective)),
@@ -37,6 +37,6 @@ def measured(agent: Agent, base: Settings, tasks: Sequence[Task], evaluator: Eva
 
 
 def values_of(objectives: Sequence[TuneObjective], report: dict[str, Any], result: Result) -> list[float]:
-    """seconds: of learning; the table's are fewer the more trials there were before, and say nothing of a setting."""
+    """seconds: of learning only. The table gets cheaper with each trial, whatever the settings."""
     learning_seconds = result.timesteps / result.steps_per_second
     return [learning_seconds if name == "seconds" else float(report[name]["mean"]) for name in objectives]
