@@ -183,7 +183,7 @@ def _tell_end(root: Path, training: Training) -> None:
 
     folder = runs_folder(root) / training.run_id
     click.echo(_row(training))
-    if training.state in ("failed", "gone"):
+    if training.state in ("failed", "killed"):
         said = "".join(f"\n  {line}" for line in last_lines(folder, 5))
         raise DataError(f"run {training.run_id} {training.state}{f'; it said last:{said}' if said else ''}")
     if training.state == "finished" and (folder / OUT).is_dir():

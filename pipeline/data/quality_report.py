@@ -1,4 +1,4 @@
-"""data/quality.json and data/quality.md: what the images are like, and what would make them a better dataset."""
+"""data/quality.json and data/quality.md: the quality of the images, and what would improve the dataset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.data.catalogue import Catalogue, CatalogueEntry
 from pipeline.data.probe import MEASURE_NAMES
 from pipeline.settings.params import DataSettings
 
-FEW = 20  # images of a category below which a split of it says little
+FEW = 20  # images; with fewer of a category, a split of it says little
 IMBALANCE = 3.0
 LOW_QUALITY = 0.7
 UNSURE = 0.5
@@ -64,11 +64,11 @@ def _recommendations(entries: Sequence[CatalogueEntry], rejects: int) -> Iterato
     present = {category: count for category, count in counts.items() if count}
     if len(present) == 1:
         only = next(iter(present))
-        yield f"All images are {only}: add others, or expect an agent that knows {only} logos alone."
+        yield f"All images are {only}: add others, or expect an agent that knows only {only} logos."
     elif missing := [category for category in CATEGORIES if not counts[category]]:
         yield f"No image is {' or '.join(missing)}: curriculum stages that add nothing are skipped; add some."
     if few := [f"{category} {count}" for category, count in present.items() if count < FEW]:
-        yield f"Too few images to split and judge by: {', '.join(few)}; have at least {FEW} of each category."
+        yield f"Too few images for reliable splits: {', '.join(few)}; have at least {FEW} of each category."
     most, least = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
     if present[most] > IMBALANCE * present[least]:
         yield (
@@ -79,7 +79,7 @@ def _recommendations(entries: Sequence[CatalogueEntry], rejects: int) -> Iterato
     if poor := [e.path for e in entries if e.quality < LOW_QUALITY]:
         yield (
             f"{len(poor)} of {len(entries)} images are of low quality (below {LOW_QUALITY:g}: small, blurred, pale or "
-            f"noisy); replace them by larger, sharper ones: {_some(poor)}."
+            f"noisy); replace them with larger, sharper ones: {_some(poor)}."
         )
     if unsure := [e.path for e in entries if e.confidence is not None and e.confidence < UNSURE]:
         yield (
@@ -99,7 +99,7 @@ def _some(paths: Sequence[str]) -> str:
 
 
 def _shown(path: str) -> str:
-    """On one line, and with nothing that Markdown would take for a table or code."""
+    """On one line, without characters that Markdown reads as a table or code."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in path).replace("|", "\\|").replace("`", "'")
 
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.agent.agent import Agent, AgentProposer
-from pipeline.agent.episode import Task
 from pipeline.agent.policy import build_policy
+from pipeline.agent.task import Task
 from pipeline.core.facts.comparison import CurvePoint, Duel, ImageResult, MethodKind, MethodResult
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import CATEGORIES

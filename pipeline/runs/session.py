@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.agent.agent import TRAINED, Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
 from pipeline.core.facts.data import SplitSummary
 from pipeline.core.facts.evaluations import EvaluationTotals
@@ -34,8 +34,7 @@ from pipeline.core.stop_signals import StopRequest, stop_request
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.machine.history import Recorder
 from pipeline.runs import resume
-from pipeline.runs.callbacks import ProgressBar, Tracked, model_name, validation_metrics
-from pipeline.runs.status import Status
+from pipeline.runs.callbacks import ProgressBar, StatusCallback, TrackingCallback, model_name, validation_metrics
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.store_pool import Ledger, StoredEvaluator, stored_pool
@@ -236,7 +235,7 @@ def train_seed(context: TrainingContext, request: TrainingRequest) -> SeedRun:
             opened.enter_context(recorder)
         checkpoints, begin = _checkpoints(settings, run, request)
         bar = request.bar or ProgressBar(settings.train.total_timesteps)
-        tracked = Tracked(run, recorder, best_only=request.best_only)
+        tracked = TrackingCallback(run, recorder, best_only=request.best_only)
         status = _status(context, run, request.seed)
         with status, closing(bar):
             result = train(
@@ -306,9 +305,9 @@ def _begun(context: TrainingContext, request: TrainingRequest, forked_from: str 
     )
 
 
-def _status(context: TrainingContext, run: Run, seed: int) -> Status:
+def _status(context: TrainingContext, run: Run, seed: int) -> StatusCallback:
     evaluator, settings = context.evaluator, context.settings
-    return Status(
+    return StatusCallback(
         run.folder,
         seed=seed,
         total_timesteps=settings.train.total_timesteps,

@@ -9,7 +9,7 @@ from dataclasses import fields
 import numpy as np
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.facts.training import MeanScores, Validation, ValidationSummary
 from pipeline.core.intervals import Bootstrap, trend
 from pipeline.core.records import CATEGORIES, Category

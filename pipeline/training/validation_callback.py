@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.facts.training import EarlyStop, RolloutProgress, Validation
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.json_records import from_json

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
-from pipeline.agent.features import Vector
 from pipeline.agent.objectives import Objective
+from pipeline.agent.task import Task, Vector
 from pipeline.core.errors import DataError, ImageRejected, StorageError
 from pipeline.core.files import write_text
 from pipeline.core.pixels import rgb_of

@@ -135,7 +135,7 @@ def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
     (root / "dvc.yaml").write_text("stages: {}")
     (root / "params.yaml").write_text("")
     rows = [
-        splits.Assigned(task.logo.name, task.logo.digest, task.logo.category, task.logo.name, "train") for task in tasks
+        splits.SplitRow(task.logo.name, task.logo.digest, task.logo.category, task.logo.name, "train") for task in tasks
     ]
     summary = splits.summarise(rows)
     write_record(root / "data/splits.json", summary)
@@ -186,7 +186,7 @@ def register(noted: NotedRun) -> Decision:
     theirs = {path: value - 0.05 for path, value in ours.items()}
     verdict = gate.verdict(ours, theirs, min_improvement=0.0, bootstrap_samples=100, confidence=0.95, seed=1)
     version: Any = SimpleNamespace(name="tracewright", version="2", run_id="r1")
-    measured = promotion.Measured(values=ours, test_digest="d", objective="{}", traces=2)
+    measured = promotion.Measurement(values=ours, test_digest="d", objective="{}", traces=2)
     result = promotion._result(cast(Any, SimpleNamespace(run_of=lambda _: "r1")), verdict, version, version, measured)
     promotion._log(cast(Any, noted), result)
     return result

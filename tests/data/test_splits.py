@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.records import CATEGORIES, SPLITS, Category, SplitName
 from pipeline.data.links import Item
-from pipeline.data.splits import Assigned, assign, summarise
+from pipeline.data.splits import SplitRow, assign, summarise
 
 RATIOS: dict[SplitName, float] = {"train": 0.7, "val": 0.2, "test": 0.1}
 
@@ -25,11 +25,11 @@ def items_of(count: int, category: Category = "simple", start: int = 0, brands: 
     return result
 
 
-def split(items: Sequence[Item], seed: int = 1, previous: Sequence[Assigned] = ()) -> list[Assigned]:
+def split(items: Sequence[Item], seed: int = 1, previous: Sequence[SplitRow] = ()) -> list[SplitRow]:
     return assign(items, RATIOS, seed, 6, previous)
 
 
-def counts(rows: Sequence[Assigned], category: Category = "simple") -> list[int]:
+def counts(rows: Sequence[SplitRow], category: Category = "simple") -> list[int]:
     found = Counter(row.split for row in rows if row.category == category)
     return [found[name] for name in SPLITS]
 
@@ -171,8 +171,8 @@ def test_the_summary_counts_and_digests() -> None:
 
 def test_the_digest_is_of_the_content_not_of_names() -> None:
     rows = split(items_of(20))
-    renamed = [Assigned("x" + r.path, r.digest, r.category, "x" + r.group, r.split) for r in reversed(rows)]
-    other = [Assigned(r.path, r.digest, "complex", r.group, r.split) for r in rows]
+    renamed = [SplitRow("x" + r.path, r.digest, r.category, "x" + r.group, r.split) for r in reversed(rows)]
+    other = [SplitRow(r.path, r.digest, "complex", r.group, r.split) for r in rows]
     for name in SPLITS:
         assert summarise(rows).content(name).digest == summarise(renamed).content(name).digest
         assert summarise(rows).content(name).digest != summarise(other).content(name).digest
