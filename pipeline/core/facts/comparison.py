@@ -77,8 +77,7 @@ class ObjectiveTerms:
     """What was sought: the fields of `pipeline.agent.objectives.Objective`."""
 
     name: ObjectiveName
-    target: float
-    tolerance: float
+    max_damage: float
     quality_weight: float
     size_weight: float
     work_weight: float
