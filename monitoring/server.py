@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class RequestHandler(WSGIRequestHandler):
+class Request(WSGIRequestHandler):
     timeout = TIMEOUT_SECONDS
 
     def log_message(self, format: str, *args: object) -> None:
@@ -41,7 +41,7 @@ class Server(ThreadingWSGIServer):
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         """Raises OSError when it cannot listen there."""
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        super().__init__((host, port), RequestHandler)
+        super().__init__((host, port), Request)
         self.set_app(application(registry))
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.machine.sources import Absent
 
 DEADLINE_SECONDS = 2.0
-"""For the sources of one scrape. On an idle machine a source takes a millisecond, on a crowded one perhaps a second."""
+"""For one source. On an idle machine it takes a millisecond, on a crowded one perhaps a second."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,76 +27,89 @@ class Outcome:
 
 
 class Source:
-    """A name, and the function that reads it, in a thread of its own. One caller at a time.
-
-    A reading that misses its deadline keeps its thread. Until it ends the source is not read again, so threads never
-    pile up; its late answer is dropped.
-    """
+    """A name, and the function that reads it."""
 
     def __init__(self, name: str, read: Callable[[], Any]) -> None:
         self.name, self.read = name, read
-        self._reading: _Reading | None = None
-        self._hangs = False
+        self.hanging: _Reader | None = None
         self._was_up = False
         self._trouble = ""
 
-    def start(self) -> None:
-        """Begin a reading, unless an earlier one still hangs."""
-        if self._reading is None or not self._reading.is_alive():
-            self._reading, self._hangs = _Reading(self.name, self.read), False
-            self._reading.start()
+    @property
+    def hangs(self) -> bool:
+        """Whether a reading that missed its deadline has not ended yet."""
+        return self.hanging is not None and self.hanging.is_alive()
 
-    def outcome(self, until: float) -> Outcome:
-        """Of the reading that was started, at the monotonic time `until` at the latest. Raises nothing."""
-        reading = self._reading
-        assert reading is not None, "no reading was started"
-        if not self._hangs:
-            reading.join(max(0.0, until - monotonic()))
-            self._hangs = reading.is_alive()
-        if self._hangs:
-            return self._down("TimeoutError: does not answer in time", monotonic() - reading.began)
-        error = reading.error
-        if isinstance(error, Absent):
-            return self._down(str(error), reading.seconds) if self._was_up else Outcome(None, None, reading.seconds)
-        if error is not None:
-            return self._down(f"{type(error).__name__}: {error}", reading.seconds)
-        self._log_change("")
-        self._was_up = True
-        return Outcome(reading.value, True, reading.seconds)
-
-    def _down(self, trouble: str, seconds: float) -> Outcome:
-        self._log_change(trouble)
-        return Outcome(None, False, seconds)
-
-    def _log_change(self, trouble: str) -> None:
-        """Once when trouble begins and once when it ends, not at every scrape."""
+    def outcome(self, value: Any, error: Exception | None, seconds: float) -> Outcome:
+        if isinstance(error, Absent) and not self._was_up:
+            return Outcome(None, None, seconds)
+        self._was_up = self._was_up or error is None
+        # A change is logged, and not the same trouble at every scrape.
+        trouble = (
+            "" if error is None else str(error) if isinstance(error, Absent) else f"{type(error).__name__}: {error}"
+        )
         if trouble != self._trouble:
             _log.warning("source %s: %s", self.name, trouble or "answers again")
             self._trouble = trouble
+        return Outcome(value, error is None, seconds)
 
 
-class _Reading(threading.Thread):
-    """began: by the monotonic clock. The rest is there when the thread has ended."""
+class _Reader(threading.Thread):
+    """Reads sources one after another, until all are read or it is abandoned.
 
-    def __init__(self, name: str, read: Callable[[], Any]) -> None:
-        super().__init__(name=f"read {name}", daemon=True)
-        self._read = read
-        self.began = monotonic()
-        self.value: Any = None
-        self.error: Exception | None = None
-        self.seconds = 0.0
+    answers: by name, value or error, and seconds. began: when the current source was begun, by the monotonic clock.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        super().__init__(name="read sources", daemon=True)
+        self._sources, self._lock, self._abandoned = sources, threading.Lock(), False
+        self.answers: dict[str, tuple[Any, Exception | None, float]] = {}
+        self.current, self.began = sources[0], monotonic()
 
     def run(self) -> None:
-        try:
-            self.value = self._read()
-        except Exception as error:  # noqa: BLE001 a source may fail in any way, and that costs its own metrics only
-            self.error = error
-        self.seconds = monotonic() - self.began
+        for source in self._sources:
+            with self._lock:
+                if self._abandoned:
+                    return
+                self.current, self.began = source, monotonic()
+            value, error = None, None
+            try:
+                value = source.read()
+            except Exception as raised:  # noqa: BLE001 a source may fail in any way, and that costs its own metrics only
+                error = raised
+            self.answers[source.name] = value, error, monotonic() - self.began
+
+    def wait(self, deadline_seconds: float) -> Source | None:
+        """Until all are read; or the source that missed its deadline, which keeps this thread."""
+        while self.is_alive():
+            self.join(max(0.0, self.began + deadline_seconds - monotonic()))
+            with self._lock:
+                if self.is_alive() and monotonic() >= self.began + deadline_seconds:
+                    self._abandoned = True
+                    return self.current
+        return None
 
 
 def read_all(sources: Sequence[Source], deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, Outcome]:
-    """By name, after `deadline_seconds` at the latest. What a source raises is its outcome."""
+    """By name. What a source raises is its outcome. One caller at a time.
+
+    A source that misses its deadline costs that time and a thread once: the others are read by another thread, and
+    until its reading ends it is not read again. Its late answer is dropped.
+    """
+    answers: dict[str, tuple[Any, Exception | None, float]] = {}
+    left = [source for source in sources if not source.hangs]
+    while left:
+        reader = _Reader(left)
+        reader.start()
+        late = reader.wait(deadline_seconds)
+        done = left if late is None else left[: left.index(late)]
+        answers |= {source.name: reader.answers[source.name] for source in done}
+        left = left[len(done) + 1 :]
+        if late is not None:
+            late.hanging = reader
+    late_error = TimeoutError("does not answer in time")
     for source in sources:
-        source.start()
-    until = monotonic() + deadline_seconds
-    return {source.name: source.outcome(until) for source in sources}
+        if source.name not in answers:
+            assert source.hanging is not None
+            answers[source.name] = None, late_error, monotonic() - source.hanging.began
+    return {source.name: source.outcome(*answers[source.name]) for source in sources}

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from monitoring.server import RequestHandler, Server, another, holder
+from monitoring.server import Request, Server, another, holder
 from tests.support.source import ROOT
 
 SLOW_CLIENTS = 500
@@ -125,7 +125,7 @@ def test_health_reads_nothing(local: tuple[Server, list[int]]) -> None:
 
 
 def test_who_says_nothing_is_hung_up_on(local: tuple[Server, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RequestHandler, "timeout", 0.1)
+    monkeypatch.setattr(Request, "timeout", 0.1)
     with connected(local[0].server_port) as client:
         client.sendall(b"GET /metr")
         assert client.recv(1000) == b""
