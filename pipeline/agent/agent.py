@@ -28,7 +28,7 @@ from pipeline.tracing.space import ParameterSpace
 
 Portfolios = Mapping[Category, Sequence[TracerParams]]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"
 TRAINED = Path("models/agent")  # the newest, in the project's folder

@@ -51,12 +51,12 @@ def test_it_remembers_what_every_trace_gave() -> None:
     [good] = FakeEvaluator().evaluate([running.job(SMALL)])
     for evaluation in (good, FAILED):
         running.record(evaluation)
-    baseline = running.task.scores
+    default = running.task.scores
     assert running.last is FAILED
     assert running.tried == [SMALL, DEFAULT_PARAMS]
     np.testing.assert_array_equal(running.points, [SPACE.encode(SMALL), SPACE.encode(DEFAULT_PARAMS)])
-    np.testing.assert_array_equal(running.outcomes, [outcome_of(good, baseline), outcome_of(FAILED, baseline)])
-    assert running.graded == pytest.approx([SMALLER.graded_evaluation(good, baseline), -np.inf])
+    np.testing.assert_array_equal(running.outcomes, [outcome_of(good, default), outcome_of(FAILED, default)])
+    assert running.graded == pytest.approx([SMALLER.graded_evaluation(good, default), -np.inf])
 
 
 def test_before_the_first_trace_its_history_is_empty_and_has_its_shape() -> None:
