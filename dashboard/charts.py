@@ -8,9 +8,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from pipeline.core.facts.comparison import OURS, Comparison
 from pipeline.reports import words
 from pipeline.reports.colours import Palette
-from pipeline.reports.results import OURS, Comparison
 from pipeline.reports.run_folder import Point
 from pipeline.reports.run_report import RunReport
 

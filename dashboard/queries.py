@@ -19,10 +19,11 @@ from zipfile import ZipFile
 
 import streamlit as st
 
+from pipeline.core.facts.training import CheckpointEntry
 from pipeline.reports import archive, data_tables, drawing, outlines, run_folder, thumbnails, words
 from pipeline.reports import resources as used
 from pipeline.reports.archive import Version
-from pipeline.reports.parts import CheckpointEntry, Resources
+from pipeline.reports.parts import Resources
 from pipeline.reports.run_folder import JournalReader, Metrics, State, Status
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble, attempted

@@ -13,10 +13,10 @@ from dashboard.frame import Here
 from dashboard.queries import Run
 from dashboard.viewer import viewer
 from dashboard.viewer.viewer import Pane
+from pipeline.core.facts.comparison import DEFAULT, OURS, UNTRAINED
 from pipeline.core.records import CATEGORIES
 from pipeline.reports import words
 from pipeline.reports.archive import VALUE_OF
-from pipeline.reports.results import DEFAULT, OURS, UNTRAINED
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble
 

@@ -10,9 +10,9 @@ import streamlit as st
 from dashboard import frame, registry
 from dashboard.frame import Here
 from dashboard.queries import Run
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, Duel
 from pipeline.reports import words
 from pipeline.reports.parts import Finding
-from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, Duel
 from pipeline.reports.run_report import RunReport
 
 RIVALS = (DEFAULT, FIXED, PORTFOLIO, TPE, RANDOM)

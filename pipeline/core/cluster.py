@@ -1,5 +1,5 @@
-"""The Ray cluster that work is spread over: the one that RAY_ADDRESS names, one that runs on this machine, or one that
-is started here for as long as it is needed. Ray is imported only here and below, when it is asked for.
+"""The Ray cluster that work is spread over: the one that RAY_ADDRESS names, one that runs on this machine, or a new one
+for as long as it is needed. Ray is imported on first use only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import socket
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +26,10 @@ TOKEN = "set RAY_AUTH_TOKEN to the cluster's, or copy its ~/.ray/auth_token; RAY
 CHECK_SECONDS = 0.25
 ANSWER_SECONDS = 5.0
 MOST_RETRIES = 3
-"""Of an order whose process or node was lost: more is no accident."""
+"""How often an order is tried again after its process or node was lost; more losses are no accident."""
 
 HEAD_SECONDS = 20.0
-"""For which the head may be silent. After 60 Ray itself ends this process, in the middle of whatever it is at."""
+"""How long the head may be silent. After 60 s Ray itself ends this process, whatever it is doing."""
 
 _LOOK_SECONDS = 2.0
 _OBJECT_STORE_BYTES = 500_000_000
@@ -48,10 +49,9 @@ class Joined:
         self.look()
 
     def look(self) -> None:
-        """Every few seconds, see how many CPUs there are. Raises Unavailable when the head is silent for HEAD_SECONDS.
+        """Every few seconds, count the CPUs. Raises Unavailable when the head is silent for HEAD_SECONDS.
 
-        To be called while something is waited for. Ray's own calls to a head that is gone do not return, so somebody
-        must be there before one is made.
+        Call it while waiting. Ray's own calls never return when the head is gone, so this asks for an answer first.
         """
         now = time.monotonic()
         if now < self._look_at:
@@ -72,7 +72,7 @@ class Joined:
 
     @property
     def cpus(self) -> int:
-        """Of all nodes that are up now, at least 1. Raises as `look`."""
+        """The CPUs of all nodes that are up now, at least 1. Raises as `look`."""
         self.look()
         return self._cpus
 
@@ -90,14 +90,13 @@ class Joined:
         at_once: int | None = None,
         check_stop: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Order, Answer]]:
-        """Each order with its answer, in the order in which they are done.
+        """Yields each order with its answer, as answers arrive.
 
-        Each is worked on in a process of its own that has one CPU of the cluster, and is done again elsewhere when that
-        process or its node is lost. task: a function that the nodes can import. orders: of any length, taken as there
-        is room. at_once: orders handed out at a time; None for twice as many as there are CPUs. check_stop: called
-        several times a second; what it raises ends what is at work, as closing the iterator does.
-        Raises what the task raises, what `look` raises, and Unavailable when an order's process was lost more than
-        MOST_RETRIES times.
+        Each order runs in a process with one CPU of the cluster, and runs again elsewhere when that process or its node
+        is lost. task: a function that the nodes can import. orders: consumed lazily. at_once: orders handed out at a
+        time; None for twice the number of CPUs. check_stop: called several times a second; an exception of its cancels
+        the running orders, as closing the iterator does. Raises what the task and `look` raise, and Unavailable when
+        an order's process was lost more than MOST_RETRIES times.
         """
         ray = ray_module()
         remote = ray.remote(num_cpus=1, max_retries=MOST_RETRIES)(task)
@@ -116,15 +115,20 @@ class Joined:
                 if not at_work:
                     return
                 for reference in ray.wait(list(at_work), timeout=CHECK_SECONDS)[0]:
-                    order = at_work.pop(reference)
-                    yield order, _answer(reference)
+                    try:
+                        yield at_work.pop(reference), answer_to(reference)
+                    except Lost as error:
+                        raise Unavailable(
+                            f"a piece of work was lost {MOST_RETRIES + 1} times with its process ({error.reason}); "
+                            "look at the nodes' memory, and at the logs in /tmp/ray/session_latest/logs on them"
+                        ) from error
         finally:
             for reference in at_work:
                 ray.cancel(reference, force=True)
 
 
 class Lost(Exception):
-    """A process of the cluster ended before it answered. reason: the last line of what Ray says."""
+    """A process of the cluster ended before it answered. reason: the last line of Ray's message."""
 
     @property
     def reason(self) -> str:
@@ -132,10 +136,7 @@ class Lost(Exception):
 
 
 def answer_to(reference: Any) -> Any:
-    """The answer that a reference stands for, waiting for it.
-
-    Raises Lost when the process or its node is gone, and what the work there raised.
-    """
+    """Waits for a reference's answer. Raises Lost when its process or node is gone, and what the task raised."""
     ray = ray_module()
     try:
         return ray.get(reference)
@@ -147,33 +148,27 @@ def answer_to(reference: Any) -> Any:
         raise Lost(str(error)) from error
 
 
-def _answer(reference: Any) -> Any:
-    try:
-        return answer_to(reference)
-    except Lost as error:
-        raise Unavailable(
-            f"a piece of work was lost {MOST_RETRIES + 1} times with its process ({error.reason}); look at the nodes' "
-            "memory, and at the logs in /tmp/ray/session_latest/logs on them"
-        ) from error
-
-
 @contextmanager
 def joined(cpus: int = 0) -> Iterator[Joined]:
-    """Be part of a cluster while the block runs. Inside another such block it is the same cluster.
+    """Join a cluster for the block; nested blocks share it.
 
-    cpus: of the cluster that is started here when none is found; 0 for one per core that this process may use.
-    Raises Unavailable when Ray is not installed, the cluster does not answer or refuses the token, SettingsError when
-    the address cannot be one, Mismatch when the cluster has other versions.
+    cpus: of the cluster that is started when none is found; 0 for one per core that this process may use.
+    Raises Unavailable when Ray is not installed, the cluster does not answer or refuses the token, SettingsError for
+    an invalid address, Mismatch when the cluster has other versions.
     """
     ray = ray_module()
     if ray.is_initialized():
         yield Joined()
         return
-    # As Ray's own: the paths of its sockets may have 107 bytes, and another temporary folder may be deep.
+    before = signal.getsignal(signal.SIGTERM)
+    # In /tmp, as Ray's own: socket paths are limited to 107 bytes, and $TMPDIR may be deep.
     with tempfile.TemporaryDirectory(prefix="tracewright-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         try:
-            with _own_sigterm():
+            try:
                 _join_or_start(ray, cpus or len(os.sched_getaffinity(0)), folder)
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, before)  # Ray replaced the handler
             yield Joined()
         finally:
             ray.shutdown()
@@ -184,10 +179,10 @@ def ray_module() -> ModuleType:
     if os.environ.setdefault("RAY_AUTH_MODE", "token") != "token":
         raise SettingsError(
             f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}: whoever reached such a cluster could run code on it; "
-            "write token, or unset it"
+            "set it to token, or unset it"
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What Ray will do from its next release on, as it says in a warning.
+    # The default from Ray's next release on; without it Ray warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
@@ -199,13 +194,12 @@ def ray_module() -> ModuleType:
 def _join_or_start(ray: ModuleType, cpus: int, folder: str) -> None:
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     address = os.environ.get("RAY_ADDRESS") or "auto"
-    if address != "local":
-        try:
-            _join(ray, address, quiet)
-            return
-        except _NoneRuns:
-            """One is started."""
-    _make_token()
+    if address != "local" and _join(ray, address, quiet):
+        return
+    has_token = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if not has_token and not (Path.home() / ".ray/auth_token").is_file():
+        # For this process's cluster alone; Ray would write a token that other users can read.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -216,21 +210,19 @@ def _join_or_start(ray: ModuleType, cpus: int, folder: str) -> None:
     )
 
 
-class _NoneRuns(Exception):
-    """No cluster runs on this machine."""
-
-
-def _join(ray: ModuleType, address: str, quiet: dict[str, Any]) -> None:
+def _join(ray: ModuleType, address: str, quiet: dict[str, Any]) -> bool:
+    """False when the address is `auto` and no cluster runs on this machine."""
     if address != "auto":
-        _must_answer(address)
+        _check_address(address)
     try:
         ray.init(address=address, **quiet)
+        return True
     except ray.exceptions.AuthenticationError as error:
         raise Unavailable(f"the Ray cluster at {address} asks for a token, and there is none here; {TOKEN}") from error
     except ConnectionError as error:
         if address == "auto" and "Could not find any running Ray instance" in str(error):
-            raise _NoneRuns from error
-        if "InvalidAuthToken" in "".join(map(str, _causes(error))):
+            return False
+        if "InvalidAuthToken" in "".join(traceback.format_exception(error)):
             raise Unavailable(f"the Ray cluster at {address} refuses this process's token; {TOKEN}") from error
         raise Unavailable(f"the Ray cluster at {address} cannot be joined: {brief(error)}") from error
     except RuntimeError as error:
@@ -239,14 +231,8 @@ def _join(ray: ModuleType, address: str, quiet: dict[str, Any]) -> None:
         raise Unavailable(f"the Ray cluster at {address} cannot be joined: {brief(error)}") from error
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _must_answer(address: str) -> None:
-    """Ray itself would try for two minutes."""
+def _check_address(address: str) -> None:
+    """Asks the head for a sign of life; Ray itself would try for two minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
         raise SettingsError(
@@ -265,23 +251,3 @@ def _knock(address: str, seconds: float) -> None:
     """Raises OSError where nobody answers at host:port."""
     host, _, port = address.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), seconds).close()
-
-
-def _make_token() -> None:
-    """For a cluster of this process alone, where there is none; Ray would write one that other users can read."""
-    if (
-        not ({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys())
-        and not (Path.home() / ".ray/auth_token").is_file()
-    ):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Ray puts a handler of its own in SIGTERM's place; who waits for the signal here has it back afterwards."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)

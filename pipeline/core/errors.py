@@ -4,7 +4,7 @@ TracewrightError
 ├── SettingsError          64  params.yaml or a flag is wrong
 ├── DataError              65  no usable images, or a model or checkpoint that cannot be read
 │   └── ImageRejected          one image is unusable; costs that image only
-├── Unavailable            69  a program, server, model or port is not to be had
+├── Unavailable            69  a program, server, model or port is unavailable
 ├── StorageError           74  a file or folder cannot be read or written
 ├── Stopped                75  stopped on request; what was done is kept
 └── Mismatch               78  data or settings do not match what is to be continued

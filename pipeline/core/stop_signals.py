@@ -1,4 +1,4 @@
-"""Requests to stop: a signal is noted, and work that can be left asks for it where it can be left."""
+"""Requests to stop: a signal is noted, and work checks for it where it can stop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StopRequest:
     def note(self, number: int, frame: FrameType | None) -> None:
         """A signal's handler."""
         if self._signal is not None and number == signal.SIGINT:
-            # Every file is whole or absent at any instant, so nothing need be put in order.
+            # Every file is whole or absent at any instant, so there is nothing to clean up.
             os._exit(Stopped.exit_code)
         self._signal = number
 
@@ -47,12 +47,12 @@ def stop_request() -> Iterator[StopRequest]:
 
 
 def stop_on_sigterm() -> None:
-    """From now on SIGTERM raises Stopped wherever the main thread is, as SIGINT raises KeyboardInterrupt."""
+    """From now on SIGTERM raises Stopped in the main thread, as SIGINT raises KeyboardInterrupt."""
 
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise stopped(number)
 
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def sigterm_when_parent_ends() -> None:

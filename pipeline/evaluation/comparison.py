@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from pipeline.agent.agent import Agent, AgentProposer
-from pipeline.agent.episode import Task
 from pipeline.agent.policy import build_policy
+from pipeline.agent.task import Task
+from pipeline.core.facts.comparison import CurvePoint, Duel, ImageResult, MethodKind, MethodResult
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import CATEGORIES
 from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches
@@ -21,7 +22,6 @@ from pipeline.settings.params import EvaluateSettings
 from pipeline.tracing.space import PRESETS
 from pipeline.tracing.tracer_pool import Evaluator
 
-Row = dict[str, Any]
 TIE = 1e-9  # values nearer than this are the same picture
 
 
@@ -31,7 +31,7 @@ class Method:
 
     name: str
     label: str
-    kind: Literal["ours", "rival", "reference"]
+    kind: MethodKind
     make: Callable[[Task], Proposer]
     sees_budget: bool = False
 
@@ -101,36 +101,38 @@ def _joined(runs: Sequence[Outcome], traces: Sequence[int]) -> Outcome:
 Results = Mapping[str, Sequence[Outcome]]
 
 
-def curve(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap) -> list[Row]:
+def method_result(
+    method: Method, outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap
+) -> MethodResult:
+    members = {c: [o for o in outcomes if o.task.logo.category == c] for c in CATEGORIES}
+    return MethodResult(
+        name=method.name,
+        label=method.label,
+        kind=method.kind,
+        curve=curve(outcomes, traces, bootstrap),
+        by_category={c: curve(own, traces, bootstrap) for c, own in members.items() if own},
+    )
+
+
+def curve(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap) -> tuple[CurvePoint, ...]:
     """Mean value, and as a ratio to the default's, at each number of traces."""
-    rows = []
-    for count in traces:
-        value = bootstrap.mean([o.value_at(count) for o in outcomes])
-        rows.append({"traces": count, "value": value.to_json(), "ratio": value.as_ratio().to_json()})
-    return rows
+    values = [(count, bootstrap.mean([o.value_at(count) for o in outcomes])) for count in traces]
+    return tuple(CurvePoint(traces=count, value=value, ratio=value.as_ratio()) for count, value in values)
 
 
-def curves_by_category(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap) -> dict[str, Any]:
-    by_category: dict[str, Any] = {}
-    for category in CATEGORIES:
-        members = [o for o in outcomes if o.task.logo.category == category]
-        if members:
-            by_category[category] = curve(members, traces, bootstrap)
-    return by_category
-
-
-def duel(ours: Sequence[Outcome], theirs: Sequence[Outcome], traces: int, bootstrap: Bootstrap) -> Row:
-    """The paired difference in value, image by image; `better` is None where the interval holds zero."""
+def duel(against: str, ours: Sequence[Outcome], theirs: Sequence[Outcome], traces: int, bootstrap: Bootstrap) -> Duel:
+    """The paired difference in value, image by image."""
     gains = [a.value_at(traces) - b.value_at(traces) for a, b in zip(ours, theirs, strict=True)]
     gain = bootstrap.mean(gains)
-    return {
-        "traces": traces,
-        "gain": gain.to_json(),
-        "wins": sum(g > TIE for g in gains),
-        "losses": sum(g < -TIE for g in gains),
-        "ties": sum(abs(g) <= TIE for g in gains),
-        "better": _verdict(gain),
-    }
+    return Duel(
+        against=against,
+        traces=traces,
+        gain=gain,
+        wins=sum(g > TIE for g in gains),
+        losses=sum(g < -TIE for g in gains),
+        ties=sum(abs(g) <= TIE for g in gains),
+        better=_verdict(gain),
+    )
 
 
 def _verdict(gain: Interval) -> bool | None:
@@ -139,30 +141,31 @@ def _verdict(gain: Interval) -> bool | None:
     return False if gain.high < 0 else None
 
 
-def image_rows(method: str, outcomes: Sequence[Outcome], traces: Sequence[int]) -> Iterator[Row]:
-    """One row per image and number of traces, for results/evaluate/images.parquet."""
+def image_rows(method: str, outcomes: Sequence[Outcome], traces: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """For results/evaluate/images.parquet: a row per image and number of traces."""
     for outcome in outcomes:
-        default = outcome.task.scores
         for count in traces:
-            chosen = outcome.chosen_at(count)
-            value = outcome.value_at(count)
-            yield {
-                "path": outcome.task.logo.name,
-                "category": outcome.task.logo.category,
-                "digest": outcome.task.logo.digest,
-                "method": method,
-                "traces": count,
-                "value": value,
-                "ratio": Interval(value, value, value).as_ratio().mean,
-                "bytes": chosen.scores.svg_bytes,
-                "default_bytes": default.svg_bytes,
-                "ssim": chosen.scores.ssim,
-                "default_ssim": default.ssim,
-                "zoom_ssim": chosen.scores.zoom_ssim,
-                "default_zoom_ssim": default.zoom_ssim,
-                "skill": chosen.scores.skill,
-                "default_skill": default.skill,
-                "params": json.dumps(chosen.params.to_json()),
-                "improved": outcome.best_at(count) is not None,
-                "failures": len(outcome.failures),
-            }
+            yield {"method": method, "traces": count, **asdict(_image_result(outcome, count))}
+
+
+def _image_result(outcome: Outcome, traces: int) -> ImageResult:
+    chosen, value = outcome.chosen_at(traces), outcome.value_at(traces)
+    scores, default = chosen.scores, outcome.task.scores
+    return ImageResult(
+        path=outcome.task.logo.name,
+        digest=outcome.task.logo.digest,
+        category=outcome.task.logo.category,
+        value=value,
+        ratio=Interval(value, value, value).as_ratio().mean,
+        bytes=scores.svg_bytes,
+        default_bytes=default.svg_bytes,
+        ssim=scores.ssim,
+        default_ssim=default.ssim,
+        zoom_ssim=scores.zoom_ssim,
+        default_zoom_ssim=default.zoom_ssim,
+        skill=scores.skill,
+        default_skill=default.skill,
+        params=json.dumps(chosen.params.to_json()),
+        improved=outcome.best_at(traces) is not None,
+        failures=len(outcome.failures),
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from pipeline.agent.episode import Task
 from pipeline.agent.objectives import Baseline, Objective
+from pipeline.agent.task import Task
+from pipeline.core.facts.comparison import Difference, SecondRenderer
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Scored
 from pipeline.tracing.tracer_pool import Evaluator
 
@@ -60,24 +60,23 @@ def _opinion(task: Task, first: Scored, objective: Objective, default: Evaluatio
 
 def _baseline_as_drawn_by(default: Scored, task: Task) -> Baseline:
     """The bar as far above the default as it is for the first renderer."""
-    raised = task.baseline.bar.ssim - task.scores.ssim, task.baseline.bar.zoom_ssim - task.scores.zoom_ssim
+    raised = task.scores.bar.ssim - task.scores.ssim, task.scores.bar.zoom_ssim - task.scores.zoom_ssim
     scores = default.scores
     bar = replace(scores, ssim=scores.ssim + raised[0], zoom_ssim=scores.zoom_ssim + raised[1])
     return Baseline(scores, bar)
 
 
-def opinions_report(renderer: str, opinions: Sequence[Opinion]) -> dict[str, Any]:
-    """For evaluate.json. Differences are the largest and the mean of their absolute values."""
-    return {
-        "renderer": renderer,
-        "images": len(opinions),
-        "upheld": sum(o.upheld for o in opinions),
-        "not_upheld": [o.path for o in opinions if not o.upheld],
-        "ssim_difference": _spread([o.ssim for o in opinions]),
-        "zoom_ssim_difference": _spread([o.zoom_ssim for o in opinions]),
-    }
+def opinions_report(renderer: str, opinions: Sequence[Opinion]) -> SecondRenderer:
+    return SecondRenderer(
+        renderer=renderer,
+        images=len(opinions),
+        upheld=sum(o.upheld for o in opinions),
+        not_upheld=tuple(o.path for o in opinions if not o.upheld),
+        ssim_difference=_difference([o.ssim for o in opinions]),
+        zoom_ssim_difference=_difference([o.zoom_ssim for o in opinions]),
+    )
 
 
-def _spread(differences: Sequence[float | None]) -> dict[str, float] | None:
+def _difference(differences: Sequence[float | None]) -> Difference | None:
     sizes = [abs(d) for d in differences if d is not None]
-    return {"mean": sum(sizes) / len(sizes), "max": max(sizes)} if sizes else None
+    return Difference(mean=sum(sizes) / len(sizes), max=max(sizes)) if sizes else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS
 from pipeline.reports import rival_findings, run_findings, words
 from pipeline.reports.parts import Finding
-from pipeline.reports.results import DEFAULT, FIXED, OURS, Results
+from pipeline.reports.results import Results
 
 KINDS: tuple[Callable[[Results], Iterator[Finding]], ...] = (
     rival_findings.rivals,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.errors import TracewrightError
+from pipeline.core.facts.comparison import ImageResult
 from pipeline.core.records import Pixels
 from pipeline.reports import words
 from pipeline.reports.colours import LIGHT
-from pipeline.reports.results import ImageResult
 from pipeline.reports.tables import change_in_bytes
 
 Colour = tuple[int, int, int]

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Duel
 from pipeline.core.intervals import Bootstrap, Interval
+from pipeline.core.json_records import to_json
 from pipeline.reports import words
 from pipeline.reports.parts import Finding, Level
-from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Duel, Results
+from pipeline.reports.results import Results
 
 MANY_UNIMPROVED = 0.25  # of the test images
 STRONG_RIVALS = (FIXED, PORTFOLIO, RANDOM, TPE)
@@ -90,7 +92,7 @@ def ablation(results: Results) -> Iterator[Finding]:
         f"{rival_words(UNTRAINED)} ({_sure(results, duel.gain)})."
     )
     text += " What is gained may come from the surrogate alone." if said == by_chance else ""
-    yield Finding(level, text, duel.model_dump(mode="json"))
+    yield Finding(level, text, to_json(duel))
 
 
 def looks(results: Results) -> Iterator[Finding]:
@@ -176,7 +178,7 @@ def _values(results: Results, method: str, traces: int) -> Mapping[str, float]:
 def _of_duel(results: Results, duel: Duel) -> Finding:
     name, ours = results.comparison.objective.name, results.comparison.label(OURS)
     than, at, sure = rival_words(duel.against), words.counted(duel.traces, "trace"), _sure(results, duel.gain)
-    evidence = duel.model_dump(mode="json")
+    evidence = to_json(duel)
     match verdict(duel):
         case True:
             text = f"At {at} {ours} {words.needs(duel.gain.mean, name)} than {than} ({sure})."

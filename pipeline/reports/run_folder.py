@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import DataError
-from pipeline.reports.parts import CheckpointEntry, Part
+from pipeline.core.facts.training import CheckpointEntry
+from pipeline.core.json_records import from_json
 from pipeline.tracking.journal import JOURNAL, records
 
 STATUS, INDEX = "status.json", "checkpoints/index.json"
@@ -22,6 +23,10 @@ QUIET_SECONDS = 90.0
 """A training that wrote its status so lately goes on, even where its process cannot be seen (another container)."""
 
 State = Literal["running", "finished", "stopped", "failed", "killed", "unknown"]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class LastValidation(Part):
@@ -111,7 +116,7 @@ def read_checkpoints(run_folder: Path) -> tuple[CheckpointEntry, ...]:
     """The training's index of its checkpoints, oldest first; it may be lost: then none."""
     try:
         entries = json.loads((run_folder / INDEX).read_text(encoding="utf-8"))["entries"]
-        return tuple(CheckpointEntry.model_validate(entry) for entry in entries)
+        return from_json(tuple[CheckpointEntry, ...], entries)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return ()
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.core.facts.comparison import OURS, Comparison, ImageResult
+from pipeline.core.facts.data import QualityReport
+from pipeline.core.facts.training import CheckpointEntry, TrainReport, Validation
 from pipeline.core.records import SPLITS
 from pipeline.reports import words
-from pipeline.reports.parts import CheckpointEntry, Quality, Usage
-from pipeline.reports.results import OURS, Comparison, ImageResult, Results, Training, Validation
+from pipeline.reports.parts import Usage
+from pipeline.reports.results import Results
 from pipeline.reports.rival_findings import verdict
 from pipeline.settings.ranges import Choices, Fixed, Freedom, Range
 
@@ -73,7 +76,7 @@ def categories(comparison: Comparison, images: Sequence[ImageResult]) -> Table:
     return Table(("Method", *heads), tuple(rows), strong)
 
 
-def curriculum(training: Training) -> Table:
+def curriculum(training: TrainReport) -> Table:
     said = {True: "yes", False: "no", None: words.DASH}
     rows = [
         (
@@ -98,7 +101,7 @@ def curriculum(training: Training) -> Table:
     return Table(columns, tuple(rows), left=frozenset({0, 1}))
 
 
-def validations(training: Training) -> Table:
+def validations(training: TrainReport) -> Table:
     """One row per validation on held-out images; the model kept in bold."""
     rows = [_validation(v) for v in training.validations]
     best = training.best.timesteps if training.best else None
@@ -195,7 +198,7 @@ def _freedom(value: Freedom) -> tuple[str, str]:
             return "range", f"{value.low:g} to {value.high:g}{', log scale' if value.log else ''}"
 
 
-def data(training: Training) -> Table:
+def data(training: TrainReport) -> Table:
     """Images per category and split."""
     by_category = training.dataset.by_category
     rows = [(c, *(str(n.get(s, 0)) for s in SPLITS), str(sum(n.values()))) for c, n in by_category.items()]
@@ -204,7 +207,7 @@ def data(training: Training) -> Table:
     return Table(("Category", "Train", "Validation", "Test", "All"), tuple(rows), frozenset({len(rows) - 1}))
 
 
-def quality(measured: Quality) -> Table:
+def quality(measured: QualityReport) -> Table:
     """Images per category: who said so, how sure, how good."""
     rows = [
         (
@@ -220,7 +223,7 @@ def quality(measured: Quality) -> Table:
     return Table(("Category", "Images", "By folder", "From pixels", "Mean confidence", "Mean quality"), tuple(rows))
 
 
-def rejected(measured: Quality, most: int) -> Table:
+def rejected(measured: QualityReport, most: int) -> Table:
     """The first files that were turned away, with their reasons."""
     rows = [(words.shortened(words.visible(r.path)), r.reason, r.detail) for r in measured.rejected[:most]]
     return Table(("File", "Reason", "Detail"), tuple(rows), left=frozenset({0, 1, 2}))

@@ -59,7 +59,7 @@ def _train(root: Path, folder: Path) -> None:
         settings = settings_of(folder)
         stop.check()
         trained = train_into(folder / OUT, settings, root=root, run_id=folder.name, progress=False)
-    print(f"trained {trained.report['total_timesteps']} steps in {trained.report['seconds']:.0f} s; {folder / OUT}")
+    print(f"trained {trained.report.total_timesteps} steps in {trained.report.seconds:.0f} s; {folder / OUT}")
 
 
 if __name__ == "__main__":

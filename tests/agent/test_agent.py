@@ -11,7 +11,7 @@ from pipeline.agent.agent import Agent, AgentProposer, load_agent
 from pipeline.agent.features import observation_size
 from pipeline.agent.screen import Banks
 from pipeline.core.errors import DataError, Mismatch
-from tests.support.fakes import SMALLER, FakeEvaluator, task_of, tiny_agent
+from tests.support.fakes import FAITHFUL, FakeEvaluator, task_of, tiny_agent
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_saved_agent_foresees_the_same(agent: Agent, tmp_path: Path) -> None:
 
 
 def test_a_bank_may_be_empty(agent: Agent, tmp_path: Path) -> None:
-    empty: Banks = {"smaller": np.zeros((0, agent.space.size), np.float32)}
+    empty: Banks = {"faithful": np.zeros((0, agent.space.size), np.float32)}
     replace(agent, screen=replace(agent.screen, banks=empty)).save(tmp_path)
     assert len(load_agent(tmp_path).episode(task_of(1), 8).shortlist.params) == 6
 
@@ -67,7 +67,7 @@ def test_nothing_in_the_folder_is_a_pickle(agent: Agent, tmp_path: Path) -> None
 
 def test_a_category_without_a_portfolio_gets_anothers(agent: Agent) -> None:
     assert agent.portfolio("text") == agent.portfolio("simple") != []
-    assert replace(agent, objective=replace(SMALLER, name="sharper")).portfolio("simple") == agent.portfolio("simple")
+    assert replace(agent, objective=replace(FAITHFUL, name="sharper")).portfolio("simple") == agent.portfolio("simple")
 
 
 def test_a_proposal_is_the_candidate_that_the_policy_scores_highest(agent: Agent) -> None:
@@ -78,7 +78,7 @@ def test_a_proposal_is_the_candidate_that_the_policy_scores_highest(agent: Agent
 
 
 def test_for_an_objective_it_was_not_trained_for_it_takes_the_most_promising(agent: Agent) -> None:
-    other = replace(agent, objective=replace(SMALLER, name="sharper"))
+    other = replace(agent, objective=replace(FAITHFUL, name="sharper"))
     assert {other.act(observation) for observation in observations(20)} == {0}
 
 
@@ -106,7 +106,7 @@ def test_weights_that_are_no_safetensors_are_not_executed(agent: Agent, tmp_path
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"schema_version": 1}, Mismatch),
+        ({"schema_version": 2}, Mismatch),
         ({"measures": ["log_pixels"]}, Mismatch),
         ({"space": {}}, DataError),
         ({"hidden_units": [9]}, DataError),

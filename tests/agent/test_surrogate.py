@@ -13,7 +13,7 @@ from tests.support.fakes import space_of
 SPACE = space_of()
 DEFAULT = SPACE.encode(DEFAULT_PARAMS)
 IMAGES, PER_IMAGE = 24, 30
-LISTED = SPACE.names.index("path_precision")
+LISTED = SPACE.names.index("steps_per_pixel")
 Values = NDArray[np.float32]
 
 
@@ -143,9 +143,9 @@ def test_its_weights_are_all_that_there_is_to_keep() -> None:
 def test_a_short_axis_is_shown_value_by_value_and_a_long_one_is_not() -> None:
     model = Surrogate(2, SPACE)
     shown = [axis for axis in SPACE.axes if len(axis.values) <= 10]
-    assert {axis.name for axis in shown} >= {"path_precision", "palette"}
+    assert {axis.name for axis in shown} >= {"steps_per_pixel", "palette"}
     points = np.full((3, SPACE.size), 0.5, np.float32)
-    points[:, LISTED] = [0.05, 0.3, 0.4]  # the first two in one share of a third each
+    points[:, LISTED] = [0.02, 0.1, 0.4]  # the first two in one share of a sixth each
     one_hot = model.inputs(points)[:, SPACE.size :]
     assert one_hot.shape[1] == sum(len(axis.values) for axis in shown)
     assert torch.equal(one_hot.sum(1), torch.full((3,), float(len(shown))))

@@ -81,13 +81,13 @@ def started(*arguments: str) -> str:
     return found[1]
 
 
-def test_a_training_in_the_background_is_killed_stopped_and_gone_on_with_to_its_end(project: Path) -> None:
+def test_a_training_in_the_background_is_killed_stopped_and_resumed_to_its_end(project: Path) -> None:
     run = started("--set", "train.seed=5")
     second = started()
     wait_until(run, "training", 64)
     assert state(second)["state"] == "waiting"
     assert runs("stop", second).stdout == (
-        f"run {second} has stopped, it had not come to anything yet; `tracewright runs resume {second}` goes on\n"
+        f"run {second} has stopped, before it had a state to save; `tracewright runs resume {second}` resumes it\n"
     )
     assert wait_until(second, "stopped")["pid"] is None
     os.kill(state(run)["pid"], signal.SIGKILL)

@@ -17,7 +17,7 @@ from tests.support.source import ROOT
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.tracking.lock import Lock
+from pipeline.core.locks import Lock
 lock = Lock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

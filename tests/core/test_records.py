@@ -14,12 +14,19 @@ from pipeline.core.records import (
     DEFAULT_PARAMS,
     OBJECTIVES,
     PARAM_NAMES,
+    Evaluation,
+    Failed,
     Logo,
+    Lost,
     Pixels,
+    Scored,
     TracerParams,
+    evaluation_from_json,
+    evaluation_json,
     pixel_digest,
 )
 from pipeline.settings.ranges import ALLOWED, is_allowed
+from tests.support.fakes import metrics, scores
 
 IMAGES = arrays.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(4)))
 
@@ -59,17 +66,40 @@ def test_a_logo_knows_its_size_and_its_digest() -> None:
 
 
 def test_params_travel_as_json() -> None:
-    params = TracerParams(mode="polygon", prescale=1.5, palette=8)
+    params = TracerParams(mode="polygon", prescale=1.5, palette=8, simplify=0.15, refit=1, steps_per_pixel=5)
     assert TracerParams.from_json(json.loads(json.dumps(params.to_json()))) == params
     assert tuple(params.to_json()) == PARAM_NAMES
     with pytest.raises(TypeError, match="speckle"):
         TracerParams.from_json({"speckle": 4})
 
 
+@pytest.mark.parametrize(
+    "evaluation",
+    [
+        Scored("d", TracerParams(palette=4), scores(damage=1 / 3, delta=0.1 + 0.2), 0.25),
+        Scored("d", DEFAULT_PARAMS, scores(metrics=metrics(mse=1 / 3)), 0.25, "<svg/>"),
+        Lost("d", DEFAULT_PARAMS, 1234, None, 0.5),
+        Lost("d", DEFAULT_PARAMS, 1234, 1 / 3, 0.5),
+        Failed("d", DEFAULT_PARAMS, "panic", "why", 0.5),
+    ],
+    ids=["scored", "with metrics", "lost by size", "lost by damage", "failed"],
+)
+def test_an_evaluation_travels_as_json(evaluation: Evaluation) -> None:
+    assert evaluation_from_json(json.loads(json.dumps(evaluation_json(evaluation)))) == evaluation
+
+
+def test_metrics_that_were_not_measured_are_not_made_up() -> None:
+    assert scores(metrics=metrics(ssim=0.5)).reported.ssim == 0.5
+    with pytest.raises(ValueError, match="without metrics"):
+        _ = scores().reported
+
+
 def test_the_defaults_are_the_command_lines() -> None:
-    """VTracer's own, and no preparation; each lies in its true range."""
+    """VTracer's own, and no preparation and no improvement; each lies in its true range."""
     assert (DEFAULT_PARAMS.mode, DEFAULT_PARAMS.path_precision) == ("spline", 2)
     assert (DEFAULT_PARAMS.prescale, DEFAULT_PARAMS.palette) == (1.0, 0)
+    assert (DEFAULT_PARAMS.simplify, DEFAULT_PARAMS.refit) == (0.0, 0)
+    assert DEFAULT_PARAMS.steps_per_pixel == 10**DEFAULT_PARAMS.path_precision
     assert all(is_allowed(name, getattr(DEFAULT_PARAMS, name)) for name in PARAM_NAMES)
     assert set(ALLOWED) == set(PARAM_NAMES)
 
@@ -86,4 +116,4 @@ def test_records_do_not_change_and_params_can_be_keys() -> None:
 def test_the_words_are_in_the_order_that_features_and_the_curriculum_rely_on() -> None:
     """One-hot positions of models that are stored: a change here is a change of agent.json's schema_version."""
     assert CATEGORIES == ("simple", "text", "gradient", "complex")
-    assert OBJECTIVES == ("smaller", "sharper", "target", "balanced")
+    assert OBJECTIVES == ("faithful", "smaller", "sharper", "target", "balanced")

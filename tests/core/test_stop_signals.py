@@ -57,7 +57,7 @@ def test_sigterm_raises_wherever_it_is() -> None:
 
 BUSY = """
 import time
-from pipeline.stop import stop_request
+from pipeline.core.stop_signals import stop_request
 with stop_request() as request:
     print("ready", flush=True)
     while True:

@@ -28,8 +28,8 @@ except TracewrightError as error:
 
 JOIN = f"""
 import os, sys
-from pipeline.cluster import joined
-from pipeline.errors import TracewrightError
+from pipeline.core.cluster import joined
+from pipeline.core.errors import TracewrightError
 try:
     with joined() as cluster:
         print("joined", cluster.cpus, os.getpid())
@@ -51,9 +51,9 @@ WORK = {
 
 HEADLESS = """
 import sys
-import pipeline.cluster
-from pipeline.errors import TracewrightError
-from pipeline.records import DEFAULT_PARAMS, Job, Logo
+import pipeline.core.cluster
+from pipeline.core.errors import TracewrightError
+from pipeline.core.records import DEFAULT_PARAMS, Job, Logo
 from pipeline.tracing.ray_pool import RayPool
 from tests.fakes import rgba_of
 from tests.ray import tracers

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import psutil
 import pytest
 
 from pipeline.core.errors import DataError, Stopped
+from pipeline.core.facts.training import CheckpointProgress, PreparationProgress
 from pipeline.runs.callbacks import StatusCallback
 from pipeline.runs.status import STATUS, CategoryScores, CheckpointStatus, RunStatus, ValidationStatus, read_status
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.loop import train
+from tests.support.facts import rollout_progress, validation
 from tests.support.fakes import FakeEvaluator
 from tests.training.test_loop import TRAIN, VAL, tiny
 
@@ -42,17 +46,7 @@ def read(folder: Path) -> RunStatus:
     return read_status(folder / STATUS)
 
 
-PROGRESS = {
-    "timesteps": 64,
-    "total_timesteps": 512,
-    "stage": "text",
-    "return_mean": 0.25,
-    "success_rate": 0.5,
-    "seconds": 3.0,
-    "steps_per_second": 21.5,
-    "failures": {"panic": 2},
-    "memory_bytes": 10**8,
-}
+PROGRESS = rollout_progress()
 
 
 def test_it_says_who_is_training_before_anything_happened(tmp_path: Path) -> None:
@@ -67,7 +61,7 @@ def test_it_says_who_is_training_before_anything_happened(tmp_path: Path) -> Non
 def test_what_happens_stands_in_it_with_the_counts_of_the_moment(tmp_path: Path) -> None:
     counted = Counted()
     callback = status_in(tmp_path, counted)
-    callback.on_table({"what": "surrogate", "done": 1, "total": 2, "seconds": 0.1})
+    callback.on_table(PreparationProgress(phase="surrogate", done=1, total=2, seconds=0.1))
     assert read(tmp_path).phase == "surrogate"
     counted.asked, counted.found, counted.refused, counted.behind = 9, 4, 1, (3, 1.5)
     callback.on_progress(PROGRESS)
@@ -76,18 +70,23 @@ def test_what_happens_stands_in_it_with_the_counts_of_the_moment(tmp_path: Path)
     assert (status.stage, status.stage_number, status.failures) == ("text", 2, {"panic": 2})
     assert (status.evaluations_asked, status.evaluations_found, status.nonfinite_metrics) == (9, 4, 1)
     assert (status.replica_unsent_records, status.replica_lag_seconds) == (3, 1.5)
-    callback.on_progress(PROGRESS | {"stage": ""})
+    callback.on_progress(replace(PROGRESS, stage=""))
     assert read(tmp_path).stage_number is None
-    mean = {"mean": 0.5}
-    part = {"bytes_ratio": mean, "skill": mean}
-    report = {"timesteps": 64, "value": mean, "ssim": mean, "by_category": {"simple": part}} | part
+    report = validation(64, np.random.default_rng(1))
     callback.on_validation(report, Mock(), True)
-    callback.on_checkpoint({"timesteps": 64, "saved_seconds": 2.0, "save_seconds": 0.1, "bytes": 1000})
+    callback.on_checkpoint(CheckpointProgress(timesteps=64, saved_seconds=2.0, save_seconds=0.1, bytes=1000))
     status = read(tmp_path)
     assert status.checkpoint == CheckpointStatus(timesteps=64, saved_seconds=2.0, save_seconds=0.1, bytes=1000)
-    by_category = {"simple": CategoryScores(bytes_ratio=0.5, skill=0.5)}
     assert status.validation == ValidationStatus(
-        timesteps=64, value=0.5, bytes_ratio=0.5, skill=0.5, ssim=0.5, by_category=by_category
+        timesteps=64,
+        value=report.value.mean,
+        bytes_ratio=report.bytes_ratio.mean,
+        skill=report.skill.mean,
+        ssim=report.ssim.mean,
+        by_category={
+            category: CategoryScores(bytes_ratio=part.bytes_ratio.mean, skill=part.skill.mean)
+            for category, part in report.by_category.items()
+        },
     )
 
 
@@ -141,9 +140,9 @@ def test_a_training_can_be_followed_by_it(tmp_path: Path) -> None:
     assert (found.state, found.timesteps, found.evaluations_asked) == ("finished", 64, len(evaluator.jobs))
     last, newest = result.validations[-1], store.entries()[-1]
     assert found.validation is not None
-    assert found.validation.timesteps == last["timesteps"] == 64
-    assert found.validation.skill == last["skill"]["mean"]
-    assert found.validation.by_category["simple"].skill == last["by_category"]["simple"]["skill"]["mean"]
+    assert found.validation.timesteps == last.timesteps == 64
+    assert found.validation.skill == last.skill.mean
+    assert found.validation.by_category["simple"].skill == last.by_category["simple"].skill.mean
     assert found.checkpoint is not None
     assert (found.checkpoint.timesteps, found.checkpoint.bytes) == (newest.timesteps, newest.bytes)
     assert found.checkpoint.saved_seconds == newest.saved_seconds

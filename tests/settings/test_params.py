@@ -48,7 +48,7 @@ def test_the_file_in_the_repository_is_accepted_and_complete() -> None:
     settings = load_settings(ROOT / "params.yaml")
     assert settings.model_dump(mode="json", by_alias=True).keys() == VALUES.keys()
     assert isinstance(settings.tracing.mode, Fixed)
-    assert isinstance(settings.tracing.path_precision, Choices)
+    assert isinstance(settings.tracing.simplify, Choices)
     assert isinstance(settings.tracing.filter_speckle, Range)
 
 
@@ -80,7 +80,7 @@ def test_all_errors_are_told_at_once() -> None:
     assert sorted(lines) == [
         "data.background: 'white' is not allowed; allowed is a colour, \"#rrggbb\"",
         "evaluate: traces [4, 1] must ascend, each number once",
-        "objective.name: 'smallest' is not allowed; allowed is smaller | sharper | target | balanced",
+        "objective.name: 'smallest' is not allowed; allowed is faithful | smaller | sharper | target | balanced",
         "split.seed: 'one' is not allowed; allowed is a whole number, 0 to 2147483647",
         "tracing.palette: 1 is not allowed; allowed is 0 or 2 to 256, whole numbers",
         "train.n_envs: 0 is not allowed; allowed is 1 to 1024",
@@ -101,6 +101,8 @@ def test_all_errors_are_told_at_once() -> None:
             {"evaluate__traces": []},
             "evaluate.traces: [] is not allowed; allowed is a list of one or more, each 1 or more",
         ),
+        ({"objective__max_damage": 0}, "objective.max_damage: 0 is not allowed; allowed is above 0, at most 100"),
+        ({"objective__max_damage": 101}, "objective.max_damage: 101 is not allowed; allowed is above 0, at most 100"),
         ({"evaluate__traces": [0, 4]}, "evaluate.traces[0]: 0 is not allowed; allowed is 1 or more"),
         (
             {"compute": 2},
@@ -145,6 +147,8 @@ def test_a_value_out_of_range_is_told_with_what_is_allowed(change: dict[str, Any
         ({"train__total": 4}, "train.total: unknown key; did you mean total_timesteps?"),
         ({"n_envs": 4}, "n_envs: unknown key; did you mean train.n_envs?"),
         ({"zebra": 4}, "zebra: unknown key"),
+        ({"objective__tolerance": 0.001}, "objective.tolerance: unknown key"),
+        ({"objective__target": 0.9}, "objective.target: unknown key"),
         ({"register_": {"min_improvement": 0.0}}, "register_: unknown key; did you mean register?"),
     ],
 )
@@ -223,6 +227,9 @@ def test_numbers_that_are_not_finite_are_refused_everywhere(number: str) -> None
             ".choices: [] is not allowed; allowed is a list of one or more, each 0 to 8, whole numbers",
         ),
         ("path_precision", {"choices": [1, 2, 1]}, ": choices hold 1 more than once"),
+        ("refit", {"choices": [0, 2]}, ": 2 is not allowed; allowed is 0 to 1, whole numbers"),
+        ("steps_per_pixel", {"low": 0.5, "high": 10}, ": 0.5 is not allowed; allowed is 1 to 100, whole numbers"),
+        ("simplify", {"fixed": -0.1}, ": -0.1 is not allowed; allowed is 0.0 to 2.0"),
         ("mode", {"fixed": None}, ".fixed: an empty value is not allowed; allowed is spline | polygon | none"),
         ("mode", {"fixed": 3}, ": 3 is not allowed; allowed is spline | polygon | none"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,12 @@ import torch
 import yaml
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
 from pipeline.agent.features import CONTEXT_SIZE
-from pipeline.agent.objectives import Baseline, Objective
+from pipeline.agent.objectives import Objective
 from pipeline.agent.policy import build_policy
 from pipeline.agent.screen import Screen
 from pipeline.agent.surrogate import Surrogate
+from pipeline.agent.task import Task
 from pipeline.core.records import (
     CATEGORIES,
     DEFAULT_PARAMS,
@@ -28,6 +27,7 @@ from pipeline.core.records import (
     Job,
     Logo,
     Lost,
+    Metrics,
     Scored,
     Scores,
     TracerParams,
@@ -39,8 +39,8 @@ from pipeline.tracing.tracer_pool import Pending
 
 ROOT = Path(__file__).parents[2]
 
-SMALLER = Objective(name="smaller", target=0.9, tolerance=0.001, quality_weight=0.5, size_weight=0.5, work_weight=0.0)
-
+FAITHFUL = Objective(name="faithful", max_damage=20.0, quality_weight=0.5, size_weight=0.5, work_weight=0.0)
+SMALLER = replace(FAITHFUL, name="smaller")
 
 MUCH_MEMORY_BYTES = 2**40
 """A limit for trainings inside a test's process, which has grown by what other tests imported and made."""
@@ -63,17 +63,27 @@ def space_of(settings: Settings | None = None) -> ParameterSpace:
     return ParameterSpace.from_settings((settings or settings_with()).tracing)
 
 
-def scores(**changes: Any) -> Scores:
+def metrics(**changes: float) -> Metrics:
     values: dict[str, Any] = {
-        "svg_bytes": 1000,
         "gzip_bytes": 400,
-        "paths": 5,
-        "nodes": 50,
         "ssim": 0.95,
         "skill": 0.8,
         "mse": 40.0,
         "psnr": 32.0,
         "zoom_ssim": 0.9,
+    }
+    return Metrics(**(values | changes))
+
+
+def scores(**changes: Any) -> Scores:
+    """Of a sound picture, and without metrics, unless other values are given."""
+    values: dict[str, Any] = {
+        "svg_bytes": 1000,
+        "traced_bytes": 2500,
+        "paths": 5,
+        "nodes": 50,
+        "damage": 2.0,
+        "delta": 1.0,
     }
     return Scores(**(values | changes))
 
@@ -85,16 +95,17 @@ def tiny_screen(space: ParameterSpace | None = None, size: int = 6) -> Screen:
         torch.manual_seed(3)
         surrogate = Surrogate(CONTEXT_SIZE, space).requires_grad_(False)
     bank = np.random.default_rng(3).random((32, space.size)).astype(np.float32)
-    return Screen(surrogate, space, {"smaller": bank}, size)
+    return Screen(surrogate, space, {"faithful": bank, "smaller": bank}, size)
 
 
 def tiny_agent(**changes: Any) -> Agent:
-    """Untrained, with one setting in its portfolio."""
+    """Untrained, with one setting in its portfolio; trained for its objective unless told otherwise."""
+    objective = changes.get("objective", FAITHFUL)
     values: dict[str, Any] = {
         "screen": tiny_screen(),
-        "objective": SMALLER,
-        "trained_for": "smaller",
-        "portfolios": {"smaller": {"simple": [replace(DEFAULT_PARAMS, color_precision=3)]}},
+        "objective": objective,
+        "trained_for": objective.name,
+        "portfolios": {objective.name: {"simple": [replace(DEFAULT_PARAMS, color_precision=3)]}},
         "max_steps": 4,
         "background": "#ffffff",
         "timeout_seconds": 20.0,
@@ -118,8 +129,8 @@ def rgba_of(seed: int, side: int = 32) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def task_of(seed: int, category: Category | None = None) -> Task:
     rgba = rgba_of(seed)
     logo = Logo.of(f"logo-{seed}.png", rgba, category or CATEGORIES[seed % 4])
-    default = Scored(logo.digest, DEFAULT_PARAMS, scores(), 0.01, "<svg/>")
-    return Task(logo, measure(rgba).as_array(), default, Baseline.of(default.scores, None))
+    default = Scored(logo.digest, DEFAULT_PARAMS, scores(metrics=metrics()), 0.01, "<svg/>")
+    return Task(logo, measure(rgba).as_array(), default)
 
 
 class Done:
@@ -137,7 +148,7 @@ class Done:
 
 
 class FakeEvaluator:
-    """Scores by formula: fewer colours are smaller, a strong speckle filter looks worse. Counts what it is asked."""
+    """Scores by formula: fewer colours are smaller, a strong speckle filter damages. Keeps what it is asked."""
 
     def __init__(self, fails: Callable[[Job], bool] = lambda job: False) -> None:
         self._fails = fails
@@ -159,22 +170,22 @@ class FakeEvaluator:
     def _one(self, job: Job) -> Evaluation:
         if self._fails(job):
             return Failed(job.logo.digest, job.params, "panic", "as asked", 0.01)
-        scores = formula(job.params)
-        if scores.svg_bytes > job.gate.max_bytes:
-            return Lost(job.logo.digest, job.params, scores.svg_bytes, None, 0.01)
-        if scores.ssim < job.gate.min_ssim:
-            return Lost(job.logo.digest, job.params, scores.svg_bytes, scores.ssim, 0.01)
+        found = formula(job.params)
+        if found.svg_bytes > job.gate.max_bytes:
+            return Lost(job.logo.digest, job.params, found.svg_bytes, None, 0.01)
+        if found.damage > job.gate.max_damage:
+            return Lost(job.logo.digest, job.params, found.svg_bytes, found.damage, 0.01)
         svg = f"<svg><!-- {job.params.layer_difference} --></svg>" if job.keep_svg else None
-        return Scored(job.logo.digest, job.params, scores, 0.01, svg)
+        measured = replace(found, metrics=metrics(ssim=1 - found.delta / 20)) if job.metrics else found
+        return Scored(job.logo.digest, job.params, measured, 0.01, svg)
 
 
 def formula(params: TracerParams) -> Scores:
-    size = round(300 + 40 * params.color_precision + 800 / params.layer_difference + 100 * params.path_precision)
-    ssim = 0.96 - 0.003 * max(0, params.filter_speckle - 8) - 0.00005 * params.layer_difference
+    grid = 20 * min(params.steps_per_pixel, 10)
+    size = round(300 + 40 * params.color_precision + 800 / params.layer_difference + grid - 200 * params.simplify)
     return scores(
         svg_bytes=size,
-        ssim=ssim,
-        skill=1 - (1 - ssim) * 4,
-        mse=math.exp(5 - ssim),
-        zoom_ssim=ssim - 0.05,
+        traced_bytes=3 * size,
+        damage=1 + 0.01 * params.layer_difference + 3 * max(0, params.filter_speckle - 5) + 4 * params.simplify,
+        delta=0.8 + 0.02 * params.filter_speckle + 0.002 * params.layer_difference,
     )

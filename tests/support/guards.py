@@ -190,7 +190,7 @@ GUARDS = {
     ),
     "the lock is taken": Guard(
         "pipeline/core/locks.py",
-        "                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            self._lock.acquire()\n",
         "",
         "tests/core/test_locks.py",
     ),

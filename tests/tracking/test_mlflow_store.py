@@ -117,7 +117,7 @@ def test_mlflow_says_nothing_in_a_terminal_of_ours(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from pipeline.tracking import store
+from pipeline.tracking import mlflow_store as store
 with store.answering("sqlite://"):
     store.client(Path(sys.argv[1]))
 """
