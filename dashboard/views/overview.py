@@ -162,9 +162,7 @@ def _latest(here: Here) -> None:
 
 
 def _what_ratio(here: Here) -> str:
-    newest = here.newest_reported
-    name = newest.report.comparison.objective.name if newest and newest.report else "smaller"
-    return f"{words.RATIO_WORDS[name]} at the most traces compared"
+    return f"{words.RATIO_WORDS} at the most traces compared"
 
 
 def _row(run: Run) -> dict[str, object]:
