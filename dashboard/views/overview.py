@@ -64,7 +64,7 @@ def _headline(here: Here, run: Run, report: RunReport) -> None:
     st.markdown(f"**{frame.plain(report.headline)}**")
     duels = [d for name in RIVALS if (d := comparison.duel(name, comparison.headline_traces))]
     if duels:
-        what = {"smaller": "Bytes", "sharper": "SSIM error"}.get(comparison.objective.name, "The objective's ratio")
+        what = {"sharper": "Colour error", "balanced": "The objective's ratio"}.get(comparison.objective.name, "Bytes")
         st.caption(
             f"{what} at {words.counted(comparison.headline_traces, 'trace')}, against each rival, with the "
             f"{words.percent(comparison.confidence)} interval; better and worse are beyond chance:"
@@ -81,7 +81,7 @@ def _headline(here: Here, run: Run, report: RunReport) -> None:
 
 
 def _duel(report: RunReport, duel: Duel) -> None:
-    gain = duel.gain
+    gain = duel.difference
     colour = {True: "green", False: "orange", None: "gray"}[duel.better]
     said = {True: "better", False: "worse", None: "undecided"}[duel.better]
     st.metric(
