@@ -1,5 +1,5 @@
-# Our own images, one target each: exporter, dashboard, mlflow, trainer. docker-compose.yml builds and starts them.
-# Versions are those of requirements.lock. For a base of your own: --build-arg BASE=... with Python 3.11 and venv.
+# tracewright's own images, one target each: exporter, dashboard, mlflow, trainer. docker-compose.yml builds and starts
+# them. requirements.lock pins the versions. To use another base with Python 3.11 and venv: --build-arg BASE=...
 ARG BASE=docker.io/library/python:3.11.17-slim-bookworm
 
 FROM ${BASE} AS base
@@ -10,10 +10,10 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUTF8=1 \
     HOME=/tmp \
     USER=tracewright
-# The project's folder is mounted here; what is in the image lies in /app.
+# The project's folder is mounted here; the image's own code is in /app.
 WORKDIR /project
 
-# What each of pyproject.toml's extras asks for, in a file of its own.
+# Writes the requirements of each extra in pyproject.toml to a file of its own.
 FROM base AS build
 WORKDIR /build
 RUN python3 -m venv /opt/venv
@@ -38,6 +38,7 @@ RUN pip install --constraint requirements.lock --requirement core.txt --requirem
 
 FROM base AS exporter
 COPY --from=build-exporter /opt/venv /opt/venv
+COPY pipeline /app/pipeline
 COPY monitoring /app/monitoring
 WORKDIR /app
 USER 10001:10001
@@ -47,7 +48,6 @@ CMD ["python", "-m", "monitoring", "--host", "0.0.0.0", "--root", "/project"]
 FROM base AS dashboard
 COPY --from=build-dashboard /opt/venv /opt/venv
 COPY pipeline /app/pipeline
-COPY monitoring /app/monitoring
 COPY dashboard /app/dashboard
 COPY .streamlit /app/.streamlit
 ENV TRACEWRIGHT_PROJECT=/project
@@ -63,7 +63,7 @@ USER 10001:10001
 EXPOSE 5000
 CMD ["mlflow", "server", "--host", "0.0.0.0"]
 
-# The code is the mounted project's. Skia loads two of OpenGL's libraries, DVC asks git for the commit.
+# The code comes from the mounted project. Skia loads two OpenGL libraries, and DVC reads the commit through git.
 FROM base AS trainer
 RUN apt-get update && apt-get install --yes --no-install-recommends git libegl1 libgl1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build-trainer /opt/venv /opt/venv

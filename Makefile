@@ -1,4 +1,4 @@
-# `make repro` sets up and runs the whole pipeline; `make test` checks it. Neither needs root, Docker or any service.
+# `make repro` sets up the environment and runs the whole pipeline; `make test` tests it. Neither needs root, Docker or a service.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,26 +15,27 @@ export PYTHONUTF8 := 1
 
 help:
 	@echo "make repro            set up, then catalogue, split, train, evaluate, register and report"
-	@echo "make repro DATA=DIR   the same on a folder of logos of your own"
-	@echo "make test             linters, types, import floors and tests"
-	@echo "make check            linters, types and import floors alone"
+	@echo "make repro DATA=DIR   the same on your own folder of logos"
+	@echo "make test             linters, types, import layers and tests"
+	@echo "make check            linters, types and import layers only"
 	@echo "make faults           the fault tests in their long form"
-	@echo "make soak             a million traces (half an hour on two cores); make nightly: faults, soak, benchmarks"
+	@echo "make soak             a million traces (half an hour on two cores)"
+	@echo "make nightly          tests, faults, soak and benchmarks"
 	@echo "make bench            the benchmarks, as JSON"
 	@echo "make bench-agent      the agent against search, from 1 to 64 traces (two hours on two cores)"
 	@echo "make bench-evaluate   evaluations per second against VTracer alone and a plain loop"
-	@echo "make bench-checkpoints, bench-tracking, bench-exporter, bench-dashboard   what saving, tracking and looking cost"
+	@echo "make bench-checkpoints, bench-tracking, bench-exporter, bench-dashboard   the cost of saving, tracking, monitoring and viewing"
 	@echo "make bench-scale      Ray, tuning, sharded vectorising, serving, 100,000 images (an hour on two cores, after make repro)"
-	@echo "make up               MLflow, exporter, dashboard, and Prometheus and Grafana where installed, until Ctrl-C"
+	@echo "make up               MLflow, exporter, dashboard, and Prometheus and Grafana if installed, until Ctrl-C"
 	@echo "make dashboard        the dashboard alone, on http://127.0.0.1:8501"
-	@echo "make env              passwords for docker compose, in .env"
+	@echo "make env              write passwords for docker compose to .env"
 	@echo "make ui               the MLflow UI on http://127.0.0.1:5000"
-	@echo "make clean            remove what was made, except the data, the runs and the environment"
+	@echo "make clean            remove all outputs except the data, the runs and the environment"
 
 setup: $(READY)
 
 $(READY): pyproject.toml requirements.lock
-	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null || { echo "make: Python 3.11 is needed; install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 69; }
+	@"$(PYTHON)" -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null || { echo "make: Python 3.11 is required; install it, or pass its path: make PYTHON=/path/to/python3.11" >&2; exit 69; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV) from requirements.lock (a few minutes the first time)"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements.lock
@@ -48,7 +49,7 @@ ifneq ($(DATA),)
 endif
 	@$(BIN)/tracewright check
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro report
-	@echo "read reports/report.md; compare runs with \`make ui\`; vectorise with $(BIN)/tracewright vectorize FOLDER -o OUT"
+	@echo "read the results in reports/report.md; compare runs with \`make ui\`; vectorise with $(BIN)/tracewright vectorize FOLDER -o OUT"
 
 check: $(READY)
 	$(BIN)/ruff check .

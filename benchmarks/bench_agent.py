@@ -36,8 +36,9 @@ from tqdm import tqdm
 from benchmarks.agent_table import Row, Table, markdown
 from benchmarks.logos import PROJECT, logo_files, logos_folder
 from pipeline.agent.agent import DESCRIPTION, Agent, AgentProposer, load_agent
-from pipeline.agent.episode import Episode, Task
+from pipeline.agent.episode import Episode
 from pipeline.agent.objectives import Objective
+from pipeline.agent.task import Task
 from pipeline.core.errors import ImageRejected
 from pipeline.core.files import read_json, write_text
 from pipeline.core.intervals import Bootstrap
@@ -144,7 +145,7 @@ class Runner:
 
 def _is_worse(outcome: Outcome, objective: Objective) -> bool:
     """Whether anything that was ever chosen does not hold when it is valued again."""
-    baseline = outcome.task.baseline
+    baseline = outcome.task.scores
     chosen = {id(best): best for best in outcome.bests if best is not None}.values()
     values = [objective.value(best.params, best.scores, baseline) for best in chosen]
     return any(value is None or value < 0 for value in values)

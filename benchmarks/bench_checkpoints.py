@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.interleaved import CONFIDENCE, SAMPLES, block_orders
 from benchmarks.logos import PROJECT, at_side, real_logos
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.files import write_bytes
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import Logo

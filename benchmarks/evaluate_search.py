@@ -14,7 +14,7 @@ from benchmarks.jobs import pool_of
 from benchmarks.searches import GROUP, TRACES, Recorder, groups_and_agent, ready_tasks
 from benchmarks.vtracer_alone import VTracerAlone, ready
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.records import Logo
 from pipeline.search.loop import run_agent
 from pipeline.tracing.space import ParameterSpace

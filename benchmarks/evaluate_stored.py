@@ -25,8 +25,8 @@ from benchmarks.logos import PROJECT
 from benchmarks.searches import GROUP, Recorder, groups_and_agent, ready_tasks
 from benchmarks.vtracer_alone import VTracerAlone, ready
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
 from pipeline.agent.policy import build_policy
+from pipeline.agent.task import Task
 from pipeline.core.records import Job, Logo
 from pipeline.evaluation.comparison import Method, methods, run_method
 from pipeline.settings.params import EvaluateSettings, load_settings

@@ -10,10 +10,10 @@ import torch
 from benchmarks.jobs import pool_of
 from benchmarks.logos import PROJECT, square_logos
 from pipeline.agent.agent import Agent, load_agent
-from pipeline.agent.episode import Task
 from pipeline.agent.objectives import objective_from
 from pipeline.agent.policy import build_policy
 from pipeline.agent.screen import Screen
+from pipeline.agent.task import Task
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Logo
 from pipeline.search.portfolio import find_portfolios
 from pipeline.search.tasks import make_tasks

@@ -13,12 +13,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from pipeline.agent.episode import Episode, Task
-from pipeline.agent.features import CONTEXT_SIZE, Vector
+from pipeline.agent.episode import Episode
+from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Objective
 from pipeline.agent.policy import CandidatePolicy, build_policy, check_shape
 from pipeline.agent.screen import Screen
 from pipeline.agent.surrogate import Surrogate
+from pipeline.agent.task import Task, Vector
 from pipeline.core.errors import DataError, Mismatch
 from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.core.records import Category, ObjectiveName, TracerParams

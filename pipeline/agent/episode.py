@@ -6,7 +6,6 @@ of one of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,26 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.agent import features
 from pipeline.agent.candidates import Points, Shortlist
-from pipeline.agent.features import Vector
-from pipeline.agent.objectives import Baseline, Objective
+from pipeline.agent.objectives import Objective
 from pipeline.agent.outcome import N_OUTCOMES, Outcome, outcome_of, telling_gate
-from pipeline.core.records import EVERYTHING, Evaluation, Gate, Job, Logo, Scored, Scores, TracerParams
+from pipeline.agent.task import Task, Vector
+from pipeline.core.records import EVERYTHING, Evaluation, Gate, Job, Scored, TracerParams
 from pipeline.tracing.space import ParameterSpace
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """An image with what is known before the first counted trace. measures: float32, in the order of MEASURE_NAMES."""
-
-    logo: Logo
-    measures: Vector
-    default: Scored
-    baseline: Baseline
-
-    @property
-    def scores(self) -> Scores:
-        """The command-line default's scores, zoom SSIM included."""
-        return self.default.scores
 
 
 class Screening(Protocol):
@@ -102,7 +86,7 @@ class Episode:
 
     @property
     def outcomes(self) -> Points:
-        """What they gave, float32 (spent, 3); see `rl.outcome`."""
+        """What they gave, float32 (spent, 3); see `agent.outcome`."""
         return np.array(self._outcomes, np.float32).reshape(-1, N_OUTCOMES)
 
     @property
@@ -136,10 +120,10 @@ class Episode:
         Unless told otherwise, what cannot become the best is measured no further; but a screen learns from whatever is
         not far worse than the default.
         """
-        gate = EVERYTHING if every_score else self.objective.gate(self.best_value, self.task.baseline)
+        gate = EVERYTHING if every_score else self.objective.gate(self.best_value, self.task.scores)
         if self._screen is not None:
-            telling = telling_gate(self.task.baseline)
-            gate = Gate(max(gate.max_bytes, telling.max_bytes), min(gate.min_ssim, telling.min_ssim))
+            telling = telling_gate(self.task.scores)
+            gate = Gate(max(gate.max_bytes, telling.max_bytes), max(gate.max_damage, telling.max_damage))
         return Job(self.task.logo, params, gate, keep_svg)
 
     def record(self, evaluation: Evaluation) -> float:
@@ -148,11 +132,11 @@ class Episode:
         self._shortlist = None
         self.evaluations.append(evaluation)
         self._points.append(self.space.encode(evaluation.params))
-        self._outcomes.append(outcome_of(evaluation, self.task.baseline))
-        self._graded.append(self.objective.graded_evaluation(evaluation, self.task.baseline))
+        self._outcomes.append(outcome_of(evaluation, self.task.scores))
+        self._graded.append(self.objective.graded_evaluation(evaluation, self.task.scores))
         if not isinstance(evaluation, Scored):
             return 0.0
-        value = self.objective.value(evaluation.params, evaluation.scores, self.task.baseline)
+        value = self.objective.value(evaluation.params, evaluation.scores, self.task.scores)
         if value is None or value <= self.best_value:
             return 0.0
         gain, self.best_value, self.best = value - self.best_value, value, evaluation
@@ -173,7 +157,7 @@ class Episode:
         """float32 of shape (observation_size,). Raises ValueError without a screen."""
         return features.observed(
             self.context,
-            features.goal_part(self.objective.name, self.objective.target),
+            features.goal_part(self.objective.name, self.objective.max_damage),
             features.budget_part(*self._shown_budget()),
             self.best_value,
             self.shortlist,

@@ -3,11 +3,11 @@
 | outcome | |
 |---|---|
 | size | ln(bytes / default's bytes) |
-| error | ln(SSIM error / default's SSIM error), error = 1.001 - SSIM |
-| zoom error | the same of zoom SSIM |
+| error | ln(error / default's error), error = delta + ERROR_FLOOR |
+| damage | ln(damage / VISIBLE), 0 where it begins to be seen |
 
-All are 0 for the default itself, and lower is better. How much worse than the default something is matters little, so
-what lies above `BENT_FROM` is bent towards a ceiling.
+Size and error are 0 for the default itself; lower is better. How bad a bad picture is matters little, so what lies
+above `BENT_FROM` is bent towards a ceiling.
 """
 
 from __future__ import annotations
@@ -17,34 +17,38 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.agent.objectives import ERROR_FLOOR, Baseline, error_ratio
-from pipeline.core.records import Evaluation, Failed, Gate, Lost, Scored
+from pipeline.agent.objectives import error_ratio
+from pipeline.core.records import Evaluation, Failed, Gate, Lost, Scored, Scores
+from pipeline.tracing.fidelity import VISIBLE
 
 N_OUTCOMES = 3
-SIZE, ERROR, ZOOM_ERROR = range(N_OUTCOMES)
+SIZE, ERROR, DAMAGE = range(N_OUTCOMES)
 
 LOWEST = -3.5
-BENT_FROM = np.array([0.2, 0.4, 0.3])
-BENT_OVER = np.array([0.3, 0.3, 0.2])
-_BEYOND_SIZE, _BEYOND_ERROR = 0.4, 1.0  # there the bend is nearly flat, and measuring on would tell nothing
+BENT_FROM = np.array([0.4, 0.4, 2.4])
+BENT_OVER = np.array([0.3, 0.3, 0.4])
+_BEYOND_SIZE, _BEYOND_DAMAGE = 0.9, 3.2  # there the bend is nearly flat, and measuring on would tell nothing
 
 Outcome = NDArray[np.float32]
 
 
-def outcome_of(evaluation: Evaluation, baseline: Baseline) -> Outcome:
+def outcome_of(evaluation: Evaluation, default: Scores) -> Outcome:
     """float32 of shape (3,), bent; NaN for what was not measured. A failure counts as a picture that is lost."""
     match evaluation:
         case Scored(scores=s):
-            default = baseline.default
-            errors = error_ratio(s.ssim, default.ssim), error_ratio(s.zoom_ssim, default.zoom_ssim)
-            raw = [_size(s.svg_bytes, baseline), *errors]
-        case Lost(svg_bytes=size, ssim=float(ssim)):
-            raw = [_size(size, baseline), error_ratio(ssim, baseline.default.ssim), np.nan]
+            raw = [_size(s.svg_bytes, default), error_ratio(s.delta, default.delta), _log_damage(s.damage)]
+        case Lost(svg_bytes=size, damage=float(damage)):
+            raw = [_size(size, default), np.nan, _log_damage(damage)]
         case Lost(svg_bytes=size):
-            raw = [_size(size, baseline), np.nan, np.nan]
+            raw = [_size(size, default), np.nan, np.nan]
         case Failed():
             raw = [np.nan, np.inf, np.inf]
     return bent(raw).astype(np.float32)
+
+
+def default_outcome(default: Scores) -> Outcome:
+    """That of the default, known before any trace is counted: float32 (3,)."""
+    return bent([0.0, 0.0, _log_damage(default.damage)]).astype(np.float32)
 
 
 def bent(raw: ArrayLike) -> NDArray[np.float64]:
@@ -55,12 +59,14 @@ def bent(raw: ArrayLike) -> NDArray[np.float64]:
     return bow
 
 
-def telling_gate(baseline: Baseline) -> Gate:
-    """What lies beyond it is so much worse than the default that its outcome needs no exact measure."""
-    default = baseline.default
-    error = (1 + ERROR_FLOOR - default.ssim) * math.exp(_BEYOND_ERROR)
-    return Gate(default.svg_bytes * math.exp(_BEYOND_SIZE), 1 + ERROR_FLOOR - error)
+def telling_gate(default: Scores) -> Gate:
+    """What lies beyond it is so bad that its outcome needs no exact measure."""
+    return Gate(default.svg_bytes * math.exp(_BEYOND_SIZE), VISIBLE * math.exp(_BEYOND_DAMAGE))
 
 
-def _size(svg_bytes: int, baseline: Baseline) -> float:
-    return math.log(svg_bytes / baseline.default.svg_bytes)
+def _size(svg_bytes: int, default: Scores) -> float:
+    return math.log(svg_bytes / default.svg_bytes)
+
+
+def _log_damage(damage: float) -> float:
+    return math.log(damage / VISIBLE) if damage > 0 else LOWEST

@@ -17,7 +17,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
 from pipeline.agent.candidates import CANDIDATE_FEATURES
-from pipeline.agent.features import OBSERVATION_LIMIT, STATE_SIZE, Vector, observation_size
+from pipeline.agent.features import OBSERVATION_LIMIT, STATE_SIZE, observation_size
+from pipeline.agent.task import Vector
 
 SHARPNESS = 4.0
 """Of the first preference for promise: half the expected gain is chosen a sixteenth as often."""

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 
 from pipeline.agent.candidates import CANDIDATE_FEATURES, Points, Shortlist, varied
-from pipeline.agent.episode import Episode, Task
-from pipeline.agent.features import Vector, context_of
+from pipeline.agent.episode import Episode
+from pipeline.agent.features import context_of
 from pipeline.agent.objectives import Goal
-from pipeline.agent.outcome import BENT_FROM, ERROR, SIZE
+from pipeline.agent.outcome import BENT_FROM, ERROR, SIZE, default_outcome
 from pipeline.agent.surrogate import Surrogate
+from pipeline.agent.task import Task, Vector
 from pipeline.core.records import DEFAULT_PARAMS, ObjectiveName, TracerParams
 from pipeline.tracing.space import ParameterSpace
 
@@ -52,9 +53,9 @@ class Screen:
     def shortlist(self, episode: Episode) -> Shortlist:
         """The `size` most promising settings at this point of an episode."""
         rng = np.random.default_rng([episode.seed, episode.spent])
-        goal = episode.objective.goal(episode.task.baseline)
+        goal = episode.objective.goal(episode.task.scores)
         tried = np.concatenate([self.space.encode(DEFAULT_PARAMS)[np.newaxis], episode.points])
-        outcomes = np.concatenate([np.zeros((1, 3), np.float32), episode.outcomes])
+        outcomes = np.concatenate([default_outcome(episode.task.scores)[np.newaxis], episode.outcomes])
         posterior = self.surrogate.given(torch.from_numpy(episode.context), tried, outcomes)
 
         def foreseen(points: Points) -> Foreseen:
@@ -168,4 +169,4 @@ def foresee(
     # Outcomes that are bent can hardly be told apart: a limit among them is taken as where the bend begins.
     margins = (np.minimum(goal.limits, BENT_FROM) - mean) / std
     feasible = np.where(np.isfinite(goal.limits), log_ndtr(margins), 0.0).sum(axis=1)
-    return Foreseen(gain, spread, improvement, np.maximum(feasible, LEAST_LOG))
+    return Foreseen(gain, spread, improvement, feasible)

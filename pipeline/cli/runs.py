@@ -174,7 +174,7 @@ def follow(run: str) -> None:
     bar.close()
     folder = runs_folder(root) / now.run_id
     click.echo(_row(now))
-    if now.state in ("failed", "gone"):
+    if now.state in ("failed", "killed"):
         lines = "".join(f"\n  {line}" for line in last_lines(folder, 5))
         raise DataError(f"run {now.run_id} {now.state}{f'; its last output:{lines}' if lines else ''}")
     if now.state == "finished" and (folder / OUT).is_dir():

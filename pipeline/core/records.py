@@ -17,7 +17,7 @@ Category = Literal["simple", "text", "gradient", "complex"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 """In the order of the curriculum, easiest first."""
 
-ObjectiveName = Literal["smaller", "sharper", "target", "balanced"]
+ObjectiveName = Literal["faithful", "smaller", "sharper", "target", "balanced"]
 OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
 SplitName = Literal["train", "val", "test"]
@@ -39,9 +39,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracerParams:
-    """One complete setting: VTracer's parameters by their own names, then the preparation of its input.
+    """One complete setting: VTracer's parameters by their own names, the preparation of its input, and what is done to
+    its output.
 
-    The defaults are those of VTracer's command line (`path_precision` 2), with no preparation.
+    The defaults are those of VTracer's command line (`path_precision` 2) with nothing prepared and nothing improved:
+    once minified, that is the *fair default*, the baseline of every comparison.
     """
 
     colormode: Literal["color", "binary"] = "color"
@@ -57,6 +59,9 @@ class TracerParams:
     path_precision: int = 2  # 0-8 decimals
     prescale: float = 1.0  # 1-3, Lanczos enlargement of the input
     palette: int = 0  # 0 = as it is, else 2-256 colours the input is reduced to
+    simplify: float = 0.0  # 0-2 pixels that an outline may move to become simpler; 0 = as traced
+    refit: int = 0  # 1 = each shape's fill is fitted to the image's pixels again
+    steps_per_pixel: int = 100  # 1-100, the grid of the printed coordinates; 100 = two decimals
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in PARAM_NAMES}  # A third of the time that asdict takes.
@@ -116,16 +121,14 @@ def pixel_digest(rgba: Pixels) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """What one SVG is worth against its image; docs/metrics.md defines each.
+class Metrics:
+    """What is reported of a picture and decides nothing; docs/metrics.md defines each.
 
-    ssim, zoom_ssim: -1 to 1. skill: 0 is a blank canvas, 1 is identical. mse: 0 to 65025. psnr: decibels, at most 100.
+    gzip_bytes: of the file as written. ssim, zoom_ssim: -1 to 1. skill: 0 is a blank canvas, 1 is identical.
+    mse: 0 to 65025. psnr: decibels, at most 100.
     """
 
-    svg_bytes: int
     gzip_bytes: int
-    paths: int
-    nodes: int
     ssim: float
     skill: float
     mse: float
@@ -133,12 +136,36 @@ class Scores:
     zoom_ssim: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What one SVG is worth against its image; docs/metrics.md defines each.
+
+    svg_bytes: of the file as written, minified. traced_bytes: of VTracer's own text. damage: of the worst region, 0 for
+    none; see tracing.fidelity. delta: the mean colour difference, OKLab distance x 100. metrics: where a job asks.
+    """
+
+    svg_bytes: int
+    traced_bytes: int
+    paths: int
+    nodes: int
+    damage: float
+    delta: float
+    metrics: Metrics | None = None
+
+    @property
+    def reported(self) -> Metrics:
+        """Raises ValueError where the evaluation was made without them."""
+        if self.metrics is None:
+            raise ValueError("the evaluation was made without metrics")
+        return self.metrics
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Who could still win: svg_bytes <= max_bytes and ssim >= min_ssim. Measuring another ends when that is known."""
+    """What can still win: svg_bytes <= max_bytes and damage <= max_damage. Any other is measured no further."""
 
     max_bytes: float = float("inf")
-    min_ssim: float = -1.0
+    max_damage: float = float("inf")
 
 
 EVERYTHING = Gate()
@@ -148,13 +175,15 @@ EVERYTHING = Gate()
 class Job:
     """One evaluation to be done.
 
-    keep_svg: whether the SVG's text is to come back with the scores; a store, which keeps none, cannot answer then.
+    keep_svg: whether the SVG's text is returned with the scores; a store, which keeps none, cannot answer then.
+    metrics: whether the scores that are only reported are measured too; they take longer than all others.
     """
 
     logo: Logo
     params: TracerParams
     gate: Gate = EVERYTHING
     keep_svg: bool = False
+    metrics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +201,13 @@ class Scored:
 class Lost:
     """An evaluation that did not pass its job's gate: a picture, measured only as far as to know that it loses.
 
-    ssim: None where its size alone had lost.
+    damage: None where its size alone had lost.
     """
 
     digest: str
     params: TracerParams
     svg_bytes: int
-    ssim: float | None
+    damage: float | None
     seconds: float
 
 
@@ -211,6 +240,12 @@ def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
     rest = {name: value for name, value in values.items() if name != "type"}
     rest["params"] = TracerParams.from_json(rest["params"])
     if "scores" in rest:
-        rest["scores"] = Scores(**rest["scores"])
+        rest["scores"] = scores_from_json(rest["scores"])
     evaluation: Evaluation = known[values["type"]](**rest)
     return evaluation
+
+
+def scores_from_json(values: dict[str, Any]) -> Scores:
+    """Raises TypeError when a name is missing or unknown."""
+    metrics = values["metrics"]
+    return Scores(**values | {"metrics": None if metrics is None else Metrics(**metrics)})

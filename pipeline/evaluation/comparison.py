@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipeline.agent.agent import Agent, AgentProposer
-from pipeline.agent.episode import Task
 from pipeline.agent.policy import build_policy
+from pipeline.agent.task import Task
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import CATEGORIES
 from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches

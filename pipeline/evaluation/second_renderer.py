@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.agent.episode import Task
 from pipeline.agent.objectives import Baseline, Objective
+from pipeline.agent.task import Task
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Scored
 from pipeline.tracing.tracer_pool import Evaluator
 
@@ -60,7 +60,7 @@ def _opinion(task: Task, first: Scored, objective: Objective, default: Evaluatio
 
 def _baseline_as_drawn_by(default: Scored, task: Task) -> Baseline:
     """The bar as far above the default as it is for the first renderer."""
-    raised = task.baseline.bar.ssim - task.scores.ssim, task.baseline.bar.zoom_ssim - task.scores.zoom_ssim
+    raised = task.scores.bar.ssim - task.scores.ssim, task.scores.bar.zoom_ssim - task.scores.zoom_ssim
     scores = default.scores
     bar = replace(scores, ssim=scores.ssim + raised[0], zoom_ssim=scores.zoom_ssim + raised[1])
     return Baseline(scores, bar)

@@ -1,18 +1,26 @@
-"""Who follows a training: a line in the terminal, and the run's journal."""
+"""Callbacks of a training: a line in the terminal, the run's journal, and its status file."""
 
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+import psutil
 from tqdm import tqdm
 
 from pipeline.agent.agent import Agent
 from pipeline.core.errors import StorageError
 from pipeline.machine.history import Recorder
 from pipeline.machine.samples import system_metrics
+from pipeline.runs.state import state_after
+from pipeline.runs.status import STATUS, CategoryScores, CheckpointStatus, RunStatus, ValidationStatus, write_status
 from pipeline.tracking.run import Run
 from pipeline.training.callbacks import Hooks, Report
 
@@ -53,7 +61,7 @@ class ProgressBar(Hooks):
         self._bar.close()
 
 
-class Tracked(Hooks):
+class TrackingCallback(Hooks):
     """Writes what happens, and how the machine does, to the run's journal, and keeps the validated agents as models.
 
     best_only: only the best is kept, by `keep` at the end.
@@ -98,6 +106,91 @@ class Tracked(Hooks):
     def on_stage(self, result: Report) -> None:
         rate = result["success_rate"]
         self._run.set_tags({f"stage/{result['name']}": "passed" if result["passed"] else f"not passed ({rate})"})
+
+
+class StatusCallback(Hooks):
+    """Rewrites `folder/status.json` during the training. Where the disk refuses, only the file is lost.
+
+    As a context manager it records at the end how the training ended.
+
+    stages: their names, in order. evaluations: how many were asked for, and how many of them the store had. refused:
+    how many metrics were not finite. behind: how many writes MLflow lacks, and the age of the oldest in seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        total_timesteps: int,
+        stages: list[str],
+        evaluations: Callable[[], tuple[int, int]],
+        refused: Callable[[], int],
+        behind: Callable[[], tuple[int, float]],
+    ) -> None:
+        self._path = folder / STATUS
+        self._stages, self._evaluations, self._refused, self._behind = stages, evaluations, refused, behind
+        self._status = RunStatus(
+            run=folder.name,
+            pid=os.getpid(),
+            process_started_seconds=psutil.Process().create_time(),
+            updated_seconds=time.time(),
+            state="preparing",
+            seed=seed,
+            phase="portfolios",
+            total_timesteps=total_timesteps,
+            stages=len(stages),
+        )
+        self._write()
+
+    def on_table(self, progress: Report) -> None:
+        self._write(phase=progress["what"])
+
+    def on_progress(self, progress: Report) -> None:
+        names = ("timesteps", "steps_per_second", "return_mean", "success_rate", "stage", "failures", "memory_bytes")
+        number = self._stages.index(progress["stage"]) + 1 if progress["stage"] in self._stages else None
+        self._write(state="training", phase="training", stage_number=number, **{name: progress[name] for name in names})
+
+    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
+        means = {name: report[name]["mean"] for name in ("value", "bytes_ratio", "skill", "ssim")}
+        by_category = {
+            category: CategoryScores(bytes_ratio=part["bytes_ratio"]["mean"], skill=part["skill"]["mean"])
+            for category, part in report["by_category"].items()
+        }
+        self._write(validation=ValidationStatus(timesteps=report["timesteps"], **means, by_category=by_category))
+
+    def on_checkpoint(self, report: Report) -> None:
+        self._write(checkpoint=CheckpointStatus(**report))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(error)
+
+    def close(self, error: BaseException | None) -> None:
+        """error: what the training ended with."""
+        self._write(state=state_after(error))
+
+    def _write(self, **changes: Any) -> None:
+        asked, found = self._evaluations()
+        unsent, lag_seconds = self._behind()
+        self._status = replace(
+            self._status,
+            updated_seconds=time.time(),
+            evaluations_asked=asked,
+            evaluations_found=found,
+            nonfinite_metrics=self._refused(),
+            replica_unsent_records=unsent,
+            replica_lag_seconds=lag_seconds,
+            **changes,
+        )
+        try:
+            write_status(self._path, self._status)
+        except OSError as error:
+            _log.warning("%s: not written (%s)", self._path, error.strerror)
 
 
 def model_name(timesteps: int) -> str:

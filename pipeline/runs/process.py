@@ -12,7 +12,8 @@ import psutil
 
 from pipeline.core.errors import StorageError, TracewrightError
 from pipeline.core.stop_signals import stop_request
-from pipeline.runs.background import OUT, read_launch, runs_folder, settings_of, wait_for_room
+from pipeline.runs.background import OUT, runs_folder, settings_of, wait_for_room
+from pipeline.runs.launch import read_launch
 from pipeline.tracking import mlflow_store
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.agent.agent import TRAINED, Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
 from pipeline.core.files import required_root, write_csv, write_json
 from pipeline.core.records import Logo
@@ -22,8 +22,7 @@ from pipeline.core.stop_signals import StopRequest, stop_request
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.machine.history import Recorder
 from pipeline.runs import resume
-from pipeline.runs.callbacks import ProgressBar, Tracked, model_name, validation_metrics
-from pipeline.runs.status import Status
+from pipeline.runs.callbacks import ProgressBar, StatusCallback, TrackingCallback, model_name, validation_metrics
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.store_pool import Ledger, StoredEvaluator, stored_pool
@@ -222,7 +221,7 @@ def train_seed(setting: Setting, source: Source) -> Ran:
             opened.enter_context(recorder)
         checkpoints, begin = _checkpoints(settings, run, source)
         bar = source.bar or ProgressBar(settings.train.total_timesteps)
-        tracked = Tracked(run, recorder, best_only=source.best_only)
+        tracked = TrackingCallback(run, recorder, best_only=source.best_only)
         status = _status(setting, run, source.seed)
         with status, closing(bar):
             result = train(
@@ -292,9 +291,9 @@ def _begun(setting: Setting, source: Source, forked_from: str | None) -> Run:
     )
 
 
-def _status(setting: Setting, run: Run, seed: int) -> Status:
+def _status(setting: Setting, run: Run, seed: int) -> StatusCallback:
     evaluator, settings = setting.evaluator, setting.settings
-    return Status(
+    return StatusCallback(
         run.folder,
         seed=seed,
         total_timesteps=settings.train.total_timesteps,

@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.agent.agent import Agent, AgentProposer
-from pipeline.agent.episode import Episode, Task
+from pipeline.agent.episode import Episode
+from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
 from pipeline.core.records import Evaluation, Failed, Job, Logo, Scored, TracerParams
 from pipeline.tracing.tracer_pool import Evaluator, Pending
@@ -136,18 +137,22 @@ def _record(episode: Episode, outcome: Outcome, evaluation: Evaluation) -> None:
         outcome.failures.append(evaluation)
 
 
-def svg_texts(chosen: Sequence[tuple[Logo, Scored]], evaluator: Evaluator) -> list[str]:
-    """The SVGs of evaluations that were not asked to keep them: traced once more, which gives the same.
+def evaluate_again(
+    chosen: Sequence[tuple[Logo, Scored]], evaluator: Evaluator, *, keep_svg: bool = False
+) -> list[Scored]:
+    """What searches chose, with metrics, and with SVGs where asked for: searches go without, to be faster.
 
-    Raises DataError when one cannot be had any more.
+    Raises DataError when a picture cannot be made any more.
     """
-    evaluations = evaluator.evaluate([Job(logo, scored.params, keep_svg=True) for logo, scored in chosen])
-    texts: list[str] = []
+    evaluations = evaluator.evaluate(
+        [Job(logo, scored.params, keep_svg=keep_svg, metrics=True) for logo, scored in chosen]
+    )
+    again: list[Scored] = []
     for (logo, _), evaluation in zip(chosen, evaluations, strict=True):
         if not isinstance(evaluation, Scored):
             raise DataError(f"{logo.name}: traced well before and not now ({evaluation}); run the stage again")
-        texts.append(svg_text(evaluation))
-    return texts
+        again.append(evaluation)
+    return again
 
 
 def svg_text(scored: Scored) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agent.episode import Task
 from pipeline.agent.objectives import Objective, value_of
+from pipeline.agent.task import Task
 from pipeline.core.records import DEFAULT_PARAMS, Category, Job, TracerParams
 from pipeline.search.loop import evaluate_all
 from pipeline.tracing.space import ParameterSpace
@@ -66,12 +66,12 @@ def measure_table(
     on_traces: Callable[[int], None] = lambda traces: None,
 ) -> NDArray[np.float64]:
     """Values of every setting on every task, 0 where the default stands: shape (len(settings), len(tasks))."""
-    jobs = [Job(t.logo, p, objective.gate(0.0, t.baseline)) for t in tasks for p in settings]
+    jobs = [Job(t.logo, p, objective.gate(0.0, t.scores)) for t in tasks for p in settings]
     evaluations = evaluate_all(jobs, evaluator, on_traces)
     table = np.zeros((len(tasks), len(settings)))
     for index, evaluation in enumerate(evaluations):
         task = tasks[index // len(settings)]
-        value = value_of(objective, evaluation, task.baseline)
+        value = value_of(objective, evaluation, task.scores)
         table[index // len(settings), index % len(settings)] = max(0.0, value or 0.0)
     return table.T
 

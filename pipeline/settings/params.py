@@ -81,8 +81,7 @@ class Weights(Section):
 
 class ObjectiveSettings(Section):
     name: ObjectiveName
-    target: Ratio
-    tolerance: Annotated[float, Field(ge=0, le=0.1)]
+    max_damage: Annotated[float, Field(gt=0, le=100)]
     weights: Weights
 
 
@@ -198,7 +197,7 @@ class RegisterSettings(Section):
     min_improvement: Annotated[float, Field(ge=0)]
 
 
-TuneObjective = Literal["value", "bytes_ratio", "skill", "ssim", "zoom_ssim", "seconds"]
+TuneObjective = Literal["value", "bytes_ratio", "damaged_ratio", "delta", "seconds"]
 
 
 class TuneSettings(Section):

@@ -91,10 +91,13 @@ ALLOWED: dict[str, tuple[float, float] | tuple[str, ...]] = {
     "path_precision": (0, 8),
     "prescale": (1.0, 3.0),
     "palette": (0, 256),
+    "simplify": (0.0, 2.0),
+    "refit": (0, 1),
+    "steps_per_pixel": (1, 100),
 }
-"""What VTracer 0.6.15 and the preparation accept: words, or the lowest and highest number."""
+"""What VTracer 0.6.15, the preparation and the improvement accept: words, or the lowest and highest number."""
 
-CONTINUOUS = ("length_threshold", "prescale")
+CONTINUOUS = ("length_threshold", "prescale", "simplify")
 """The parameters that may be fractions; the others with numbers are whole."""
 
 
@@ -146,6 +149,9 @@ class TracingSettings(Section):
     path_precision: Freedom
     prescale: Freedom
     palette: Freedom
+    simplify: Freedom
+    refit: Freedom
+    steps_per_pixel: Freedom
 
     @field_validator("*", mode="after")
     @classmethod

@@ -19,11 +19,22 @@ import numpy as np
 from pipeline.svg.paints import fill, gradient, gradient_name, paint_key
 from pipeline.svg.path_data import Notation, path_data
 from pipeline.svg.segments import Integers, Segments, quantise, simplify
-from pipeline.svg.shapes import Drawing, Ellipse, Flat, Loop, Paint, Rectangle, Shape
+from pipeline.svg.shapes import (
+    CUBIC,
+    Drawing,
+    Ellipse,
+    Flat,
+    LinearGradient,
+    Loop,
+    Paint,
+    RadialGradient,
+    Rectangle,
+    Shape,
+)
 
 _SCALE_LENGTH = 30
 """Characters of a group with a scale."""
-_NEAR = 1.15
+_NEAR = 1.02
 """Where one notation is estimated to take so many times the other's characters, it is not tried."""
 
 
@@ -138,8 +149,9 @@ def _element_item(number: int, shape: Shape, outline: Ellipse | Rectangle, steps
         attributes = {"cx": x, "cy": y, **sizes}
         box, has_area = (x - rx, y - ry, x + rx, y + ry), rx > 0 and ry > 0
     else:
-        (x, y), (width, height) = outline.corner, outline.size
-        left, top, right, bottom = (round(value * steps) for value in (x, y, x + width, y + height))
+        near, size = outline.corner, outline.size
+        far = (near[0] + size[0], near[1] + size[1])
+        left, top, right, bottom = (round(value * steps) for value in (*near, *far))
         name, box = "rect", (left, top, right, bottom)
         radius = round(outline.radius * steps)
         attributes = {"x": left, "y": top, "width": right - left, "height": bottom - top, "rx": radius}
@@ -232,9 +244,7 @@ def _grouped(items: list[_Item], steps: int) -> list[_Group]:
 
 
 def _any_touch(low: Integers, high: Integers, several: Integers, few: list[int]) -> bool:
-    return any(
-        bool(((low[several] < high[one]) & (low[one] < high[several])).all(axis=1).any()) for one in few
-    )
+    return any(bool(((low[several] < high[one]) & (low[one] < high[several])).all(axis=1).any()) for one in few)
 
 
 def _notations(segments: Segments, steps: int) -> list[Notation]:
@@ -242,8 +252,11 @@ def _notations(segments: Segments, steps: int) -> list[Notation]:
     whole, decimals = Notation(steps), Notation.of_decimals(steps)
     if steps == 1 or decimals is None:
         return [whole]
-    estimates = [int(notation.lengths(segments.ends).sum()) * 2 for notation in (whole, decimals)]
-    length, length_in_decimals = estimates[0] + _SCALE_LENGTH, estimates[1]
+    starts = segments.starts()
+    controls = (segments.controls - starts[:, None])[segments.degrees == CUBIC].reshape(-1, 2)
+    numbers = np.concatenate([segments.ends - starts, controls])
+    length = int(whole.lengths(numbers).sum()) + _SCALE_LENGTH
+    length_in_decimals = int(decimals.lengths(numbers).sum())
     if length > length_in_decimals * _NEAR:
         return [decimals]
     return [whole] if length_in_decimals > length * _NEAR else [whole, decimals]
@@ -252,7 +265,7 @@ def _notations(segments: Segments, steps: int) -> list[Notation]:
 def _document(drawing: Drawing, segments: Segments, groups: list[_Group], notation: Notation) -> str:
     paths = [path for group in groups for path in group.paths(notation.steps)]
     data = iter(_data(segments, paths, notation))
-    gradients: dict[Paint, str] = {}
+    gradients: dict[LinearGradient | RadialGradient, str] = {}
     scale = notation.steps if notation.decimals is None else 1
     elements: list[tuple[str, list[str]]] = []
     for group in groups:
@@ -274,9 +287,9 @@ def _data(segments: Segments, paths: list[list[_Item]], notation: Notation) -> l
     path_of_loop = np.zeros(int(segments.loop[-1]) + 1, dtype=np.int64)
     for number, path in enumerate(paths):
         path_of_loop[list(chain.from_iterable(item.loops for item in path))] = number
-    path = path_of_loop[segments.loop]
-    order = np.argsort(path, kind="stable")
-    return path_data(segments.take(order), path[order], notation)
+    path_of_segment = path_of_loop[segments.loop]
+    order = np.argsort(path_of_segment, kind="stable")
+    return path_data(segments.take(order), path_of_segment[order], notation)
 
 
 def _element(name: str, attributes: dict[str, int], notation: Notation) -> str:
@@ -288,11 +301,11 @@ def _quoted(text: str) -> str:
 
 
 def _transform(drawing: Drawing, scale: int) -> str:
-    """With as many digits as keep the far corner within a thousandth of a pixel."""
+    """With as many digits as keep the far corner within a ten-thousandth of a pixel."""
     if scale == 1:
         return ""
     side = max(drawing.width, drawing.height)
-    places = next(n for n in range(1, 17) if abs(round(1 / scale, n) * scale - 1) * side < 1e-3)
+    places = next(n for n in range(1, 17) if abs(round(1 / scale, n) * scale - 1) * side < 1e-4)
     return f' transform="scale({round(1 / scale, places):.{places}f})"'.replace("(0.", "(.")
 
 
@@ -301,8 +314,10 @@ def _body(elements: list[tuple[str, list[str]]], transform: str) -> str:
     if len(elements) == 1 and len(elements[0][1]) == 1:
         return _with(elements[0][1][0], elements[0][0] + transform)
     common = _common(elements) if transform else ""
-    text = "".join(_group_text("" if attributes == common else attributes or _BLACK * bool(common), own)
-                   for attributes, own in elements)
+    text = "".join(
+        _group_text("" if attributes == common else attributes or _BLACK * bool(common), own)
+        for attributes, own in elements
+    )
     return f"<g{common}{transform}>{text}</g>" if transform else text
 
 

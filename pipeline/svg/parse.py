@@ -11,7 +11,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import TracewrightError
+from pipeline.core.errors import TracewrightError
 from pipeline.svg.shapes import CUBIC, LINE, Drawing, Flat, Loop, Shape
 
 _HEADER = re.compile(

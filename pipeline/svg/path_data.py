@@ -65,20 +65,36 @@ class Notation:
         """The values put in a template, with the fewest separators."""
         if not self.decimals:
             return (template % tuple(values)).replace(" -", "-")
-        text = (template.replace("%d", "%s") % tuple([self.number(value) for value in values])).replace(" -", "-")
-        return _NEEDLESS_SPACE.sub(r"\1", text)
+        text = (template.replace("%d", "%s") % tuple(map(_decimals(self.steps).__getitem__, values))).replace(" -", "-")
+        return _NEEDLESS_SPACE.sub("", text)
 
     def number(self, value: int) -> str:
-        return _decimals(value, self.steps) if self.decimals else str(value)
+        return _decimals(self.steps)[value] if self.decimals else str(value)
 
 
-_NEEDLESS_SPACE = re.compile(r"(\.\d+) (?=\.)")
+_NEEDLESS_SPACE = re.compile(r" (?=\.)(?:(?<=\.\d )|(?<=\.\d\d )|(?<=\.\d\d\d ))")
 
 
-@lru_cache(maxsize=1 << 16)
-def _decimals(value: int, steps: int) -> str:
-    text = f"{value / steps:.3f}".rstrip("0").rstrip(".")
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+class _Decimals(dict[int, str]):
+    """The text of each number of steps, kept: a grid has few numbers, and most come again."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def __missing__(self, value: int) -> str:
+        if len(self) > _KEPT:
+            self.clear()
+        text = f"{value / self._steps:.3f}".rstrip("0").rstrip(".")
+        self[value] = text = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+        return text
+
+
+_KEPT = 1 << 16
+
+
+@lru_cache
+def _decimals(steps: int) -> _Decimals:
+    return _Decimals(steps)
 
 
 def _digits(magnitudes: Integers) -> Integers:
@@ -100,7 +116,7 @@ def path_data(segments: Segments, paths: Integers, notation: Notation) -> list[s
     if not len(segments):
         return []
     chord = segments.ends - segments.starts()
-    segments, lined = close_with_line(segments, notation.lengths(chord).sum(axis=1))
+    segments, lined = close_with_line(segments, (notation.lengths(chord) * (chord != 0)).sum(axis=1))
     commands, points, origins, closes, begins = _commands(segments, paths, lined)
     absolute = points.reshape(-1, 6)
     relative = (points - origins[:, None]).reshape(-1, 6)
@@ -109,7 +125,7 @@ def path_data(segments: Segments, paths: Integers, notation: Notation) -> list[s
     values = np.where((code & 8 > 0)[:, None], absolute, relative)[_PRINTED[commands]]
     template = "".join(map(_PIECES.__getitem__, code.tolist()))
     data = notation.write(template, values.tolist()).split("\n")
-    return data[1:-1] + [data[-1] + "z" * bool(lined[-1])]
+    return [*data[1:-1], data[-1] + "z" * bool(lined[-1])]
 
 
 def _commands(
@@ -180,9 +196,10 @@ def _shortest(commands: Integers, relative: Integers, absolute: Integers, notati
         stay_r = total_relative if same else total_relative + minus_r
         stay_a = total_absolute if same else total_absolute + minus_a
         change_r, change_a = total_absolute + minus_r, total_relative + minus_a
-        from_absolute.append((change_r < stay_r, stay_a <= change_a))
-        total_relative = min(stay_r, change_r) + length_r
-        total_absolute = min(stay_a, change_a) + length_a
+        to_relative, to_absolute = change_r < stay_r, change_a < stay_a
+        from_absolute.append((to_relative, not to_absolute))
+        total_relative = (change_r if to_relative else stay_r) + length_r
+        total_absolute = (change_a if to_absolute else stay_a) + length_a
     state = total_absolute < total_relative
     states = []
     for choice in reversed(from_absolute):
@@ -191,7 +208,8 @@ def _shortest(commands: Integers, relative: Integers, absolute: Integers, notati
     is_absolute: NDArray[np.bool_] = np.array(states[::-1])
     omits = np.array(goes_on) & (is_absolute == np.concatenate([[False], is_absolute[:-1]]))
     omits &= commands != MOVE
-    return commands + 8 * is_absolute + 16 * omits
+    code: Integers = commands + 8 * is_absolute + 16 * omits
+    return code
 
 
 def _piece(code: int) -> str:

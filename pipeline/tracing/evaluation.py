@@ -1,4 +1,4 @@
-"""The one act: prepare, trace, draw, measure."""
+"""One evaluation: prepare, trace, improve, draw, measure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,28 @@ from typing import Generic, TypeVar
 import cv2
 import PIL
 
-from pipeline.core.records import Evaluation, Failed, FailureKind, Gate, Job, Logo, Lost, Scored, Scores, TracerParams
-from pipeline.tracing import quality
+from pipeline.core.records import (
+    Evaluation,
+    Failed,
+    FailureKind,
+    Job,
+    Logo,
+    Lost,
+    Metrics,
+    Pixels,
+    Scored,
+    Scores,
+)
+from pipeline.tracing import fidelity, quality
+from pipeline.tracing.improvement import Picture, improve
 from pipeline.tracing.preparation import prepare
-from pipeline.tracing.raster import RASTERISERS, Drawing, Unrenderable
-from pipeline.tracing.tracer import TRACER_VERSION, TraceError, encode, trace_png
+from pipeline.tracing.raster import RASTERISERS, RasterDrawing, Unrenderable
+from pipeline.tracing.tracer import TRACER_VERSION, TraceError, encode, trace
 
 REFERENCE_BYTES = 40_000_000
 PREPARED_BYTES = 16_000_000
-BLANKS = 100_000  # a number for each image
 
-SCORES_VERSION = 2
+SCORES_VERSION = 3
 """To be raised when an evaluation of the same image and parameters gives other scores than before."""
 
 K = TypeVar("K", bound=Hashable)
@@ -67,16 +78,16 @@ def evaluation_versions(background: str, rasteriser: str) -> dict[str, str]:
 class Bench:
     """What one process keeps between evaluations: references by digest, encoded inputs by digest and preparation."""
 
-    def __init__(self, background: tuple[int, int, int], drawing: type[Drawing]) -> None:
+    def __init__(self, background: tuple[int, int, int], drawing: type[RasterDrawing]) -> None:
         self._background = background
         self._drawing = drawing
+        self._originals: Cache[str, fidelity.Reference] = Cache(REFERENCE_BYTES, lambda r: r.nbytes)
         self._references: Cache[str, quality.Reference] = Cache(REFERENCE_BYTES, lambda r: r.nbytes)
-        self._blanks: Cache[str, float] = Cache(BLANKS, lambda _: 1)
         self._scratch = quality.Scratch()
         self._inputs: Cache[tuple[str, float, int], bytes] = Cache(PREPARED_BYTES, len)
 
     def evaluate(self, job: Job) -> Evaluation:
-        """Trace and score one image; whatever goes wrong with it is a Failed. Deterministic but for `seconds`.
+        """Trace, improve and score one image; whatever goes wrong with it is a Failed. Deterministic but for `seconds`.
 
         What does not pass the job's gate is Lost, and measured no further.
         """
@@ -87,8 +98,11 @@ class Bench:
             return Failed(digest, params, kind, detail, time.perf_counter() - start)
 
         try:
-            svg = self._trace(job.logo, params)
-            scores = self._measure(job.logo, svg, job.gate)
+            rgba = job.logo.rgba
+            key = (digest, params.prescale, params.palette)
+            png = self._inputs.get(key, lambda: encode(prepare(rgba, params)))
+            picture = improve(trace(png, params), rgba, params)
+            scores = self._measure(job, rgba, picture)
         except TraceError as error:
             return failed(error.kind, error.detail)
         except Unrenderable as error:
@@ -101,35 +115,39 @@ class Bench:
             return failed("memory", str(error))
         seconds = time.perf_counter() - start
         if isinstance(scores, Scores):
-            return Scored(digest, params, scores, seconds, svg if job.keep_svg else None)
+            return Scored(digest, params, scores, seconds, picture.svg if job.keep_svg else None)
         return Lost(digest, params, *scores, seconds)
 
-    def _trace(self, logo: Logo, params: TracerParams) -> str:
-        key = (logo.digest, params.prescale, params.palette)
-        png = self._inputs.get(key, lambda: encode(prepare(logo.rgba, params)))
-        return trace_png(png, params, logo.width, logo.height)
-
-    def _measure(self, logo: Logo, svg: str, gate: Gate) -> Scores | tuple[int, float | None]:
-        """All scores, or the size and perhaps the SSIM of what did not pass the gate."""
-        content = svg.encode("utf-8")
-        if len(content) > gate.max_bytes:
-            return len(content), None
-        reference = self._references.get(logo.digest, lambda: quality.Reference.of(logo.rgba, self._background))
-        drawing = self._drawing(svg)
-        rgb = drawing.pixels(logo.width, logo.height, self._background)
-        ssim = quality.ssim(reference, rgb, self._scratch)
-        if ssim < gate.min_ssim:
-            return len(content), ssim
-        zoomed = drawing.greys(logo.width * quality.ZOOM, logo.height * quality.ZOOM, self._background)
-        error = quality.mse(reference, rgb)
-        paths, nodes = quality.paths_and_nodes(svg)
+    def _measure(self, job: Job, rgba: Pixels, picture: Picture) -> Scores | tuple[int, float | None]:
+        """All scores, or the size and perhaps the damage of what did not pass the gate."""
+        digest, size = job.logo.digest, len(picture.svg.encode("utf-8"))
+        if size > job.gate.max_bytes:
+            return size, None
+        drawing = self._drawing(picture.svg)
+        rendering = drawing.rgba(job.logo.width, job.logo.height)
+        original = self._originals.get(digest, lambda: fidelity.Reference.of(rgba))
+        found = fidelity.damage(original, rendering)
+        if found.score > job.gate.max_damage:
+            return size, found.score
         return Scores(
-            svg_bytes=len(content),
-            gzip_bytes=quality.gzip_size(content),
-            paths=paths,
-            nodes=nodes,
+            svg_bytes=size,
+            traced_bytes=picture.traced_bytes,
+            paths=picture.paths,
+            nodes=picture.nodes,
+            damage=found.score,
+            delta=found.delta,
+            metrics=self._metrics(job.logo, rgba, picture.svg, drawing) if job.metrics else None,
+        )
+
+    def _metrics(self, logo: Logo, rgba: Pixels, svg: str, drawing: RasterDrawing) -> Metrics:
+        reference = self._references.get(logo.digest, lambda: quality.Reference.of(rgba, self._background))
+        rgb = drawing.pixels(logo.width, logo.height, self._background)
+        zoomed = drawing.greys(logo.width * quality.ZOOM, logo.height * quality.ZOOM, self._background)
+        ssim, error = quality.ssim(reference, rgb, self._scratch), quality.mse(reference, rgb)
+        return Metrics(
+            gzip_bytes=quality.gzip_size(svg.encode("utf-8")),
             ssim=ssim,
-            skill=quality.skill(ssim, self._blanks.get(logo.digest, lambda: reference.blank_ssim)),
+            skill=quality.skill(ssim, reference.blank_ssim),
             mse=error,
             psnr=quality.psnr(error),
             zoom_ssim=quality.zoom_ssim(reference, zoomed, self._scratch),

@@ -13,20 +13,22 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, fields
+from dataclasses import asdict, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
 from pipeline.core.errors import StorageError
-from pipeline.core.records import PARAM_NAMES, Evaluation, Failed, FailureKind, Job, Lost, Scored, Scores
+from pipeline.core.records import PARAM_NAMES, Evaluation, Failed, FailureKind, Job, Lost, Metrics, Scored, Scores
 from pipeline.tracing.space import essential
 
 KEPT_FAILURES: frozenset[FailureKind] = frozenset({"panic", "empty"})
 """Those that the setting alone is to blame for. Another may be met by chance, or only behind the gate."""
 
-SCORE_NAMES = tuple(f.name for f in fields(Scores))
-FORMAT = 1
+_OWN_NAMES = tuple(f.name for f in fields(Scores) if f.name != "metrics")
+_METRIC_NAMES = tuple(f.name for f in fields(Metrics))
+SCORE_NAMES = (*_OWN_NAMES, *_METRIC_NAMES)
+FORMAT = 2
 _BUSY_SECONDS = 20.0
 KEY_BYTES = 16
 _WAL_PAGES = 4000  # 16 MB between checkpoints, each of which waits for the disk
@@ -34,7 +36,7 @@ _DAY_SECONDS = 86_400
 _FILL_RATIO = 0.8  # of the size allowed, after rows were thrown out
 _AT_ONCE = 500
 
-SIZE_KNOWN, SSIM_KNOWN, ALL_KNOWN = range(3)
+SIZE_KNOWN, DAMAGE_KNOWN, SCORES_KNOWN, ALL_KNOWN = range(4)
 """How far an evaluation was measured; a failure is all there is to know."""
 
 _TABLES = (
@@ -156,9 +158,11 @@ class EvaluationStore:
         failure = detail = None
         match evaluation:
             case Scored():
-                scores: tuple[Any, ...] = astuple(evaluation.scores)
+                known = {f: getattr(evaluation.scores, f) for f in _OWN_NAMES}
+                known |= asdict(evaluation.scores.metrics) if evaluation.scores.metrics else {}
+                scores: tuple[Any, ...] = tuple(known.get(name) for name in SCORE_NAMES)
             case Lost():
-                known = {"svg_bytes": evaluation.svg_bytes, "ssim": evaluation.ssim}
+                known = {"svg_bytes": evaluation.svg_bytes, "damage": evaluation.damage}
                 scores = tuple(known.get(name) for name in SCORE_NAMES)
             case Failed():
                 failure, detail, scores = evaluation.kind, evaluation.detail, (None,) * len(SCORE_NAMES)
@@ -178,8 +182,8 @@ class EvaluationStore:
 
 def known_of(evaluation: Evaluation) -> int:
     if isinstance(evaluation, Lost):
-        return SIZE_KNOWN if evaluation.ssim is None else SSIM_KNOWN
-    return ALL_KNOWN
+        return SIZE_KNOWN if evaluation.damage is None else DAMAGE_KNOWN
+    return SCORES_KNOWN if isinstance(evaluation, Scored) and evaluation.scores.metrics is None else ALL_KNOWN
 
 
 def _evaluation(job: Job, row: Sequence[Any]) -> Evaluation:
@@ -187,14 +191,21 @@ def _evaluation(job: Job, row: Sequence[Any]) -> Evaluation:
     if failure is not None:
         return Failed(job.logo.digest, job.params, failure, detail, seconds)
     values = dict(zip(SCORE_NAMES, scores, strict=True))
-    if known < ALL_KNOWN:
-        return Lost(job.logo.digest, job.params, values["svg_bytes"], values["ssim"], seconds)
-    return Scored(job.logo.digest, job.params, Scores(**values), seconds)
+    if known < SCORES_KNOWN:
+        return Lost(job.logo.digest, job.params, values["svg_bytes"], values["damage"], seconds)
+    metrics = Metrics(**{name: values[name] for name in _METRIC_NAMES}) if known == ALL_KNOWN else None
+    own = Scores(**{name: values[name] for name in _OWN_NAMES}, metrics=metrics)
+    return Scored(job.logo.digest, job.params, own, seconds)
 
 
 def _flat(row: Sequence[Any], known: int, versions: Mapping[str, str]) -> dict[str, Any]:
     _, _, digest, params, _, failure, _, *scores = row
-    shown = {SIZE_KNOWN: ("svg_bytes",), SSIM_KNOWN: ("svg_bytes", "ssim"), ALL_KNOWN: SCORE_NAMES}[known]
+    shown = {
+        SIZE_KNOWN: ("svg_bytes",),
+        DAMAGE_KNOWN: ("svg_bytes", "damage"),
+        SCORES_KNOWN: _OWN_NAMES,
+        ALL_KNOWN: SCORE_NAMES,
+    }[known]
     values = {name: value if name in shown else None for name, value in zip(SCORE_NAMES, scores, strict=True)}
     named = dict(zip(PARAM_NAMES, json.loads(params), strict=True))
     return {"digest": digest.hex(), **named, "failure": failure, **values, **versions}

@@ -4,7 +4,7 @@
 |---|---|---|
 | image | do, digest, height, width | RGBA pixels, packed |
 | forget | do, digest | |
-| job | do, digest, params, gate, keep_svg | |
+| job | do, digest, params, gate, keep_svg, metrics | |
 
 A worker says once `{"ready": true, "versions": {...}}`, then answers each job, in order, with an evaluation whose SVG
 is the body.
@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
-from pipeline.core.records import Evaluation, Failed, Job, Lost, Scored, Scores, TracerParams
+from pipeline.core.records import Evaluation, Failed, Gate, Job, Logo, Lost, Scored, TracerParams, scores_from_json
 
 _LENGTHS = struct.Struct("<II")
 
@@ -59,37 +60,37 @@ def forget_frame(digest: str) -> bytes:
 
 
 def job_frame(job: Job) -> bytes:
-    gate = [job.gate.max_bytes, job.gate.min_ssim]
     return pack(
         {
             "do": "job",
             "digest": job.logo.digest,
             "params": job.params.to_json(),
-            "gate": gate,
+            "gate": [job.gate.max_bytes, job.gate.max_damage],
             "keep_svg": job.keep_svg,
+            "metrics": job.metrics,
         }
     )
 
 
+def parse_job(logo: Logo, header: dict[str, Any]) -> Job:
+    params = TracerParams.from_json(header["params"])
+    return Job(logo, params, Gate(*header["gate"]), header["keep_svg"], header["metrics"])
+
+
 def answer_frame(evaluation: Evaluation) -> bytes:
     if isinstance(evaluation, Lost):
-        return pack({"bytes": evaluation.svg_bytes, "ssim": evaluation.ssim, "seconds": evaluation.seconds})
+        return pack({"bytes": evaluation.svg_bytes, "damage": evaluation.damage, "seconds": evaluation.seconds})
     if isinstance(evaluation, Failed):
         return pack({"kind": evaluation.kind, "detail": evaluation.detail, "seconds": evaluation.seconds})
-    scores = {name: getattr(evaluation.scores, name) for name in Scores.__dataclass_fields__}
-    header = {"scores": scores, "seconds": evaluation.seconds, "svg": evaluation.svg is not None}
+    header = {"scores": asdict(evaluation.scores), "seconds": evaluation.seconds, "svg": evaluation.svg is not None}
     return pack(header, (evaluation.svg or "").encode())
 
 
 def parse_answer(job: Job, frame: Frame) -> Evaluation:
     header, body = frame
     if "bytes" in header:
-        return Lost(job.logo.digest, job.params, header["bytes"], header["ssim"], header["seconds"])
+        return Lost(job.logo.digest, job.params, header["bytes"], header["damage"], header["seconds"])
     if "kind" in header:
         return Failed(job.logo.digest, job.params, header["kind"], header["detail"], header["seconds"])
     svg = body.decode() if header["svg"] else None
-    return Scored(job.logo.digest, job.params, Scores(**header["scores"]), header["seconds"], svg)
-
-
-def params_of(header: dict[str, Any]) -> TracerParams:
-    return TracerParams.from_json(header["params"])
+    return Scored(job.logo.digest, job.params, scores_from_json(header["scores"]), header["seconds"], svg)

@@ -33,9 +33,9 @@ from pipeline.settings.ranges import (
 Value = int | float | str
 
 STEP = 0.01
-"""Grid of the two continuous parameters, length_threshold and prescale."""
+"""Grid of the continuous parameters, length_threshold, prescale and simplify."""
 
-CONTINUOUS = ("length_threshold", "prescale")
+CONTINUOUS = ("length_threshold", "prescale", "simplify")
 COLOR_ONLY = ("hierarchical", "color_precision", "layer_difference")
 SPLINE_ONLY = ("corner_threshold", "length_threshold", "max_iterations", "splice_threshold", "path_precision")
 """path_precision too: the corners of polygons and pixels are whole numbers, printed the same at any precision."""

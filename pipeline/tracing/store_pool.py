@@ -29,7 +29,7 @@ Keyed = tuple[bytes, Job]
 _ROWS_AT_ONCE = 10_000
 _KEPT_AT_ONCE = 500
 _RECORD_BYTES = KEY_BYTES + 1
-_WHOLE_SCORES = ("svg_bytes", "gzip_bytes", "paths", "nodes")
+_WHOLE_SCORES = ("svg_bytes", "traced_bytes", "gzip_bytes", "paths", "nodes")
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class StoredEvaluator:
         stored = self._find(dict(asked))
         missing: dict[bytes, Job] = {}
         for key, job in asked:
-            if job.keep_svg or key not in stored or through_gate(stored[key], job.gate) is None:
+            if job.keep_svg or key not in stored or through_gate(stored[key], job) is None:
                 missing[key] = _both(missing[key], job) if key in missing else job
         self.asked += len(asked)
         self.found += len(asked) - len(missing)
@@ -86,7 +86,7 @@ class StoredEvaluator:
         return [self._answer(key, job, fresh.get(key) or stored[key]) for key, job in keyed]
 
     def _answer(self, key: bytes, job: Job, evaluation: Evaluation) -> Evaluation:
-        answer = through_gate(evaluation, job.gate)
+        answer = through_gate(evaluation, job)
         assert answer is not None  # What the store could not tell was evaluated behind this gate or a wider one.
         if not isinstance(answer, Failed) or self._store.keeps(answer):
             self._note(key, known_of(answer))
@@ -236,28 +236,28 @@ def stored_pool(
         yield StoredEvaluator(pool, store)
 
 
-def through_gate(evaluation: Evaluation, gate: Gate) -> Evaluation | None:
-    """What a worker would have said behind this gate; None when too little is known."""
+def through_gate(evaluation: Evaluation, job: Job) -> Evaluation | None:
+    """What a worker would have said of this job; None when too little is known."""
     if isinstance(evaluation, Failed):
         return evaluation
-    size, ssim = _size_and_ssim(evaluation)
+    measured = evaluation.scores if isinstance(evaluation, Scored) else evaluation
+    size, damage, gate = measured.svg_bytes, measured.damage, job.gate
     lost = Lost(evaluation.digest, evaluation.params, size, None, evaluation.seconds)
     if size > gate.max_bytes:
         return lost
-    if ssim is None or ssim < gate.min_ssim:
-        return None if ssim is None else replace(lost, ssim=ssim)
-    return evaluation if isinstance(evaluation, Scored) else None
-
-
-def _size_and_ssim(evaluation: Scored | Lost) -> tuple[int, float | None]:
-    measured = evaluation.scores if isinstance(evaluation, Scored) else evaluation
-    return measured.svg_bytes, measured.ssim
+    if damage is None or damage > gate.max_damage:
+        return None if damage is None else replace(lost, damage=damage)
+    if not isinstance(evaluation, Scored) or (job.metrics and evaluation.scores.metrics is None):
+        return None
+    return evaluation if job.metrics else replace(evaluation, scores=replace(evaluation.scores, metrics=None))
 
 
 def _both(first: Job, second: Job) -> Job:
     """One job that answers two of the same key."""
-    gate = Gate(max(first.gate.max_bytes, second.gate.max_bytes), min(first.gate.min_ssim, second.gate.min_ssim))
-    return replace(first, gate=gate, keep_svg=first.keep_svg or second.keep_svg)
+    gate = Gate(max(first.gate.max_bytes, second.gate.max_bytes), max(first.gate.max_damage, second.gate.max_damage))
+    return replace(
+        first, gate=gate, keep_svg=first.keep_svg or second.keep_svg, metrics=first.metrics or second.metrics
+    )
 
 
 def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:

@@ -61,20 +61,15 @@ def _with_a_key_colour_free(rgba: Pixels) -> Pixels:
     return freed
 
 
-def trace(rgba: Pixels, params: TracerParams, width: int, height: int) -> str:
-    """The SVG of an image that was already prepared, on the canvas of the original, width x height pixels.
+def trace(png: bytes, params: TracerParams) -> str:
+    """VTracer's own text for an image that was prepared and encoded, on the canvas of the prepared image.
 
     Raises TraceError, kind `panic`, `empty` or `invalid`.
     """
-    return trace_png(encode(rgba), params, width, height)
-
-
-def trace_png(png: bytes, params: TracerParams, width: int, height: int) -> str:
-    """As `trace`, for an image that `encode` already encoded."""
     svg = _convert(png, params)
     if "<path" not in svg:
         raise TraceError("empty", "the SVG has no path; lower filter_speckle or raise color_precision")
-    return on_canvas(svg, width, height) if params.prescale != 1 else svg
+    return svg
 
 
 def _convert(png: bytes, params: TracerParams) -> str:
@@ -105,7 +100,7 @@ def _convert(png: bytes, params: TracerParams) -> str:
 
 
 def on_canvas(svg: str, width: int, height: int) -> str:
-    """Only the header rewritten: drawn at width x height, in the coordinates that were traced.
+    """Only the header rewritten, for a text that cannot be parsed: drawn at width x height, in the traced coordinates.
 
     Rounding can make the traced image's proportions differ by a fraction of a pixel from the original's; then the
     drawing is stretched by that fraction instead of being centred with a gap.

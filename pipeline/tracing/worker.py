@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import cv2
 
 from pipeline.core.pixels import rgb_of
-from pipeline.core.records import Gate, Job, Logo
+from pipeline.core.records import Logo
 from pipeline.tracing.evaluation import Bench, evaluation_versions
-from pipeline.tracing.frames import Frame, Unpacker, answer_frame, pack, params_of
+from pipeline.tracing.frames import Frame, Unpacker, answer_frame, pack, parse_job
 from pipeline.tracing.raster import DRAWINGS
 
 _ALARM_GRACE_SECONDS = 1.0
@@ -59,9 +59,7 @@ def serve(answers: int, bench: Bench, timeout_seconds: float) -> None:
             del logos[digest]
         else:
             signal.setitimer(signal.ITIMER_REAL, timeout_seconds + _ALARM_GRACE_SECONDS)
-            evaluation = bench.evaluate(
-                Job(logos[digest], params_of(header), Gate(*header["gate"]), header["keep_svg"])
-            )
+            evaluation = bench.evaluate(parse_job(logos[digest], header))
             signal.setitimer(signal.ITIMER_REAL, 0)
             _send(answers, answer_frame(evaluation))
             _forget_messages()

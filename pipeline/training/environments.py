@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from pipeline.agent.episode import Episode, Screening, Task
-from pipeline.agent.features import Vector
+from pipeline.agent.episode import Episode, Screening
 from pipeline.agent.objectives import Objective
 from pipeline.agent.policy import action_space, observation_box
+from pipeline.agent.task import Task, Vector
 from pipeline.core.records import Evaluation, evaluation_from_json, evaluation_json
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.tracer_pool import Evaluator, Pending

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Episode, Task
+from pipeline.agent.episode import Episode
 from pipeline.agent.objectives import objective_from
 from pipeline.agent.policy import CandidatePolicy, build_policy, check_shape
+from pipeline.agent.task import Task
 from pipeline.core.errors import DataError, Mismatch, SettingsError, Stopped
 from pipeline.data.probe import MEASURE_NAMES
 from pipeline.settings.params import Settings, parse_settings

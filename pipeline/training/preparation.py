@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.agent.agent import Portfolios, portfolios_from_json, portfolios_json
 from pipeline.agent.candidates import Points
-from pipeline.agent.episode import Task
 from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Objective, objective_from
 from pipeline.agent.screen import Screen
 from pipeline.agent.surrogate import Surrogate
+from pipeline.agent.task import Task
 from pipeline.core.errors import DataError, Mismatch
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName
 from pipeline.search.portfolio import find_portfolios, generation_sizes

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.agent.candidates import Points, varied
-from pipeline.agent.episode import Task
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import Objective, value_of
 from pipeline.agent.outcome import Outcome, outcome_of, telling_gate
+from pipeline.agent.task import Task
 from pipeline.core.records import CATEGORIES, OBJECTIVES, Evaluation, Job, ObjectiveName, TracerParams
 from pipeline.search.loop import evaluate_all
 from pipeline.tracing.space import ParameterSpace
@@ -46,11 +46,11 @@ class Found:
     def record(self, evaluation: Evaluation, point: NDArray[np.float32], task: Task, objective: Objective) -> None:
         self.params.append(evaluation.params)
         self.points.append(point)
-        self.outcomes.append(outcome_of(evaluation, task.baseline))
+        self.outcomes.append(outcome_of(evaluation, task.scores))
         for name in OBJECTIVES:
             sought = replace(objective, name=name)
-            self.values[name].append(sought.graded_evaluation(evaluation, task.baseline))
-            self.allowed[name].append((value_of(sought, evaluation, task.baseline) or 0.0) > 0)
+            self.values[name].append(sought.graded_evaluation(evaluation, task.scores))
+            self.allowed[name].append((value_of(sought, evaluation, task.scores) or 0.0) > 0)
 
     def ranked(self, name: ObjectiveName) -> list[int]:
         """Rows, best first."""
@@ -87,7 +87,7 @@ def collect(
             fresh = dict.fromkeys(space.decode(point) for point in points)
             tried = set(found[index].params)
             jobs += [(index, params) for params in fresh if params not in tried]
-        wanted = [Job(tasks[i].logo, p, telling_gate(tasks[i].baseline)) for i, p in jobs]
+        wanted = [Job(tasks[i].logo, p, telling_gate(tasks[i].scores)) for i, p in jobs]
         evaluations = evaluate_all(wanted, evaluator, on_traces)
         for (index, params), evaluation in zip(jobs, evaluations, strict=True):
             found[index].record(evaluation, space.encode(params), tasks[index], objective)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import CATEGORIES, Category
 from pipeline.search.loop import Outcome, run_agent

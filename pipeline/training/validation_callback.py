@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
+from pipeline.agent.task import Task
 from pipeline.core.intervals import Bootstrap, trend
 from pipeline.core.records import Failed
 from pipeline.settings.params import Settings, StageSettings

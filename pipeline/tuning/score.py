@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
 from pipeline.agent.objectives import objective_from
+from pipeline.agent.task import Task
 from pipeline.core.intervals import Bootstrap
 from pipeline.settings.params import Settings, TuneObjective
 from pipeline.tracing.tracer_pool import Evaluator

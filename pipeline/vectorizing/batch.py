@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.features import Vector
 from pipeline.agent.objectives import Objective
+from pipeline.agent.task import Vector
 from pipeline.core.errors import DataError, ImageRejected
 from pipeline.core.files import write_text, writing
 from pipeline.core.pixels import rgb_of

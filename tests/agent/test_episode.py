@@ -32,7 +32,7 @@ def test_the_rewards_add_up_to_what_was_achieved(chosen: list[int], failing: set
     assert min(rewards) >= 0
     assert sum(rewards) == pytest.approx(running.best_value)
     if running.best is not None:
-        achieved = SMALLER.value(running.best.params, running.best.scores, running.task.baseline)
+        achieved = SMALLER.value(running.best.params, running.best.scores, running.task.scores)
         assert achieved == pytest.approx(running.best_value)
     else:
         assert running.best_value == 0
@@ -51,7 +51,7 @@ def test_it_remembers_what_every_trace_gave() -> None:
     [good] = FakeEvaluator().evaluate([running.job(SMALL)])
     for evaluation in (good, FAILED):
         running.record(evaluation)
-    baseline = running.task.baseline
+    baseline = running.task.scores
     assert running.last is FAILED
     assert running.tried == [SMALL, DEFAULT_PARAMS]
     np.testing.assert_array_equal(running.points, [SPACE.encode(SMALL), SPACE.encode(DEFAULT_PARAMS)])
@@ -103,5 +103,5 @@ def test_a_better_setting_closes_the_gate_for_bigger_ones_unless_a_screen_learns
         running.record(FakeEvaluator().evaluate([running.job(SMALL)])[0])
         assert running.best is not None
     assert bare.job(DEFAULT_PARAMS).gate.max_bytes < first.max_bytes
-    assert screened.job(DEFAULT_PARAMS).gate == telling_gate(screened.task.baseline)
+    assert screened.job(DEFAULT_PARAMS).gate == telling_gate(screened.task.scores)
     assert bare.job(DEFAULT_PARAMS, every_score=True).gate.max_bytes == np.inf

@@ -91,8 +91,8 @@ def test_a_training_in_the_background_is_killed_stopped_and_resumed_to_its_end(p
     )
     assert wait_until(second, "stopped")["pid"] is None
     os.kill(state(run)["pid"], signal.SIGKILL)
-    killed = wait_until(run, "gone")
-    assert "gone" in runs("list").stdout
+    killed = wait_until(run, "killed")
+    assert "killed" in runs("list").stdout
     assert runs("follow", run).exit_code == 65
     assert runs("resume", run).exit_code == 0
     wait_until(run, "training", killed["timesteps"] // 64 * 64 + 16)

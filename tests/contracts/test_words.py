@@ -21,6 +21,48 @@ INDEX = re.compile(
 )
 """Where packages come from is the reader's own affair: a lock file must install from anybody's index."""
 
+BANNED = (
+    "gone on with",
+    "go on with",
+    "goes on with",
+    "going on with",
+    "goes on where",
+    "on with where",
+    "has not got",
+    "have not got",
+    "not to be had",
+    "came of",
+    "brings the one before back",
+    "as you like",
+    "it is to be",
+    "is to be an",
+    "that there are",
+    "what there is",
+    "one that is there",
+    "of one's own",
+    "whoever",
+    "without a word",
+    "of the moment",
+    "for want of",
+    "asked for",
+    "is told",
+    "was told",
+    "anew",
+)
+"""Unidiomatic phrases that earlier versions used often: resume, does not have, result, must be, report, again."""
+
+PHRASES = re.compile(r"\b(?:" + "|".join(p.replace(" ", r"[\s#]+") for p in BANNED) + r")\b", re.IGNORECASE)
+"""Also across the line breaks of a paragraph, a docstring or a comment."""
+
+PLAIN = ("README.md", "CHANGELOG.md", "docs", "params.yaml", "Makefile", "Dockerfile", "docker-compose.yml", ".ci")
+"""Files and folders whose prose is free of BANNED."""
+
+NOT_YET_PLAIN = ("docs/architecture.md", "pipeline", "monitoring", "dashboard")
+"""Still to be rewritten. To switch one on, move it to PLAIN (docs/architecture.md: delete it here)."""
+
+METRIC_ROW = re.compile(r"^\| `tracewright_.*$", re.MULTILINE)
+"""docs/monitoring.md repeats these texts from monitoring/metrics.py, which is checked with `monitoring`."""
+
 ABOUT_ITSELF = Path(__file__).resolve()
 
 
@@ -86,3 +128,43 @@ def test_text_files_are_utf_8_and_end_with_a_newline() -> None:
             content.decode("utf-8")
             assert content.endswith(b"\n"), path
             assert b"\r\n" not in content, path
+
+
+def prose(place: str) -> list[tuple[Path, str]]:
+    """The text files at or below a place, without those that NOT_YET_PLAIN lists separately."""
+    later = [Path(other) for other in NOT_YET_PLAIN if other != place]
+    return [
+        (path, METRIC_ROW.sub("", text) if path.suffix == ".md" else text)
+        for path, text in texts()
+        if path.is_relative_to(place) and not any(path.is_relative_to(other) for other in later)
+    ]
+
+
+@pytest.mark.parametrize("place", PLAIN)
+def test_prose_is_plain_english(place: str) -> None:
+    found = [
+        f"{path}:{text.count(chr(10), 0, match.start()) + 1}: {' '.join(match[0].split())}"
+        for path, text in prose(place)
+        for match in PHRASES.finditer(text)
+    ]
+    assert prose(place) != []
+    assert found == []
+
+
+def test_every_place_with_prose_is_listed_once() -> None:
+    places = [*PLAIN, *NOT_YET_PLAIN]
+    assert len(places) == len(set(places))
+    assert {*PACKAGES, "README.md", "docs", "params.yaml", "Makefile"} <= set(places)
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["It is gone on with.", "MLflow has\n    not got it", "# what\n# came of it", "The time asked\n# for"]
+)
+def test_a_banned_phrase_is_seen_across_lines(text: str) -> None:
+    assert PHRASES.search(text)
+
+
+@pytest.mark.parametrize("text", ["The run resumes.", "It became of interest", "a new one", "renewal"])
+def test_plain_english_passes(text: str) -> None:
+    assert not PHRASES.search(text)

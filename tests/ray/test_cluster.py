@@ -29,7 +29,7 @@ except TracewrightError as error:
 JOIN = f"""
 import os, sys
 from pipeline.core.cluster import joined
-from pipeline.errors import TracewrightError
+from pipeline.core.errors import TracewrightError
 try:
     with joined() as cluster:
         print("joined", cluster.cpus, os.getpid())
@@ -52,8 +52,8 @@ WORK = {
 HEADLESS = """
 import sys
 import pipeline.core.cluster
-from pipeline.errors import TracewrightError
-from pipeline.records import DEFAULT_PARAMS, Job, Logo
+from pipeline.core.errors import TracewrightError
+from pipeline.core.records import DEFAULT_PARAMS, Job, Logo
 from pipeline.tracing.ray_pool import RayPool
 from tests.fakes import rgba_of
 from tests.ray import tracers

@@ -116,7 +116,7 @@ def test_what_a_study_is_told_is_what_was_graded_and_a_failure_is_no_value(seed:
     assert len(told) == 10
     for number, (trial, job) in enumerate(zip(told, evaluator.jobs, strict=False)):
         assert SPACE.decode(units_of(trial.params)) == job.params
-        graded = None if number in failing else SMALLER.graded(job.params, formula(job.params), task.baseline)
+        graded = None if number in failing else SMALLER.graded(job.params, formula(job.params), task.scores)
         assert trial.value == (None if graded is None else graded)
         assert trial.state == (TrialState.FAIL if number in failing else TrialState.COMPLETE)
 

@@ -13,12 +13,12 @@ import torch
 import yaml
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.episode import Task
 from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Baseline, Objective
 from pipeline.agent.policy import build_policy
 from pipeline.agent.screen import Screen
 from pipeline.agent.surrogate import Surrogate
+from pipeline.agent.task import Task
 from pipeline.core.records import (
     CATEGORIES,
     DEFAULT_PARAMS,

@@ -209,7 +209,7 @@ def test_the_sound_trace_is_made_only_where_it_can_raise_the_bar(tmp_path: Path)
             begin_tasks(logos, type(evaluator)(), "#ffffff", needed_only=needed_only).collect()[0]
             for needed_only in (True, False)
         )
-        assert [task.baseline for task in spare] == [task.baseline for task in whole]
+        assert [task.scores for task in spare] == [task.scores for task in whole]
 
 
 def test_an_image_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
