@@ -21,6 +21,9 @@ from pipeline.core.errors import Unavailable
 TIMEOUT_SECONDS = 10.0
 """For each read of a request, and for each write of an answer."""
 
+MAX_THREADS = 800
+"""Below the 1024 files that a process may usually open. A connection beyond is closed at once."""
+
 _log = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -43,6 +46,9 @@ class Server(ThreadingWSGIServer):
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         super().__init__((host, port), Request)
         self.set_app(application(registry))
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        return threading.active_count() < MAX_THREADS
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up or runs into the timeout is no news either."""

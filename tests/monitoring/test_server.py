@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from monitoring import server
 from monitoring.server import Request, Server, another, holder
 from tests.support.source import ROOT
 
@@ -122,6 +123,15 @@ def test_health_reads_nothing(local: tuple[Server, list[int]]) -> None:
     assert reads == []
     get(made.server_port)
     assert reads == [1]
+
+
+def test_a_connection_too_many_is_closed(local: tuple[Server, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_THREADS", threading.active_count() + 1)
+    with connected(local[0].server_port) as silent, connected(local[0].server_port) as refused:
+        silent.sendall(b"GET /metr")
+        refused.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        with suppress(ConnectionResetError):
+            assert refused.recv(1000) == b""
 
 
 def test_who_says_nothing_is_hung_up_on(local: tuple[Server, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
