@@ -295,7 +295,7 @@ def runs_curves(reports: Sequence[tuple[str, RunReport]], palette: Palette) -> D
 
 
 def _ratio(comparison: Comparison) -> str:
-    return words.RATIO_WORDS[comparison.objective.name]
+    return words.RATIO_WORDS
 
 
 def _below(columns: int) -> alt.Legend:

@@ -65,7 +65,7 @@ def _headline(here: Here, run: Run, report: RunReport) -> None:
     st.markdown(f"**{frame.plain(report.headline)}**")
     duels = [d for name in RIVALS if (d := comparison.duel(name, comparison.headline_traces))]
     if duels:
-        what = {"smaller": "Bytes", "sharper": "SSIM error"}.get(comparison.objective.name, "The objective's ratio")
+        what = {"sharper": "Colour error", "balanced": "The objective's ratio"}.get(comparison.objective.name, "Bytes")
         st.caption(
             f"{what} at {words.counted(comparison.headline_traces, 'trace')}, against each rival, with the "
             f"{words.percent(comparison.confidence)} interval; better and worse are beyond chance:"
@@ -82,7 +82,7 @@ def _headline(here: Here, run: Run, report: RunReport) -> None:
 
 
 def _duel(report: RunReport, duel: Duel) -> None:
-    gain = duel.gain
+    gain = duel.difference
     colour = {True: "green", False: "orange", None: "gray"}[duel.better]
     said = {True: "better", False: "worse", None: "undecided"}[duel.better]
     st.metric(
@@ -163,9 +163,7 @@ def _latest(here: Here) -> None:
 
 
 def _what_ratio(here: Here) -> str:
-    newest = here.newest_reported
-    name = newest.report.comparison.objective.name if newest and newest.report else "smaller"
-    return f"{words.RATIO_WORDS[name]} at the most traces compared"
+    return f"{words.RATIO_WORDS} at the most traces compared"
 
 
 def _row(run: Run) -> dict[str, object]:

@@ -42,7 +42,7 @@ def _curves(report: RunReport) -> None:
     )
     sure = f"{words.percent(comparison.confidence)} interval"
     st.caption(
-        f"{words.RATIO_WORDS[comparison.objective.name]}, geometric mean over "
+        f"{words.RATIO_WORDS}, geometric mean over "
         f"{words.counted(comparison.images, 'test image')}, with its {sure}; lower is better, 1 is VTracer's default. "
         "What more traces do not change is dashed; the table has VTracer's presets too."
     )

@@ -11,7 +11,7 @@ import click
 
 from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.files import required_root
-from pipeline.core.records import OBJECTIVES
+from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
 
 if TYPE_CHECKING:
     from pipeline.settings.params import Backend
@@ -27,7 +27,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("-o", "--output", required=True, type=_PATH, metavar="DIR", help="Folder for the SVGs.")
 @click.option("--traces", default=8, show_default=True, type=click.IntRange(1, 1000), help="Settings to try per image.")
 @click.option("--objective", type=click.Choice(OBJECTIVES), help="What to optimise for; the model's own by default.")
-@click.option("--target", type=click.FloatRange(0, 1), help="Quality (skill) to reach, for --objective target.")
+@click.option(
+    "--max-damage",
+    type=click.FloatRange(0, 100, min_open=True),
+    help="Fewest bytes with so many pixels of damage; the same as --objective target.",
+)
 @click.option("--model", metavar="NAME_OR_PATH", help="Registered model or agent's folder; the champion by default.")
 @click.option("--workers", default=0, type=click.IntRange(0, 1024), help="Tracing processes; 0 is one per core.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="The same seed gives the same SVGs.")
@@ -44,7 +48,7 @@ def vectorize(
     output: Path,
     traces: int,
     objective: str | None,
-    target: float | None,
+    max_damage: float | None,
     model: str | None,
     workers: int,
     seed: int,
@@ -60,14 +64,14 @@ def vectorize(
     tracewright vectorize logos/ -o svg --traces 32 --objective sharper
     tracewright vectorize archive/ -o svg --sharded
 
-    DIR/results.jsonl gets one line per image. No SVG is worse than VTracer's default: if the search finds nothing
-    better, the default's SVG is kept.
+    DIR/results.jsonl gets one line per image. No SVG shows more damage than VTracer's default: if the search finds
+    nothing better, the default's SVG is kept, minified.
 
     With --sharded, SVGs go to DIR/svg and results to DIR/results, one Parquet file per shard. To resume after a stop,
     repeat the command, with or without IN.
     """
-    if target is not None and objective != "target":
-        raise SettingsError("--target is for --objective target; give both")
+    if max_damage is not None and objective not in (None, "target"):
+        raise SettingsError(f"--max-damage is for --objective target, not {objective}; give one of them")
     values = {"--files-from": files_from, "--shard-files": shard_files}
     if not sharded and (flags := [flag for flag, value in values.items() if value is not None]):
         raise SettingsError(f"{', '.join(flags)}: only with --sharded; give both")
@@ -82,8 +86,8 @@ def vectorize(
     request = Request(
         output=output,
         agent=_agent_folder(model),
-        objective=objective,
-        target=target,
+        objective="target" if max_damage is not None else objective,
+        max_damage=max_damage,
         traces=traces,
         seed=seed,
         shard_files=shard_files or SHARD_FILES,
@@ -172,7 +176,9 @@ def _result_line(result: Result) -> str:
         return f"{name}: failed: {result.error}"
     share = f"{result.bytes} bytes, {result.bytes / result.default_bytes:.0%} of the default's"
     note = "" if result.status == "improved" else " (nothing better found: the default's SVG)"
-    return f"{name}: {share}, SSIM {result.ssim:.4f}{note}"
+    hurt = result.damage is not None and result.damage > VISIBLE_DAMAGE
+    damage = f"{result.damage:.0f} pixels damaged" if hurt else "no visible damage"
+    return f"{name}: {share}, {damage}{note}"
 
 
 def _summary(counts: dict[str, int], sizes: list[int]) -> str:

@@ -6,6 +6,7 @@ The default's own trace is not counted, for anyone; every other trace is, failed
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,8 +16,8 @@ from pipeline.agent.policy import build_policy
 from pipeline.agent.task import Task
 from pipeline.core.facts.comparison import CurvePoint, Duel, ImageResult, MethodKind, MethodResult
 from pipeline.core.intervals import Bootstrap, Interval
-from pipeline.core.records import CATEGORIES
-from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches
+from pipeline.core.records import CATEGORIES, VISIBLE_DAMAGE, ObjectiveName, Scored
+from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
 from pipeline.settings.params import EvaluateSettings
 from pipeline.tracing.space import PRESETS
@@ -115,19 +116,49 @@ def method_result(
 
 
 def curve(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap) -> tuple[CurvePoint, ...]:
-    """Mean value, and as a ratio to the default's, at each number of traces."""
-    values = [(count, bootstrap.mean([o.value_at(count) for o in outcomes])) for count in traces]
-    return tuple(CurvePoint(traces=count, value=value, ratio=value.as_ratio()) for count, value in values)
+    """Mean value, bytes relative to the default's and share of damaged images, at each number of traces."""
+    return tuple(
+        CurvePoint(
+            traces=count,
+            value=bootstrap.mean([o.value_at(count) for o in outcomes]),
+            ratio=bootstrap.mean([size_gain(o, count) for o in outcomes]).as_ratio(),
+            damaged=bootstrap.mean([float(is_damaged(o, count)) for o in outcomes]),
+        )
+        for count in traces
+    )
 
 
-def duel(against: str, ours: Sequence[Outcome], theirs: Sequence[Outcome], traces: int, bootstrap: Bootstrap) -> Duel:
-    """The paired difference in value, image by image."""
-    gains = [a.value_at(traces) - b.value_at(traces) for a, b in zip(ours, theirs, strict=True)]
+def size_gain(outcome: Outcome, traces: int) -> float:
+    """ln(default's bytes / bytes) of what was chosen with so many traces."""
+    return math.log(outcome.task.scores.svg_bytes / outcome.chosen_at(traces).scores.svg_bytes)
+
+
+def is_damaged(outcome: Outcome, traces: int) -> bool:
+    """Whether what was chosen with so many traces has visible damage."""
+    return outcome.chosen_at(traces).scores.damage > VISIBLE_DAMAGE
+
+
+def duel(
+    against: str,
+    ours: Sequence[Outcome],
+    theirs: Sequence[Outcome],
+    traces: int,
+    objective: ObjectiveName,
+    bootstrap: Bootstrap,
+) -> Duel:
+    """The paired difference in value, and in bytes, image by image."""
+    pairs = list(zip(ours, theirs, strict=True))
+    gains = [a.value_at(traces) - b.value_at(traces) for a, b in pairs]
     gain = bootstrap.mean(gains)
+    seeks_bytes = objective in ("faithful", "smaller", "target")
+    sizes = [size_gain(a, traces) - size_gain(b, traces) for a, b in pairs]
     return Duel(
         against=against,
         traces=traces,
         gain=gain,
+        difference=bootstrap.mean(sizes) if seeks_bytes else gain,
+        damaged=sum(is_damaged(a, traces) for a, _ in pairs),
+        rival_damaged=sum(is_damaged(b, traces) for _, b in pairs),
         wins=sum(g > TIE for g in gains),
         losses=sum(g < -TIE for g in gains),
         ties=sum(abs(g) <= TIE for g in gains),
@@ -141,30 +172,40 @@ def _verdict(gain: Interval) -> bool | None:
     return False if gain.high < 0 else None
 
 
-def image_rows(method: str, outcomes: Sequence[Outcome], traces: Sequence[int]) -> Iterator[dict[str, Any]]:
+def image_rows(
+    method: str, outcomes: Sequence[Outcome], traces: Sequence[int], evaluator: Evaluator
+) -> Iterator[dict[str, Any]]:
     """For results/evaluate/images.parquet: a row per image and number of traces."""
-    for outcome in outcomes:
-        for count in traces:
-            yield {"method": method, "traces": count, **asdict(_image_result(outcome, count))}
+    places = [(outcome, count) for outcome in outcomes for count in traces]
+    chosen = evaluate_again([(outcome.task.logo, outcome.chosen_at(count)) for outcome, count in places], evaluator)
+    for (outcome, count), scored in zip(places, chosen, strict=True):
+        yield {"method": method, "traces": count, **asdict(_image_result(outcome, count, scored))}
 
 
-def _image_result(outcome: Outcome, traces: int) -> ImageResult:
-    chosen, value = outcome.chosen_at(traces), outcome.value_at(traces)
+def _image_result(outcome: Outcome, traces: int, chosen: Scored) -> ImageResult:
+    value = outcome.value_at(traces)
     scores, default = chosen.scores, outcome.task.scores
+    metrics, of_default = scores.reported, default.reported
     return ImageResult(
         path=outcome.task.logo.name,
         digest=outcome.task.logo.digest,
         category=outcome.task.logo.category,
         value=value,
-        ratio=Interval(value, value, value).as_ratio().mean,
+        ratio=scores.svg_bytes / default.svg_bytes,
         bytes=scores.svg_bytes,
         default_bytes=default.svg_bytes,
-        ssim=scores.ssim,
-        default_ssim=default.ssim,
-        zoom_ssim=scores.zoom_ssim,
-        default_zoom_ssim=default.zoom_ssim,
-        skill=scores.skill,
-        default_skill=default.skill,
+        traced_bytes=scores.traced_bytes,
+        default_traced_bytes=default.traced_bytes,
+        damage=scores.damage,
+        default_damage=default.damage,
+        delta=scores.delta,
+        default_delta=default.delta,
+        ssim=metrics.ssim,
+        default_ssim=of_default.ssim,
+        zoom_ssim=metrics.zoom_ssim,
+        default_zoom_ssim=of_default.zoom_ssim,
+        skill=metrics.skill,
+        default_skill=of_default.skill,
         params=json.dumps(chosen.params.to_json()),
         improved=outcome.best_at(traces) is not None,
         failures=len(outcome.failures),

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from pipeline.agent.agent import TRAINED, Agent, load_agent
-from pipeline.agent.episode import Task
 from pipeline.agent.objectives import objective_from
+from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
 from pipeline.core.facts.comparison import OURS, Comparison, ObjectiveTerms, SecondRenderer
 from pipeline.core.facts.evaluations import EvaluationTotals
@@ -24,7 +25,7 @@ from pipeline.core.records import Logo
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.evaluation.comparison import Method, Results, duel, image_rows, method_result, methods, run_method
 from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
-from pipeline.search.loop import Outcome, run_agent, svg_texts
+from pipeline.search.loop import Outcome, evaluate_again, run_agent, svg_text
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import EvaluateSettings, Settings
 from pipeline.tracing.store_pool import stored_pool
@@ -48,6 +49,7 @@ def evaluate_agent(root: Path, settings: Settings) -> Comparison:
     with stored_pool(root, settings.compute, settings.data.background) as evaluator:
         results = _run_all(settings, agent, compared, logos, evaluator)
         _write_svgs(root / RESULTS, settings, results, evaluator)
+        rows = [row for name, o in results.items() for row in image_rows(name, o, settings.evaluate.traces, evaluator)]
         evaluator.export(root / RESULTS / "evaluations.parquet")
         evaluations = evaluator.summary()
     report = comparison(
@@ -64,7 +66,7 @@ def evaluate_agent(root: Path, settings: Settings) -> Comparison:
     metrics = flat_metrics(report)
     with Run.resume(root, trained.run_id) as run:
         run.log_metrics({f"test/{name}": value for name, value in metrics.items()}, trained.total_timesteps)
-    _write(root / RESULTS, settings, results, report, metrics)
+    _write(root / RESULTS, rows, report, metrics)
     return report
 
 
@@ -95,7 +97,7 @@ def comparison(
         second_renderer=second_renderer,
         methods=tuple(method_result(m, results[m.name], settings.traces, bootstrap) for m in compared),
         duels=tuple(
-            duel(name, results[OURS], outcomes, traces, bootstrap)
+            duel(name, results[OURS], outcomes, traces, agent.objective.name, bootstrap)
             for name, outcomes in results.items()
             if name != OURS
             for traces in settings.traces
@@ -142,11 +144,12 @@ def _run_all(
 
 
 def flat_metrics(report: Comparison) -> dict[str, float]:
-    """Flat figures for `dvc metrics` and MLflow: every method's ratio at every number of traces, and the duels."""
+    """Flat figures for `dvc metrics` and MLflow: each method's ratio and damaged share by traces, and the duels."""
     metrics: dict[str, float] = {"images": report.images}
     for method in report.methods:
         for point in method.curve:
             metrics[f"{method.name}_ratio_at_{point.traces}"] = point.ratio.mean
+            metrics[f"{method.name}_damaged_at_{point.traces}"] = point.damaged.mean
     for fight in report.duels:
         metrics[f"gain_over_{fight.against}_at_{fight.traces}"] = fight.gain.mean
         metrics[f"gain_over_{fight.against}_at_{fight.traces}_low"] = fight.gain.low
@@ -169,15 +172,14 @@ def _second_opinions(
 def _write_svgs(folder: Path, settings: Settings, results: Results, evaluator: Evaluator) -> None:
     for method, name in SVG_METHODS.items():
         chosen = [(o.task.logo, o.chosen_at(max(settings.evaluate.traces))) for o in results[method]]
-        for (logo, _), svg in zip(chosen, svg_texts(chosen, evaluator), strict=True):
+        for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):
             # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
-            write_text(folder / name / f"{logo.digest}.svg", svg)
+            write_text(folder / name / f"{logo.digest}.svg", svg_text(scored))
 
 
-def _write(folder: Path, settings: Settings, results: Results, report: Comparison, metrics: dict[str, float]) -> None:
+def _write(folder: Path, rows: list[dict[str, Any]], report: Comparison, metrics: dict[str, float]) -> None:
     import pandas as pd
 
-    rows = [row for name, o in results.items() for row in image_rows(name, o, settings.evaluate.traces)]
     with whole(folder / "images.parquet") as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
     curves = [
@@ -187,6 +189,7 @@ def _write(folder: Path, settings: Settings, results: Results, report: Compariso
             "low": point.ratio.low,
             "high": point.ratio.high,
             "ratio": point.ratio.mean,
+            "damaged": point.damaged.mean,
         }
         for method in report.methods
         for point in method.curve

@@ -75,7 +75,7 @@ def _comparison(results: Results, made: Collection[str]) -> Iterator[str]:
     comparison = results.comparison
     yield "## Against its rivals\n"
     yield (
-        f"{_sentence(words.RATIO_WORDS[comparison.objective.name])}, geometric mean over "
+        f"{_sentence(words.RATIO_WORDS)}, geometric mean over "
         f"{words.counted(comparison.images, 'test image')} with its {words.percent(comparison.confidence)} interval; "
         "lower is better, 1 is VTracer's default. Every method keeps the default where it finds nothing better.\n"
     )
@@ -154,8 +154,8 @@ def _registry(results: Results) -> Iterator[str]:
     reason = f": {decision.grounds}" if decision.grounds else ""
     yield words.in_markdown(f"{said}{reason}.") + "\n"
     if decision.gain:
-        gain = words.change(decision.gain.mean, results.comparison.objective.name)
-        limits = words.gain_range(decision.gain, results.comparison.objective.name)
+        gain = words.change(decision.gain.mean, "balanced")
+        limits = words.gain_range(decision.gain, "balanced")
         images = f", {words.counted(decision.images, 'test image')}" if decision.images is not None else ""
         yield f"Difference: {gain} ({words.percent(results.comparison.confidence)} interval {limits}{images}).\n"
 

@@ -99,7 +99,7 @@ def _headline(figure: Figure, comparison: Comparison) -> None:
     _trace_axis(axes, comparison.traces)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.2f}"))
     axes.grid(axis="y")
-    axes.set_ylabel(_start(words.RATIO_WORDS[comparison.objective.name]))
+    axes.set_ylabel(_start(words.RATIO_WORDS))
     sure = f"{words.percent(comparison.confidence)} interval over {words.counted(comparison.images, 'test image')}"
     is_bytes = comparison.objective.name == "smaller"
     _head(axes, "How small the SVGs get" if is_bytes else "How far the objective gets",
@@ -211,7 +211,7 @@ def _categories(figure: Figure, comparison: Comparison) -> None:
     axes.set_ylim(0, max(1.1, axes.get_ylim()[1]))
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y")
-    axes.set_ylabel(_start(words.RATIO_WORDS[comparison.objective.name]))
+    axes.set_ylabel(_start(words.RATIO_WORDS))
     sure = f"{words.percent(comparison.confidence)} interval"
     _head(axes, f"Per category, at {words.counted(traces, 'trace')}", f"lower is better · lines: {sure}")
     handles = [Patch(color=_bar_colour(m), label=_label(m)) for m in methods]

@@ -155,9 +155,8 @@ def second_renderer(results: Results) -> Iterator[Finding]:
     second = results.comparison.second_renderer
     if second is None:
         return
-    far = "" if second.ssim_difference is None else f"; SSIM differs by {second.ssim_difference.mean:.4f} on average"
-    if second.zoom_ssim_difference is not None:
-        far += f", zoom SSIM by {second.zoom_ssim_difference.mean:.4f}"
+    difference = second.damage_difference
+    far = "" if difference is None else f"; damage differs by {difference.mean:.1f} pixels on average"
     name = second.renderer.split()[0].removesuffix("-py")
     text = f"A second renderer ({name}) confirms {second.upheld} of {second.images} choices{far}."
     level: Level = "good" if second.upheld == second.images else "attention"

@@ -52,8 +52,9 @@ def duels(comparison: Comparison) -> Table:
     rows = [
         (
             comparison.label(d.against),
-            words.change(d.gain.mean, name),
-            words.gain_range(d.gain, name),
+            words.change(d.difference.mean, name),
+            words.gain_range(d.difference, name),
+            f"{d.damaged} / {d.rival_damaged}",
             " / ".join(words.count(n) for n in (d.wins, d.ties, d.losses)),
             said[verdict(d)],
         )
@@ -61,8 +62,8 @@ def duels(comparison: Comparison) -> Table:
         if d.traces == comparison.headline_traces
     ]
     sure = f"{words.percent(comparison.confidence)} interval"
-    columns = (f"{comparison.label(OURS)} against", "Difference", sure, "Wins / ties / losses", "Verdict")
-    return Table(columns, tuple(rows), left=frozenset({0, 4}))
+    columns = (f"{comparison.label(OURS)} against", "Difference", sure, "Damaged", "Wins / ties / losses", "Verdict")
+    return Table(columns, tuple(rows), left=frozenset({0, 5}))
 
 
 def categories(comparison: Comparison, images: Sequence[ImageResult]) -> Table:
@@ -107,8 +108,8 @@ def validations(training: TrainReport) -> Table:
     best = training.best.timesteps if training.best else None
     strong = frozenset(i for i, v in enumerate(training.validations) if v.timesteps == best)
     columns = (
-        "Timesteps", "Value", "Bytes ratio", "SSIM", "Zoom SSIM", "Skill", "MSE", "PSNR", "Target reached",
-        "Time per image", "Failures",
+        "Timesteps", "Value", "Bytes ratio", "Damaged", "Colour error", "SSIM", "Zoom SSIM", "Skill", "MSE", "PSNR",
+        "Target reached", "Time per image", "Failures",
     )  # fmt: skip
     return Table(columns, tuple(rows), strong, frozenset())
 
@@ -118,6 +119,8 @@ def _validation(v: Validation) -> tuple[str, ...]:
         words.count(v.timesteps),
         words.interval(v.value),
         words.interval(v.bytes_ratio),
+        words.share(v.damaged_ratio),
+        words.number(v.delta.mean, 2),
         words.number(v.ssim.mean if v.ssim else None, 4),
         words.number(v.zoom_ssim.mean if v.zoom_ssim else None, 4),
         words.number(v.skill.mean if v.skill else None, 3),
@@ -137,12 +140,13 @@ def validated_categories(last: Validation) -> Table:
             words.count(c.images),
             words.interval(c.value),
             words.interval(c.bytes_ratio),
+            words.share(c.damaged_ratio),
             words.interval(c.skill, 3),
             words.share(c.target_reached_ratio),
         )
         for name, c in last.by_category.items()
     ]
-    return Table(("Category", "Images", "Value", "Bytes ratio", "Skill", "Target reached"), tuple(rows))
+    return Table(("Category", "Images", "Value", "Bytes ratio", "Damaged", "Skill", "Target reached"), tuple(rows))
 
 
 def settings(results: Results) -> Table:
@@ -166,12 +170,14 @@ def settings(results: Results) -> Table:
 def _objective(results: Results) -> str:
     objective = results.settings.objective
     match results.comparison.objective.name:
+        case "faithful":
+            return "faithful: fewest bytes without visible damage"
         case "smaller":
-            return f"smaller: fewest bytes, SSIM and zoom SSIM at most {objective.tolerance:g} below the default's"
+            return "smaller: fewest bytes, no more damage than the default's"
         case "sharper":
-            return f"sharper: least SSIM error, no more bytes, zoom SSIM at most {objective.tolerance:g} below"
+            return "sharper: least colour error, no more bytes and no more damage than the default's"
         case "target":
-            return f"target: fewest bytes at a skill of {objective.target:g} or more"
+            return f"target: fewest bytes at a damage of {objective.max_damage:g} pixels or less"
         case "balanced":
             w = objective.weights
             return f"balanced: quality {w.quality:g}, size {w.size:g}, work {w.work:g}"
@@ -274,12 +280,13 @@ def images(chosen: Sequence[ImageResult]) -> Table:
             words.count(i.default_bytes),
             words.count(i.bytes),
             change_in_bytes(i),
-            _looks(i.ssim, i.default_ssim),
-            _looks(i.zoom_ssim, i.default_zoom_ssim),
+            words.number(i.damage, 1),
+            words.number(i.default_damage, 1),
+            words.number(i.delta, 2),
         )
         for i in chosen
     ]
-    columns = ("Image", "Category", "Default's bytes", "Bytes", "Change", "SSIM", "Zoom SSIM")
+    columns = ("Image", "Category", "Default's bytes", "Bytes", "Change", "Damage, px", "Default's", "Colour error")
     return Table(columns, tuple(rows), left=frozenset({0, 1}))
 
 
@@ -291,14 +298,6 @@ def change_in_bytes(image: ImageResult) -> str:
         return words.DASH
     change = image.bytes / image.default_bytes - 1
     return f"{'−' if change < 0 else '+'}{words.percent(change)}"
-
-
-def _looks(ours: float | None, default: float | None) -> str:
-    if ours is None:
-        return words.DASH
-    if default is None:
-        return f"{ours:.4f}"
-    return f"{ours:.4f} ({words.signed(ours - default, 4) if abs(ours - default) >= 0.00005 else 'same'})"
 
 
 def times(results: Results) -> Table:

@@ -93,7 +93,7 @@ class _Lane:
         self._deadline = deadline
         try:
             deadline.check()
-            return self._try_twice(row, with_objective(agent, row.objective, row.target))
+            return self._try_twice(row, with_objective(agent, row.objective, row.max_damage))
         except DeadlinePassed:
             self.close()  # nobody waits any more for what the process is doing
             raise RequestError(BUSY, "it was not done in time; ask for fewer traces, or send a smaller image") from None

@@ -23,7 +23,8 @@ from pipeline.vectorizing.batch import MIN_SIDE_PIXELS
 TRACES = 8
 """Settings tried per image when a row names no number; the same as the command's default."""
 
-KEYS = ("image", "objective", "target", "traces")
+MOST_DAMAGE = 100.0
+KEYS = ("image", "objective", "max_damage", "traces")
 LAYOUTS = ("dataframe_records", "dataframe_split", "inputs", "instances")
 ONE_OF = f"the body must be a JSON object with one of {', '.join(LAYOUTS)}"
 
@@ -40,11 +41,11 @@ class RequestError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image to vectorise. image: a file's bytes. objective, target: None for the model's own."""
+    """One image to vectorise. image: a file's bytes. objective, max_damage: None for the model's own."""
 
     image: bytes
     objective: str | None
-    target: float | None
+    max_damage: float | None
     traces: int
 
 
@@ -132,16 +133,17 @@ def _row(row: Any, limits: ServeSettings) -> Row:
     objective = given.get("objective")
     if objective is not None and objective not in OBJECTIVES:
         raise RequestError(400, f"objective is {_shown(objective)}; allowed is one of {_words(OBJECTIVES)}")
-    target = given.get("target")
-    if target is not None and objective != "target":
-        raise RequestError(400, "target is for the objective target; give both")
-    if target is not None and not (_is_number(target) and 0 <= target <= 1):
-        raise RequestError(400, f"target is {_shown(target)}; allowed is a number from 0 to 1")
+    max_damage = given.get("max_damage")
+    if max_damage is not None and objective != "target":
+        raise RequestError(400, "max_damage is for the objective target; give both")
+    if max_damage is not None and not (_is_number(max_damage) and 0 < max_damage <= MOST_DAMAGE):
+        allowed = f"above 0 to {MOST_DAMAGE:g}"
+        raise RequestError(400, f"max_damage is {_shown(max_damage)}; allowed is a number {allowed}")
     traces = given.get("traces", min(TRACES, limits.max_traces))
     if not (_is_number(traces) and math.isfinite(traces) and traces % 1 == 0 and 1 <= traces <= limits.max_traces):
         raise RequestError(400, f"traces is {_shown(traces)}; allowed is a whole number from 1 to {limits.max_traces}")
     image = _image(given.get("image"), limits)
-    return Row(image, objective, float(target) if target is not None else None, int(traces))
+    return Row(image, objective, float(max_damage) if max_damage is not None else None, int(traces))
 
 
 def _is_number(value: Any) -> bool:

@@ -39,9 +39,6 @@ NOTICED = 8.0
 FAINT, OBVIOUS = 5.0, 10.0
 """Mean distances over a window: from the first on its middle counts, from the second on in full."""
 
-VISIBLE = 4.0
-"""Damage in pixels above which a trace counts as damaged: chosen for the smallest files within it to be sound."""
-
 _SEEN = 4.0
 """Pixels whose colour differs by less are taken for identical: they cannot count alone, and hardly move a mean."""
 
@@ -80,7 +77,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """score: estimated area of visible damage in pixels, 0 for an identical drawing, VISIBLE where a person sees it.
+    """score: estimated area of visible damage in pixels, 0 for an identical drawing; seen from VISIBLE_DAMAGE on.
 
     delta: mean colour error over the canvas on white, OKLab distance x 100.
     """

@@ -258,22 +258,22 @@ def _signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
 
     def schema(**types: DataType) -> Schema:
-        optional = ("objective", "target", "traces", "zoom_ssim")
+        optional = ("objective", "max_damage", "traces")
         return Schema([ColSpec(kind, name, required=name not in optional) for name, kind in types.items()])
 
     text, whole, real = DataType.string, DataType.long, DataType.double
     return ModelSignature(
-        inputs=schema(image=text, objective=text, target=real, traces=whole),
+        inputs=schema(image=text, objective=text, max_damage=real, traces=whole),
         outputs=schema(
             svg=text,
             status=text,
             params=text,
             traces=whole,
-            ssim=real,
-            zoom_ssim=real,
-            skill=real,
             bytes=whole,
             default_bytes=whole,
+            damage=real,
+            default_damage=real,
+            delta=real,
             seconds=real,
             model=text,
         ),
@@ -288,4 +288,4 @@ def _example() -> dict[str, list[Any]]:
     ImageDraw.Draw(image).ellipse((6, 6, 25, 25), fill="#c8102e")
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return {"image": [base64.b64encode(buffer.getvalue()).decode()], "objective": ["smaller"], "traces": [4]}
+    return {"image": [base64.b64encode(buffer.getvalue()).decode()], "objective": ["faithful"], "traces": [4]}

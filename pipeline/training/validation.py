@@ -12,8 +12,8 @@ from pipeline.agent.agent import Agent
 from pipeline.agent.task import Task
 from pipeline.core.facts.training import MeanScores, Validation, ValidationSummary
 from pipeline.core.intervals import Bootstrap, trend
-from pipeline.core.records import CATEGORIES, Category
-from pipeline.search.loop import Outcome, run_agent
+from pipeline.core.records import CATEGORIES, VISIBLE_DAMAGE, Category, Scores
+from pipeline.search.loop import Outcome, evaluate_again, run_agent
 from pipeline.tracing.tracer_pool import Evaluator
 
 
@@ -40,7 +40,9 @@ def validate(
     seconds = (time.perf_counter() - started) / len(tasks)
     repeats = [run_agent(agent, tasks, evaluator, traces=traces, seed=seed + 1 + run) for run in range(stochastic_runs)]
     values = np.array([[o.value_at(traces) for o in run] for run in [outcomes, *repeats]])
-    overall = summary(outcomes, traces, target_skill, bootstrap)
+    chosen = evaluate_again([(o.task.logo, o.chosen_at(traces)) for o in outcomes], evaluator)
+    found = {o.task.logo.digest: scored.scores for o, scored in zip(outcomes, chosen, strict=True)}
+    overall = summary(outcomes, traces, found, target_skill, bootstrap)
     points = [*((v.timesteps, v.value.mean) for v in previous), (timesteps, overall.value.mean)]
     members = {c: [o for o in outcomes if o.task.logo.category == c] for c in CATEGORIES}
     return Validation(
@@ -49,26 +51,39 @@ def validate(
         seconds_per_image=seconds,
         stability=float(values.mean(axis=0).std(ddof=1)) if len(tasks) > 1 else None,
         consistency=float(values.std(axis=0, ddof=1).mean()) if stochastic_runs else None,
-        by_category={c: summary(own, traces, target_skill, bootstrap) for c, own in members.items() if own},
+        by_category={c: summary(own, traces, found, target_skill, bootstrap) for c, own in members.items() if own},
         trend=trend([t for t, _ in points], [value for _, value in points], bootstrap.confidence),
     )
 
 
 def summary(
-    outcomes: Sequence[Outcome], traces: int, target_skill: Mapping[Category, float], bootstrap: Bootstrap
+    outcomes: Sequence[Outcome],
+    traces: int,
+    found: Mapping[str, Scores],
+    target_skill: Mapping[Category, float],
+    bootstrap: Bootstrap,
 ) -> ValidationSummary:
-    """Means with intervals over the images of what was chosen: the best found, or the default where none was."""
-    chosen = [o.chosen_at(traces).scores for o in outcomes]
+    """Means with intervals over the images of what was chosen: the best found, or the default where none was.
+
+    found: the scores of what was chosen, with metrics, by the image's digest.
+    """
+    chosen = [found[o.task.logo.digest] for o in outcomes]
     sizes = bootstrap.mean(
         [np.log(o.task.scores.svg_bytes / s.svg_bytes) for o, s in zip(outcomes, chosen, strict=True)]
     )
-    reached = [s.skill >= target_skill[o.task.logo.category] for o, s in zip(outcomes, chosen, strict=True)]
+    reached = [s.reported.skill >= target_skill[o.task.logo.category] for o, s in zip(outcomes, chosen, strict=True)]
     names = [field.name for field in fields(MeanScores)]
     return ValidationSummary(
         images=len(outcomes),
         failures=sum(len(o.failures) for o in outcomes),
         value=bootstrap.mean([o.value_at(traces) for o in outcomes]),
         bytes_ratio=sizes.as_ratio(),
+        damaged_ratio=float(np.mean([s.damage > VISIBLE_DAMAGE for s in chosen])),
         target_reached_ratio=float(np.mean(reached)),
-        **{name: bootstrap.mean([getattr(scores, name) for scores in chosen]) for name in names},
+        **{name: bootstrap.mean([score_named(name, scores) for scores in chosen]) for name in names},
     )
+
+
+def score_named(name: str, scores: Scores) -> float:
+    """A field of Scores, or of its metrics."""
+    return float(getattr(scores if hasattr(scores, name) else scores.reported, name))

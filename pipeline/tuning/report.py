@@ -28,9 +28,8 @@ LEAST_TRIALS = 8
 WORDS: dict[TuneObjective, str] = {
     "value": "value (ln, 0 = VTracer's default)",
     "bytes_ratio": "bytes relative to the default's",
-    "skill": "skill",
-    "ssim": "SSIM",
-    "zoom_ssim": "zoom SSIM",
+    "damaged_ratio": "damaged",
+    "delta": "colour error",
     "seconds": "seconds of learning",
 }
 

@@ -16,7 +16,7 @@ from pipeline.tracing.tracer_pool import Evaluator
 from pipeline.training.loop import Result
 from pipeline.training.validation import validate
 
-SMALLER_IS_BETTER = frozenset({"bytes_ratio", "seconds"})
+SMALLER_IS_BETTER = frozenset({"bytes_ratio", "damaged_ratio", "delta", "seconds"})
 
 
 def direction(objective: TuneObjective) -> Literal["maximize", "minimize"]:

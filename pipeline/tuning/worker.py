@@ -155,7 +155,7 @@ def _train(context: TrainingContext, study: Study, claim: Claim, parent_run_id: 
         report = validate(result.agent)
     trial.set_user_attr(
         "report",
-        {name: to_json(getattr(report, name)) for name in ("value", "bytes_ratio", "skill", "ssim", "zoom_ssim")},
+        {name: to_json(getattr(report, name)) for name in ("value", "bytes_ratio", "damaged_ratio", "delta")},
     )
     trial.set_user_attr("timesteps", result.timesteps)
     return folder, values_of(base.tune.objectives, report, result)

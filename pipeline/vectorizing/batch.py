@@ -17,7 +17,7 @@ from pipeline.agent.task import Vector
 from pipeline.core.errors import DataError, ImageRejected
 from pipeline.core.files import write_text, writing
 from pipeline.core.pixels import rgb_of
-from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
+from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, Scored, TracerParams
 from pipeline.data.categories import categorise
 from pipeline.data.images import KINDS, MAX_NAME_BYTES, Limits, decode_image, list_images, path_text, read_image
 from pipeline.data.probe import measure
@@ -57,11 +57,11 @@ class Result:
     svg: str | None = None
     params: dict[str, Any] | None = None
     traces: int = 0
-    ssim: float | None = None
-    zoom_ssim: float | None = None
-    skill: float | None = None
     bytes: int | None = None
     default_bytes: int | None = None
+    damage: float | None = None
+    default_damage: float | None = None
+    delta: float | None = None
     seconds: float = 0.0
     error: str | None = None
 
@@ -166,7 +166,7 @@ def _begin_batch(members: Sequence[Source], agent: Agent, evaluator: Evaluator) 
         logo, measures = make_logo(str(number), rgba, agent)
         logos.append(logo)
         measured.append(measures)
-    pending = begin_tasks(logos, evaluator, agent.background, keep_svg=True, measured=measured, needed_only=True)
+    pending = begin_tasks(logos, evaluator, agent.background, keep_svg=True, metrics=False, measured=measured)
     return _Batch(members, results, pending, time.perf_counter() - started)
 
 
@@ -190,30 +190,37 @@ def _fields(outcome: Outcome) -> dict[str, Any]:
         "status": "improved" if best else "default",
         "params": shown_params(chosen.params),
         "traces": len(outcome.values),
-        "ssim": chosen.scores.ssim,
-        "zoom_ssim": chosen.scores.zoom_ssim,
-        "skill": chosen.scores.skill,
+        **_scores(outcome, chosen),
+    }
+
+
+def _scores(outcome: Outcome, chosen: Scored) -> dict[str, Any]:
+    default = outcome.task.scores
+    return {
         "bytes": chosen.scores.svg_bytes,
-        "default_bytes": outcome.task.scores.svg_bytes,
+        "default_bytes": default.svg_bytes,
+        "damage": chosen.scores.damage,
+        "default_damage": default.damage,
+        "delta": chosen.scores.delta,
     }
 
 
 def shown_params(params: TracerParams) -> dict[str, Any]:
     """VTracer's names and values; the preparation only where it is used."""
     values = params.to_json()
-    for name in ("prescale", "palette"):
+    for name in ("prescale", "palette", "simplify", "refit"):
         if values[name] == getattr(DEFAULT_PARAMS, name):
             del values[name]
     return values
 
 
-def with_objective(agent: Agent, name: str | None, target: float | None) -> Agent:
+def with_objective(agent: Agent, name: str | None, max_damage: float | None) -> Agent:
     """The same agent with another objective; None keeps the one it was trained for."""
     objective: Objective = agent.objective
     if name is not None:
         objective = replace(objective, name=name)  # type: ignore[arg-type]  # the command line checks the word
-    if target is not None:
-        objective = replace(objective, target=target)
+    if max_damage is not None:
+        objective = replace(objective, max_damage=max_damage)
     return replace(agent, objective=objective)
 
 
@@ -228,7 +235,7 @@ def vectorize_image_bytes(
     limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
     logo, measures = make_logo("image", decode_image(content, limits, "image"), agent)
     tasks, failures = begin_tasks(
-        [logo], evaluator, agent.background, keep_svg=True, measured=[measures], needed_only=True
+        [logo], evaluator, agent.background, keep_svg=True, metrics=False, measured=[measures]
     ).collect()
     if failures:
         raise DataError(f"image: VTracer failed on it: {failures[0][1].kind}: {failures[0][1].detail}")

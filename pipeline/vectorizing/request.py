@@ -18,19 +18,19 @@ SHARD_FILES = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """agent: its folder. objective, target: None for the agent's own. shard_files: for sharded runs only."""
+    """agent: its folder. objective, max_damage: None for the agent's own. shard_files: for sharded runs only."""
 
     output: Path
     agent: Path
     objective: str | None
-    target: float | None
+    max_damage: float | None
     traces: int
     seed: int
     shard_files: int = SHARD_FILES
 
     def load_agent(self) -> Agent:
         """The agent with the requested objective. Raises DataError or Mismatch."""
-        return with_objective(load_agent(self.agent), self.objective, self.target)
+        return with_objective(load_agent(self.agent), self.objective, self.max_damage)
 
     def conditions(self) -> dict[str, Any]:
         """Everything that decides the results, apart from the files."""

@@ -22,11 +22,12 @@ MethodKind = Literal["ours", "rival", "reference"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """ratio: exp(-value); for `smaller` the geometric mean of bytes / the default's bytes, lower is better."""
+    """ratio: geometric mean of bytes / the fair default's bytes, lower is better. damaged: share of the images."""
 
     traces: int
     value: Interval
     ratio: Interval
+    damaged: Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +59,18 @@ def _ratio_at(points: tuple[CurvePoint, ...], traces: int) -> Interval | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duel:
-    """Ours against one rival, image by image. gain: natural log units, above 0 ours is better.
+    """Ours against one rival, image by image. gain: in value, natural log units, above 0 ours is better.
 
-    better: None where the interval holds zero.
+    difference: what a reader is told, natural log units: in bytes where the objective seeks few bytes, else the gain.
+    damaged, rival_damaged: images with visible damage. better: None where the interval of the gain holds zero.
     """
 
     against: str
     traces: int
     gain: Interval
+    difference: Interval
+    damaged: int
+    rival_damaged: int
     wins: int
     losses: int
     ties: int
@@ -95,15 +100,14 @@ class Difference:
 class SecondRenderer:
     """What another renderer said of the agent's choices. upheld: images on which the choice may stand.
 
-    not_upheld: paths of the others. Differences are None when it drew nothing.
+    not_upheld: paths of the others. damage_difference: in pixels, None when it drew nothing.
     """
 
     renderer: str
     images: int
     upheld: int
     not_upheld: tuple[str, ...]
-    ssim_difference: Difference | None
-    zoom_ssim_difference: Difference | None
+    damage_difference: Difference | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +162,12 @@ class ImageResult:
     ratio: float
     bytes: int
     default_bytes: int
+    traced_bytes: int
+    default_traced_bytes: int
+    damage: float
+    default_damage: float
+    delta: float
+    default_delta: float
     ssim: float
     default_ssim: float
     zoom_ssim: float

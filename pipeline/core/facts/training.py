@@ -60,11 +60,13 @@ class RolloutProgress(Progress):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeanScores:
-    """Means over images of the fields of `Scores` with the same names; docs/metrics.md defines each.
+    """Means over images of the fields of `Scores` and `Metrics` with the same names; docs/metrics.md defines each.
 
-    A score with a field here is logged, and written to train.json, validation.csv and the checkpoints.
+    A score that gets a field here is validated, logged, and written to train.json and validation.csv.
     """
 
+    damage: Interval
+    delta: Interval
     ssim: Interval
     zoom_ssim: Interval
     skill: Interval
@@ -74,12 +76,16 @@ class MeanScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSummary(MeanScores):
-    """Over some images. value: natural log units, 0 is the default. failures: traces that gave no picture."""
+    """Over some images. value: natural log units, 0 is the default. failures: traces that gave no picture.
+
+    bytes_ratio: to the fair default's. damaged_ratio: share of the images with visible damage.
+    """
 
     images: int
     failures: int
     value: Interval
     bytes_ratio: Interval
+    damaged_ratio: float
     target_reached_ratio: float
 
     def figures(self) -> dict[str, float]:
