@@ -97,13 +97,13 @@ class ResvgDrawing:
         rgba: Pixels = cv2.cvtColor(straight, cv2.COLOR_RGBA2mRGBA)  # type: ignore[assignment]
         return rgba
 
-    def _bgr(self, width: int, height: int, flags: int, **options: str) -> Pixels:
+    def _bgr(self, width: int, height: int, flags: int, background: str | None = None) -> Pixels:
         import resvg_py
 
         stretch = "" if "preserveAspectRatio" in self._after[:80] else ' preserveAspectRatio="none"'
         svg = f'{self._before}{self._head} width="{width}" height="{height}"{self._box}{stretch}{self._after}'
         try:
-            png = bytes(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True, **options))
+            png = bytes(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True, background=background))
         except ValueError as error:
             raise Unrenderable(f"resvg cannot read the SVG: {error}") from error
         pixels = cv2.imdecode(np.frombuffer(png, dtype=np.uint8), flags)
