@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
 from pipeline.tracing.preparation import adapt, enlarged_size, prepare, with_clear_row
 from pipeline.tracing.raster import render
-from pipeline.tracing.tracer import trace
+from pipeline.tracing.tracer import encode, on_canvas, trace
 
 
 def colours_of(rgba: Pixels) -> set[tuple[int, ...]]:
@@ -99,7 +99,7 @@ def test_a_shape_is_traced_as_large_as_it_is(logo: Logo) -> None:
     y, x = np.mgrid[:96, :96] - 47.3
     disc[..., 3] = np.clip(30.5 - np.hypot(x, y), 0, 1) * 255
     for params in (TracerParams(palette=2), TracerParams(prescale=1.5), TracerParams(prescale=2.0, palette=2)):
-        svg = trace(prepare(disc, params), params, 96, 96)
+        svg = on_canvas(trace(encode(prepare(disc, params)), params), 96, 96)
         drawn = (255 - render(svg, 96, 96)[..., 0].astype(float)).sum() / 255
         assert drawn == pytest.approx(np.pi * 30**2, rel=0.006)
 
