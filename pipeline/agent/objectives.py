@@ -117,11 +117,10 @@ class Objective:
     def _graded_lost(self, lost: Lost, default: Scores) -> float:
         """The same for what did not pass the gate, from what is known of it."""
         size_gain = math.log(default.svg_bytes / lost.svg_bytes)
-        if lost.damage is None:
-            return size_gain
-        over = DAMAGE_SLOPE * self._over(lost.damage, self.limit(default))
+        damage = lost.damage or 0.0  # what is not known is taken to be well
         if self.name in ("faithful", "target"):
-            return self._standing(size_gain, lost.damage) - self._standing(0.0, default.damage)
+            return self._standing(size_gain, damage) - self._standing(0.0, default.damage)
+        over = DAMAGE_SLOPE * self._over(damage, self.limit(default))
         return min(0.0, size_gain) - over if self.name == "sharper" else size_gain - over
 
     def goal(self, default: Scores) -> Goal:

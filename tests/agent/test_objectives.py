@@ -1,125 +1,249 @@
 import math
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.agent.objectives import Baseline, Objective, error_gain
-from pipeline.core.records import DEFAULT_PARAMS, Lost, Scores
-from tests.support.fakes import SMALLER, scores
+from pipeline.agent.episode import Episode
+from pipeline.agent.objectives import BROKEN, ERROR_FLOOR, SIZE_LIMIT, Objective, error_gain, value_of
+from pipeline.agent.task import Task
+from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Failed, Gate, Lost, Scored, Scores
+from pipeline.tracing.fidelity import VISIBLE
+from tests.support.fakes import FAITHFUL, SMALLER, scores, space_of, task_of
 
-DEFAULT = scores()
-BASELINE = Baseline.of(DEFAULT, None)
-OBJECTIVES = [replace(SMALLER, name=name) for name in ("smaller", "sharper", "target", "balanced")]
+SPACE, TASK = space_of(), task_of(1)
+SOUND, DAMAGED, RUINED = scores(damage=1.5), scores(damage=15.0), scores(damage=700.0)
+DEFAULTS = [SOUND, DAMAGED, RUINED]
+every_objective = pytest.mark.parametrize("objective", [replace(FAITHFUL, name=n) for n in OBJECTIVES], ids=OBJECTIVES)
+every_default = pytest.mark.parametrize("default", DEFAULTS, ids=["sound", "damaged", "ruined"])
+
+SHARPER, TARGET = replace(SMALLER, name="sharper"), replace(SMALLER, name="target", max_damage=20.0)
+BALANCED = replace(SMALLER, name="balanced", quality_weight=0.2, size_weight=0.3, work_weight=0.1)
+
+WITHIN_REACH = math.floor(1000 * math.exp(SIZE_LIMIT))  # bytes, of a default of 1000
 
 
-def value(objective: Objective, candidate: Scores, prescale: float = 1.0) -> float | None:
-    return objective.value(replace(DEFAULT_PARAMS, prescale=prescale), candidate, BASELINE)
+def areas(low: float, high: float) -> st.SearchStrategy[float]:
+    """Damage as it is measured: in whole fractions of a pixel."""
+    return st.integers(math.ceil(low * 1024), math.floor(high * 1024)).map(lambda n: n / 1024)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.name)
-def test_the_default_itself_is_worth_nothing(objective: Objective) -> None:
-    assert value(objective, DEFAULT) == pytest.approx(0.0)
+sizes = st.integers(30, 30_000)
+deltas = st.floats(0.0, 20.0)
+pictures = st.builds(
+    lambda size, damage, delta: scores(svg_bytes=size, damage=damage, delta=delta),
+    sizes,
+    areas(0, 3000) | areas(0, 2 * VISIBLE),
+    deltas,
+)
+sound = st.builds(lambda size, damage: scores(svg_bytes=size, damage=damage), sizes, areas(0, VISIBLE))
+unsound = st.builds(lambda size, damage: scores(svg_bytes=size, damage=damage), sizes, areas(VISIBLE + 0.001, 3000))
+
+
+def value(objective: Objective, candidate: Scores, default: Scores = SOUND, prescale: float = 1.0) -> float | None:
+    return objective.value(replace(DEFAULT_PARAMS, prescale=prescale), candidate, default)
+
+
+def worth(objective: Objective, candidate: Scores, default: Scores = SOUND) -> float:
+    found = value(objective, candidate, default)
+    assert found is not None
+    return found
+
+
+def by_worker(candidate: Scores, gate: Gate) -> Evaluation:
+    if candidate.svg_bytes > gate.max_bytes:
+        return Lost("d", DEFAULT_PARAMS, candidate.svg_bytes, None, 0.1)
+    if candidate.damage > gate.max_damage:
+        return Lost("d", DEFAULT_PARAMS, candidate.svg_bytes, candidate.damage, 0.1)
+    return Scored("d", DEFAULT_PARAMS, candidate, 0.1)
+
+
+@every_objective
+@pytest.mark.parametrize("default", [scores(damage=0.0), SOUND, DAMAGED], ids=["perfect", "sound", "damaged"])
+def test_the_default_itself_is_worth_nothing(objective: Objective, default: Scores) -> None:
+    assert value(objective, default, default) == pytest.approx(0.0)
+
+
+@given(better=sound, worse=unsound)
+@every_default
+def test_faithful_ranks_any_sound_picture_above_any_that_is_not(default: Scores, better: Scores, worse: Scores) -> None:
+    assert worth(FAITHFUL, better, default) > worth(FAITHFUL, worse, default)
+
+
+@given(one=sound, other=sound)
+@every_default
+def test_among_sound_pictures_fewer_bytes_win_whatever_their_damage(
+    default: Scores, one: Scores, other: Scores
+) -> None:
+    small, large = sorted([one, other], key=lambda s: s.svg_bytes)
+    better, worse = worth(FAITHFUL, small, default), worth(FAITHFUL, large, default)
+    assert better >= worse
+    if small.svg_bytes < large.svg_bytes and small.svg_bytes <= WITHIN_REACH:
+        assert better > worse
+
+
+@given(one=unsound, other=unsound)
+@every_default
+def test_among_damaged_pictures_less_damage_wins_whatever_their_bytes(
+    default: Scores, one: Scores, other: Scores
+) -> None:
+    mild, bad = sorted([one, other], key=lambda s: s.damage)
+    better, worse = worth(FAITHFUL, mild, default), worth(FAITHFUL, bad, default)
+    assert better > worse if mild.damage < bad.damage else better == worse
+
+
+@given(st.lists(pictures, min_size=1, max_size=12))
+@every_default
+def test_one_more_trace_never_adds_visible_damage(default: Scores, candidates: list[Scores]) -> None:
+    task = Task(TASK.logo, TASK.measures, replace(TASK.default, scores=default))
+    episode = Episode(task, FAITHFUL, SPACE, len(candidates))
+    taken = [default]
+    for candidate in candidates:
+        episode.record(by_worker(candidate, episode.job(DEFAULT_PARAMS).gate))
+        taken.append(episode.best.scores if episode.best else default)
+    for before, after in zip(taken, taken[1:], strict=False):
+        assert after.damage <= max(before.damage, VISIBLE)
+        if before.damage <= VISIBLE:
+            assert after.svg_bytes <= before.svg_bytes
+    best = max([default, *candidates], key=lambda s: worth(FAITHFUL, s, default))
+    assert worth(FAITHFUL, taken[-1], default) == pytest.approx(worth(FAITHFUL, best, default))
+
+
+def test_where_all_are_damaged_the_least_damaged_is_taken() -> None:
+    assert worth(FAITHFUL, scores(damage=600.0, svg_bytes=9000), RUINED) > 0
+    assert worth(FAITHFUL, scores(damage=800.0, svg_bytes=10), RUINED) < 0
+    assert worth(FAITHFUL, scores(damage=VISIBLE, svg_bytes=20_000), RUINED) > math.log(700 / VISIBLE)
 
 
 def test_smaller_is_the_log_of_the_bytes_saved() -> None:
     assert value(SMALLER, scores(svg_bytes=500)) == pytest.approx(math.log(2))
+    assert value(FAITHFUL, scores(svg_bytes=500)) == pytest.approx(math.log(2))
 
 
-@pytest.mark.parametrize("worse", [{"ssim": 0.9489}, {"zoom_ssim": 0.8989}])
-def test_smaller_does_not_allow_what_looks_worse(worse: dict[str, float]) -> None:
-    assert value(SMALLER, scores(svg_bytes=500, **worse)) is None
-    assert value(SMALLER, scores(svg_bytes=500, ssim=0.9491, zoom_ssim=0.8991)) is not None
+@pytest.mark.parametrize("objective", [SMALLER, SHARPER], ids=["smaller", "sharper"])
+@pytest.mark.parametrize(
+    ("of_default", "limit"), [(0.0, VISIBLE), (VISIBLE, VISIBLE), (15.0, 15.0), (BROKEN, BROKEN), (700.0, BROKEN)]
+)
+def test_no_more_damage_than_the_defaults_and_a_broken_one_licenses_nothing(
+    objective: Objective, of_default: float, limit: float
+) -> None:
+    default = scores(damage=of_default)
+    better = replace(default, svg_bytes=500, delta=0.5)
+    assert value(objective, replace(better, damage=limit), default) is not None
+    assert value(objective, replace(better, damage=limit + 0.001), default) is None
 
 
 def test_sharper_does_not_allow_more_bytes() -> None:
-    sharper = OBJECTIVES[1]
-    assert value(sharper, scores(ssim=0.97, svg_bytes=1001)) is None
-    assert value(sharper, scores(ssim=0.97)) == pytest.approx(math.log(0.051 / 0.031))
-    assert value(sharper, scores(ssim=0.97, zoom_ssim=0.8)) is None
+    assert value(SHARPER, scores(delta=0.5, svg_bytes=1001)) is None
+    assert value(SHARPER, scores(delta=0.5)) == pytest.approx(math.log((1 + ERROR_FLOOR) / (0.5 + ERROR_FLOOR)))
 
 
-def test_target_ranks_reaching_it_above_any_saving() -> None:
-    target = replace(OBJECTIVES[2], target=0.85)
-    missed = value(target, scores(skill=0.849, svg_bytes=10))
-    reached = value(target, scores(skill=0.85, svg_bytes=15_000))
-    assert missed is not None
-    assert reached is not None
-    assert reached > missed
+def test_target_is_faithful_with_a_limit_of_ones_own() -> None:
+    missed, reached = scores(damage=20.001, svg_bytes=10), scores(damage=20.0, svg_bytes=15_000)
+    assert worth(TARGET, reached) > worth(TARGET, missed)
+    assert worth(FAITHFUL, reached) < worth(FAITHFUL, scores(damage=VISIBLE, svg_bytes=15_000))
+
+
+@given(pictures)
+@every_default
+def test_target_at_what_is_visible_is_faithful(default: Scores, candidate: Scores) -> None:
+    target = replace(TARGET, max_damage=VISIBLE)
+    assert value(target, candidate, default) == value(FAITHFUL, candidate, default)
+    assert target.goal(default) == FAITHFUL.goal(default)
 
 
 def test_balanced_counts_quality_size_and_work_by_their_weights() -> None:
-    balanced = replace(OBJECTIVES[3], quality_weight=0.2, size_weight=0.3, work_weight=0.1)
-    expected = 0.2 * math.log(0.051 / 0.031) + 0.3 * math.log(2) - 0.1 * math.log(4)
-    assert value(balanced, scores(ssim=0.97, svg_bytes=500), prescale=2.0) == pytest.approx(expected)
+    error = math.log((1 + ERROR_FLOOR) / (0.5 + ERROR_FLOOR))
+    expected = 0.2 * error + 0.3 * math.log(2) - 0.1 * math.log(4)
+    assert value(BALANCED, scores(delta=0.5, svg_bytes=500), prescale=2.0) == pytest.approx(expected)
 
 
-@given(size=st.integers(100, 3000), ssim=st.floats(0.5, 1.0), zoom=st.floats(0.5, 1.0), best=st.floats(0.0, 2.0))
-@pytest.mark.parametrize("objective", OBJECTIVES[:2], ids=lambda o: o.name)
+@given(candidate=pictures, earlier=st.lists(pictures, max_size=4))
+@every_default
+@every_objective
 def test_the_gate_lets_every_candidate_through_that_could_win(
-    objective: Objective, size: int, ssim: float, zoom: float, best: float
+    objective: Objective, default: Scores, candidate: Scores, earlier: list[Scores]
 ) -> None:
-    candidate = scores(svg_bytes=size, ssim=ssim, zoom_ssim=zoom)
-    worth = value(objective, candidate)
-    gate = objective.gate(best, BASELINE)
-    passes = size <= gate.max_bytes and ssim >= gate.min_ssim
-    if worth is not None and worth > best + 1e-9:
+    """Whatever the best so far is: the default itself, or one of the pictures that were tried."""
+    best = max([0.0, *(v for s in earlier if (v := value(objective, s, default)) is not None)])
+    passes = isinstance(by_worker(candidate, objective.gate(best, default)), Scored)
+    found = value(objective, candidate, default)
+    if found is not None and found > best + 1e-9:
         assert passes
 
 
-@given(size=st.integers(100, 3000), ssim=st.floats(0.5, 1.0), zoom=st.floats(0.5, 1.0))
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.name)
-def test_graded_equals_the_value_where_there_is_one(objective: Objective, size: int, ssim: float, zoom: float) -> None:
-    candidate = scores(svg_bytes=size, ssim=ssim, zoom_ssim=zoom)
-    worth = value(objective, candidate)
-    graded = objective.graded(DEFAULT_PARAMS, candidate, BASELINE)
-    assert graded == worth if worth is not None else math.isfinite(graded)
-
-
-@given(
-    size=st.integers(100, 3000),
-    ssim=st.floats(0.5, 1.0),
-    zoom=st.floats(0.5, 1.0),
-    best=st.floats(0, 1),
-    seen=st.booleans(),
-)
-@pytest.mark.parametrize("objective", OBJECTIVES[:2], ids=lambda o: o.name)
-def test_a_loser_is_graded_by_what_is_known_of_it(
-    objective: Objective, size: int, ssim: float, zoom: float, best: float, seen: bool
+@given(candidate=pictures, best=pictures)
+@every_default
+@pytest.mark.parametrize("objective", [FAITHFUL, TARGET, SMALLER], ids=lambda o: o.name)
+def test_the_gate_is_shut_for_what_cannot_win(
+    objective: Objective, default: Scores, candidate: Scores, best: Scores
 ) -> None:
-    gate = objective.gate(best, BASELINE)
-    if seen and size <= gate.max_bytes and ssim < gate.min_ssim:
-        lost = Lost("digest", DEFAULT_PARAMS, size, ssim, 0.1)
-    elif size > gate.max_bytes:
-        lost = Lost("digest", DEFAULT_PARAMS, size, None, 0.1)
-    else:
+    """Size and damage decide alone, so nothing that passes is worth clearly less."""
+    standing = value(objective, best, default)
+    if standing is None or standing < 0:
         return
-    worth = objective.graded(DEFAULT_PARAMS, scores(svg_bytes=size, ssim=ssim, zoom_ssim=zoom), BASELINE)
-    graded = objective.graded_lost(lost, BASELINE)
-    if lost.ssim is None:
-        assert graded <= best + 1e-9
-    assert objective.name == "sharper" or graded >= worth - 1e-9  # What is not known is taken to be well.
+    found = value(objective, candidate, default)
+    if isinstance(by_worker(candidate, objective.gate(standing, default)), Scored):
+        assert found is not None
+        assert found >= standing - 1e-9
 
 
-def test_graded_falls_with_the_shortfall() -> None:
-    near = SMALLER.graded(DEFAULT_PARAMS, scores(ssim=0.94), BASELINE)
-    far = SMALLER.graded(DEFAULT_PARAMS, scores(ssim=0.90), BASELINE)
-    assert far < near < 0
+@given(pictures)
+@every_default
+@every_objective
+def test_graded_equals_the_value_where_there_is_one(objective: Objective, default: Scores, candidate: Scores) -> None:
+    found = value(objective, candidate, default)
+    graded = objective.graded(DEFAULT_PARAMS, candidate, default)
+    assert graded == found if found is not None else math.isfinite(graded)
+
+
+@given(candidate=pictures, best=pictures)
+@every_default
+@every_objective
+def test_a_loser_is_graded_by_what_is_known_of_it(
+    objective: Objective, default: Scores, candidate: Scores, best: Scores
+) -> None:
+    """What is not known is taken to be well, and it does not become the best."""
+    standing = max(0.0, value(objective, best, default) or 0.0)
+    lost = by_worker(candidate, objective.gate(standing, default))
+    if not isinstance(lost, Lost):
+        return
+    told = objective.graded_evaluation(lost, default)
+    if objective.name == "sharper":
+        assert told <= 0
+        return
+    if lost.damage is None or objective.name in ("faithful", "target"):
+        assert told <= standing + 1e-9
+    assert told >= objective.graded(DEFAULT_PARAMS, candidate, default) - 1e-9
+
+
+@pytest.mark.parametrize("objective", [SMALLER, SHARPER], ids=["smaller", "sharper"])
+def test_graded_falls_with_the_damage(objective: Objective) -> None:
+    graded = [objective.graded(DEFAULT_PARAMS, scores(damage=d), SOUND) for d in (VISIBLE, 5.0, 50.0, 500.0)]
+    assert graded == sorted(graded, reverse=True)
+    assert len(set(graded)) == 4
+
+
+@every_objective
+def test_a_failure_has_no_value_and_the_lowest_grade(objective: Objective) -> None:
+    failed = Failed("d", DEFAULT_PARAMS, "panic", "", 0.1)
+    assert value_of(objective, failed, SOUND) is None
+    assert objective.graded_evaluation(failed, SOUND) == -math.inf
+
+
+@given(st.lists(pictures, min_size=2, max_size=6))
+@every_default
+@every_objective
+def test_the_best_value_so_far_is_that_of_some_picture_and_never_falls(
+    objective: Objective, default: Scores, candidates: list[Scores]
+) -> None:
+    found = [v for s in candidates if (v := value(objective, s, default)) is not None]
+    bests = list(accumulate([0.0, *found], max))
+    assert bests == sorted(bests)
+    assert all(math.isfinite(best) for best in bests)
 
 
 def test_a_perfect_copy_has_a_finite_gain() -> None:
-    assert error_gain(scores(ssim=1.0), DEFAULT) == pytest.approx(math.log(0.051 / 0.001))
-
-
-def test_where_the_default_is_broken_a_lost_logo_is_not_allowed() -> None:
-    broken = scores(ssim=0.63, zoom_ssim=0.67, svg_bytes=45_000)
-    baseline = Baseline.of(broken, sound=scores(ssim=0.95, zoom_ssim=0.94))
-    emptied = scores(ssim=0.77, zoom_ssim=0.87, svg_bytes=2700)
-    assert SMALLER.value(DEFAULT_PARAMS, emptied, Baseline.of(broken, None)) is not None
-    assert SMALLER.value(DEFAULT_PARAMS, emptied, baseline) is None
-    assert SMALLER.value(DEFAULT_PARAMS, scores(ssim=0.91, zoom_ssim=0.91, svg_bytes=2700), baseline) is not None
-
-
-def test_an_ordinary_default_sets_the_bar_itself() -> None:
-    assert Baseline.of(DEFAULT, sound=scores(ssim=0.99, zoom_ssim=0.99)).bar == DEFAULT
+    assert error_gain(scores(delta=0.0), SOUND) == pytest.approx(math.log((1 + ERROR_FLOOR) / ERROR_FLOOR))

@@ -69,7 +69,7 @@ def test_the_distance_is_to_the_best_so_far() -> None:
     assert running.best is not None
     points = np.stack([SPACE.encode(params) for params in running.shortlist.params])
     by_hand = np.abs(points - SPACE.encode(small)).sum(1)
-    assert by_hand.max() > 1
+    assert by_hand.max() > 0.3
     # A candidate lies anywhere in its share of each axis, and what is known of its setting is the middle.
     np.testing.assert_allclose(running.shortlist.features[:, COLUMN["distance"]], by_hand, atol=0.6)
 

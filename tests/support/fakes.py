@@ -95,7 +95,7 @@ def tiny_screen(space: ParameterSpace | None = None, size: int = 6) -> Screen:
         torch.manual_seed(3)
         surrogate = Surrogate(CONTEXT_SIZE, space).requires_grad_(False)
     bank = np.random.default_rng(3).random((32, space.size)).astype(np.float32)
-    return Screen(surrogate, space, {"faithful": bank, "smaller": bank}, size)
+    return Screen(surrogate, space, {"faithful": bank, "smaller": bank.copy()}, size)
 
 
 def tiny_agent(**changes: Any) -> Agent:
