@@ -9,7 +9,7 @@ from pipeline.agent.candidates import Points
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import value_of
 from pipeline.agent.outcome import telling_gate
-from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Job, ObjectiveName, Scored
+from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Job, Lost, ObjectiveName, Scored
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.surrogate_fit import Table
 from pipeline.training.table import BANK_SIZE, collect
@@ -40,15 +40,33 @@ def test_each_image_has_about_as_many_different_settings_as_were_asked_for() -> 
         assert len(set(own)) == len(own)
 
 
+LARGE = 7
+
+
+class Bulky(FakeEvaluator):
+    """Seven bits per channel give files that are far too large: only their size is measured."""
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
+        return [self._weighed(evaluation) for evaluation in super().evaluate(jobs)]
+
+    def _weighed(self, evaluation: Evaluation) -> Evaluation:
+        if evaluation.params.color_precision != LARGE:
+            return evaluation
+        return Lost(evaluation.digest, evaluation.params, 9000, None, 0.01)
+
+
 def test_the_table_says_what_each_trace_gave() -> None:
-    evaluator = FakeEvaluator()
+    evaluator = Bulky()
     table, _ = collected(evaluator)
     np.testing.assert_array_equal(table.contexts, [context_of(task) for task in TASKS])
     asked = {(job.logo.digest, job.params) for job in evaluator.jobs}
     rows = zip(table.image, table.points, strict=True)
     assert {(TASKS[i].logo.digest, SPACE.decode(point)) for i, point in rows} == asked
     assert all(job.gate == telling_gate(TASKS[0].scores) for job in evaluator.jobs)
-    assert np.isnan(table.outcomes).any(), "far too large ones were not measured to the end"
+    large = np.array([SPACE.decode(point).color_precision == LARGE for point in table.points])
+    assert 0 < large.sum() < len(large)
+    assert np.isnan(table.outcomes[large]).tolist() == [[False, True, True]] * int(large.sum())
+    assert not np.isnan(table.outcomes[~large]).any()
 
 
 def test_later_settings_are_better_than_the_first_random_ones() -> None:
