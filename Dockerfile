@@ -38,6 +38,7 @@ RUN pip install --constraint requirements.lock --requirement core.txt --requirem
 
 FROM base AS exporter
 COPY --from=build-exporter /opt/venv /opt/venv
+COPY pipeline /app/pipeline
 COPY monitoring /app/monitoring
 WORKDIR /app
 USER 10001:10001
@@ -47,7 +48,6 @@ CMD ["python", "-m", "monitoring", "--host", "0.0.0.0", "--root", "/project"]
 FROM base AS dashboard
 COPY --from=build-dashboard /opt/venv /opt/venv
 COPY pipeline /app/pipeline
-COPY monitoring /app/monitoring
 COPY dashboard /app/dashboard
 COPY .streamlit /app/.streamlit
 ENV TRACEWRIGHT_PROJECT=/project

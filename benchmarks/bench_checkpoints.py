@@ -23,13 +23,14 @@ import numpy as np
 from benchmarks.interleaved import CONFIDENCE, SAMPLES, block_orders
 from benchmarks.logos import PROJECT, at_side, real_logos
 from pipeline.agent.task import Task
+from pipeline.core.facts.training import CheckpointProgress
 from pipeline.core.files import write_bytes
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import Logo
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import CheckpointSettings, Settings, load_settings
 from pipeline.tracing.tracer_pool import Evaluator, pool_from_settings
-from pipeline.training.callbacks import Followers, Hooks, Report
+from pipeline.training.callbacks import Followers, Hooks
 from pipeline.training.checkpoint import Checkpoint, pack
 from pipeline.training.checkpoint_callback import Keeper
 from pipeline.training.checkpoint_store import CheckpointStore
@@ -49,14 +50,14 @@ class Trained:
     training: Training
     checkpoint: Checkpoint
     result: Result
-    saves: list[Report]
+    saves: list[CheckpointProgress]
 
 
 class Saves(Hooks):
     def __init__(self) -> None:
-        self.reports: list[Report] = []
+        self.reports: list[CheckpointProgress] = []
 
-    def on_checkpoint(self, report: Report) -> None:
+    def on_checkpoint(self, report: CheckpointProgress) -> None:
         self.reports.append(report)
 
 
@@ -170,7 +171,7 @@ def main() -> None:
         milliseconds = timed(ways, asked.saves)
         sizes = {kind: ways[f"save_{kind}"]().bytes for kind in ("plain", "compressed")}
     speed = done.result.steps_per_second
-    own = [1000 * report["save_seconds"] for report in done.saves]
+    own = [1000 * report.save_seconds for report in done.saves]
     report = {
         "benchmark": "checkpoints",
         "cores": len(os.sched_getaffinity(0)),

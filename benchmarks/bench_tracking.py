@@ -59,8 +59,8 @@ class Measured(Run):
 
     thread_seconds: float = 0.0
 
-    def _send_now_and_then(self) -> None:
-        super()._send_now_and_then()
+    def _send_regularly(self) -> None:
+        super()._send_regularly()
         self.thread_seconds = time.thread_time()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -19,6 +18,7 @@ import psutil
 
 from benchmarks.exporter_clients import scrape
 from benchmarks.logos import PROJECT
+from pipeline.runs.status import STATUS, CategoryScores, CheckpointStatus, RunStatus, ValidationStatus, write_status
 
 STARTING_SECONDS = 60.0
 OURS, NODE, NVITOP = "tracewright", "node_exporter", "nvitop_exporter"
@@ -96,33 +96,32 @@ def free_port() -> int:
 
 def write_training(project: Path) -> None:
     """The status of a training in its second stage, whose process is this one."""
-    parts = {name: {"bytes_ratio": 0.4, "skill": 0.9} for name in ("simple", "text", "gradient", "complex")}
-    status = {
-        "schema_version": 1,
-        "pid": os.getpid(),
-        "process_started_seconds": psutil.Process().create_time(),
-        "updated_seconds": time.time(),
-        "state": "training",
-        "phase": "training",
-        "seed": 1,
-        "timesteps": 512,
-        "total_timesteps": 12288,
-        "stages": 4,
-        "stage_number": 2,
-        "stage": "text",
-        "steps_per_second": 30.0,
-        "return_mean": 0.4,
-        "success_rate": 0.8,
-        "failures": {"panic": 1, "timeout": 2},
-        "evaluations_asked": 4000,
-        "evaluations_found": 100,
-        "nonfinite_metrics": 0,
-        "replica_unsent_records": 0,
-        "replica_lag_seconds": 0.0,
-        "validation": {"timesteps": 256, "value": 0.9, "bytes_ratio": 0.4, "skill": 0.9, "ssim": 0.98}
-        | {"by_category": parts},
-        "checkpoint": {"timesteps": 384, "saved_seconds": time.time(), "save_seconds": 0.02, "bytes": 300000},
-    }
-    path = project / ".tracewright/runs/benchmark/status.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(status), encoding="utf-8")
+    scores = {name: CategoryScores(bytes_ratio=0.4, skill=0.9) for name in ("simple", "text", "gradient", "complex")}
+    now = time.time()
+    status = RunStatus(
+        run="benchmark",
+        pid=os.getpid(),
+        process_started_seconds=psutil.Process().create_time(),
+        updated_seconds=now,
+        state="training",
+        phase="training",
+        seed=1,
+        timesteps=512,
+        total_timesteps=12288,
+        stages=4,
+        stage_number=2,
+        stage="text",
+        steps_per_second=30.0,
+        return_mean=0.4,
+        success_rate=0.8,
+        failures={"panic": 1, "timeout": 2},
+        evaluations_asked=4000,
+        evaluations_found=100,
+        validation=ValidationStatus(
+            timesteps=256, value=0.9, bytes_ratio=0.4, skill=0.9, ssim=0.98, by_category=scores
+        ),
+        checkpoint=CheckpointStatus(timesteps=384, saved_seconds=now, save_seconds=0.02, bytes=300_000),
+    )
+    folder = project / ".tracewright/runs/benchmark"
+    folder.mkdir(parents=True)
+    write_status(folder / STATUS, status)

@@ -25,7 +25,7 @@ from PIL import Image
 
 from benchmarks.interleaved import block_orders, rounded, speed_ratio
 from benchmarks.logos import square_logos
-from pipeline.core.files import write_json
+from pipeline.core.json_records import write_record
 from pipeline.data.catalogue import TABLE, build_catalogue, write_catalogue
 from pipeline.data.split_table import SUMMARY, split_catalogue, write_splits
 from pipeline.data.split_table import TABLE as SPLITS
@@ -138,7 +138,7 @@ def _project(root: Path) -> Settings:
     write_catalogue(catalogue.entries, root / TABLE)
     rows = split_catalogue(catalogue.entries, settings, [])
     write_splits(rows, settings, root / SPLITS)
-    write_json(root / SUMMARY, summarise(rows))
+    write_record(root / SUMMARY, summarise(rows))
     return settings
 
 

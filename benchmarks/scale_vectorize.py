@@ -37,10 +37,10 @@ from benchmarks.vtracer_alone import vtracer_arguments
 from pipeline.agent.agent import TRAINED
 from pipeline.core.records import DEFAULT_PARAMS, Pixels
 from pipeline.tracing.tracer_pool import worker_count
-from pipeline.vectorizing.crew import Crew
 from pipeline.vectorizing.inputs import Folders
 from pipeline.vectorizing.plan import Plan, make_folders, write_plan
-from pipeline.vectorizing.session import Request
+from pipeline.vectorizing.request import Assignment, Request
+from pipeline.vectorizing.shard_pool import ShardPool
 
 FILES = int(os.environ.get("TRACEWRIGHT_SCALE_FILES", "10000"))
 AGENT = Path(os.environ.get("TRACEWRIGHT_SCALE_AGENT", PROJECT / TRAINED))
@@ -103,11 +103,11 @@ def measure(files: int = FILES, agent: Path = AGENT) -> dict[str, Any]:
         paths = write_images(root / "in", files)
         plan, request = _plan(root, root / "out", agent, max(1, files // BLOCKS // (2 * workers)), traces=1)
         with (
-            Crew(plan, request.assignment(plan), workers) as crew,
+            ShardPool(plan, Assignment.of(request, plan.digest), workers) as pool,
             multiprocessing.get_context("spawn").Pool(workers) as alone,
         ):
-            usage = Usage(lambda: crew.pids)
-            blocks = _blocks(plan, crew, alone, root / "alone", workers, usage)
+            usage = Usage(lambda: pool.pids)
+            blocks = _blocks(plan, pool, alone, root / "alone", workers, usage)
             timings: Timings[dict[str, float]] = interleave(blocks)
         many = _many_traces(root, agent, workers, max(workers, files // MANY_TRACES_SHARE))
     return {
@@ -123,7 +123,7 @@ def measure(files: int = FILES, agent: Path = AGENT) -> dict[str, Any]:
 
 
 def _blocks(
-    plan: Plan, crew: Crew, alone: Any, output: Path, workers: int, usage: Usage
+    plan: Plan, pool: ShardPool, alone: Any, output: Path, workers: int, usage: Usage
 ) -> list[Block[dict[str, float]]]:
     per_block = max(workers, plan.shards // BLOCKS)
     shards = list(range(plan.shards))
@@ -132,7 +132,7 @@ def _blocks(
         mine = shards[start : start + per_block]
         files = [entry.file for shard in mine for entry in plan.entries(shard)]
         rows = {
-            "vectorize": partial(_sharded, crew, mine, usage),
+            "vectorize": partial(_sharded, pool, mine, usage),
             "VTracer alone": partial(_alone, alone, files, output),
         }
         if mine:
@@ -145,12 +145,12 @@ def _plan(root: Path, output: Path, agent: Path, shard_files: int, traces: int) 
         output=output, agent=agent, objective=None, target=None, traces=traces, seed=0, shard_files=shard_files
     )
     make_folders(output)
-    return write_plan(output, Folders([root / "in"]), request.asked(), shard_files), request
+    return write_plan(output, Folders([root / "in"]), request.conditions(), shard_files), request
 
 
-def _sharded(crew: Crew, shards: Sequence[int], usage: Usage) -> dict[str, float]:
+def _sharded(pool: ShardPool, shards: Sequence[int], usage: Usage) -> dict[str, float]:
     before = usage.cpu_seconds()
-    for _ in crew.run(shards):
+    for _ in pool.run(shards):
         pass
     usage.note()
     return {kind: seconds - before.get(kind, 0.0) for kind, seconds in usage.cpu_seconds().items()}
@@ -191,11 +191,11 @@ def _many_traces(root: Path, agent: Path, workers: int, files: int) -> dict[str,
     plan, request = _plan(root, root / "many", agent, shard_files, MANY_TRACES)
     warm, timed = list(range(workers)), list(range(workers, workers + 4 * workers))
     timed = [shard for shard in timed if shard < plan.shards]
-    with Crew(plan, request.assignment(plan), workers) as crew:
-        usage = Usage(lambda: crew.pids)
-        _sharded(crew, warm, usage)
+    with ShardPool(plan, Assignment.of(request, plan.digest), workers) as pool:
+        usage = Usage(lambda: pool.pids)
+        _sharded(pool, warm, usage)
         started = time.perf_counter()
-        cpu = _sharded(crew, timed, usage)
+        cpu = _sharded(pool, timed, usage)
         seconds = time.perf_counter() - started
     count = sum(plan.count(shard) for shard in timed)
     each = {kind: round(1000 * spent / count, 1) for kind, spent in cpu.items()} if count else {}

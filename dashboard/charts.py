@@ -8,9 +8,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from pipeline.core.facts.comparison import OURS, Comparison
 from pipeline.reports import words
 from pipeline.reports.colours import Palette
-from pipeline.reports.results import OURS, Comparison
 from pipeline.reports.run_folder import Point
 from pipeline.reports.run_report import RunReport
 
@@ -295,7 +295,7 @@ def runs_curves(reports: Sequence[tuple[str, RunReport]], palette: Palette) -> D
 
 
 def _ratio(comparison: Comparison) -> str:
-    return words.RATIO_WORDS[comparison.objective.name]
+    return words.RATIO_WORDS
 
 
 def _below(columns: int) -> alt.Legend:

@@ -45,8 +45,8 @@ class Attempt:
     traces: int
     svg: str
     bytes: int
-    ssim: float
-    zoom_ssim: float
+    damage: float
+    delta: float
     seconds: float
     kept: bool = False
 
@@ -98,7 +98,7 @@ def default_of(path: Path, root: Path, tick: Tick) -> tuple[Attempt, Given]:
         raise Refused(f"This file cannot be used: {_reason(err)}. {ALLOWED}")
     found = json.loads(out)
     attempt = Attempt(
-        traces=0, svg=found["svg"], bytes=found["bytes"], ssim=found["ssim"], zoom_ssim=found["zoom_ssim"],
+        traces=0, svg=found["svg"], bytes=found["bytes"], damage=found["damage"], delta=found["delta"],
         seconds=time.monotonic() - started,
     )  # fmt: skip
     return attempt, Given(png=base64.b64decode(found["png"]), width=found["width"], height=found["height"])
@@ -120,7 +120,7 @@ def ours_of(path: Path, root: Path, traces: int, *, model: str | None, objective
     if line["status"] == "failed":
         raise Refused(f"It could not be vectorised: {_reason(line['error'])}. {ALLOWED}")
     return Attempt(
-        traces=traces, svg=svg, bytes=line["bytes"], ssim=line["ssim"], zoom_ssim=line["zoom_ssim"],
+        traces=traces, svg=svg, bytes=line["bytes"], damage=line["damage"], delta=line["delta"],
         seconds=time.monotonic() - started, kept=line["status"] == "default",
     )  # fmt: skip
 

@@ -7,18 +7,18 @@ import logging
 import sys
 from pathlib import Path
 
-from monitoring.exporter import Site, watched
-from monitoring.server import CannotListen, serve
+from monitoring.exporter import registry_of, sources_of
+from monitoring.server import serve
+from pipeline.core.errors import SettingsError, Unavailable
 from pipeline.machine.sources import Machine
 
 HOST, PORT = "127.0.0.1", 9108
-BAD_USE, UNAVAILABLE = 64, 69
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         self.print_usage(sys.stderr)
-        self.exit(BAD_USE, f"monitoring: {message}\n")
+        self.exit(SettingsError.exit_code, f"monitoring: {message}\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,13 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     root = chosen.root.resolve()
     if not root.is_dir():
         print(f"monitoring: --root {root}: no such folder; name the project's", file=sys.stderr)
-        return BAD_USE
-    sources = watched(Machine(), root, chosen.disk or [str(root)])
+        return SettingsError.exit_code
+    registry = registry_of(sources_of(Machine(), root, chosen.disk or [str(root)]))
     try:
-        serve(Site(sources), chosen.host, chosen.port)
-    except CannotListen as error:
+        serve(registry, chosen.host, chosen.port)
+    except Unavailable as error:
         print(f"monitoring: {error}", file=sys.stderr)
-        return UNAVAILABLE
+        return error.exit_code
     return 0
 
 

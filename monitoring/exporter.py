@@ -1,77 +1,29 @@
-"""From a scrape to its answer: all sources are read, and whoever asks meanwhile shares the next reading."""
+"""The collector of this machine and of a project's runs: it reads all sources at each scrape."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from monitoring import families
 from monitoring.families import Families, Totals
-from monitoring.runs import RunsFolder
-from pipeline.machine.deadline import Crew, Outcome, Source
+from monitoring.runs import Runs, RunsFolder
+from pipeline.machine.deadline import DEADLINE_SECONDS, Outcome, Source, read_all
 from pipeline.machine.gpus import Gpus
-from pipeline.machine.readings import Trainings
 from pipeline.machine.sources import Machine, disk_space, read_host, read_pressure
 
 DISK = "disk:"
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Of HTTP. body: left out where only its head was asked for."""
-
-    status: int
-    reason: str
-    body: bytes
-    content_type: str = "text/plain; charset=utf-8"
-
-
-class Scraper:
-    """Reads all sources and tells them as Prometheus reads it. One scrape at a time."""
-
-    def __init__(self, sources: Sequence[Source], crew: Crew) -> None:
-        self._sources, self._crew = sources, crew
-        self._totals = Totals()
-        self._own = CollectorRegistry()
-        ProcessCollector(namespace="tracewright_exporter", registry=self._own)
-
-    async def text(self) -> bytes:
-        return self._families(await self._crew.read_soon(self._sources)).text() + generate_latest(self._own)
-
-    def _families(self, outcomes: Mapping[str, Outcome]) -> Families:
-        made = Families()
-        for name, outcome in outcomes.items():
-            if outcome.up is not None:
-                made.add("source_up", outcome.up, name)
-                made.add("source_duration_seconds", outcome.seconds, name)
-        found = {name: outcome.value for name, outcome in outcomes.items() if outcome.value is not None}
-        trainings: Trainings | None = found.get("training")
-        if "host" in found:
-            families.host(made, found["host"])
-        if "pressure" in found:
-            families.pressure(made, found["pressure"])
-        for name, space in found.items():
-            if name.startswith(DISK):
-                families.disk(made, name.removeprefix(DISK), space)
-        if "gpu" in found:
-            families.gpus(made, found["gpu"], _pids(trainings))
-        if trainings is not None:
-            families.trainings(made, trainings, self._totals)
-        return made
-
-
-def _pids(trainings: Trainings | None) -> frozenset[int]:
-    trees = [training.tree for training in trainings.runs if training.tree] if trainings else []
-    return frozenset().union(*(tree.pids for tree in trees))
-
-
-def watched(machine: Machine, root: Path, disks: Sequence[str], gpus: Gpus | None = None) -> list[Source]:
+def sources_of(machine: Machine, root: Path, disks: Sequence[str], gpus: Gpus | None = None) -> list[Source]:
     """The sources of this machine and of the project in `root`. disks: paths, each a source of its own."""
     cards, runs = gpus or Gpus(machine.monotonic), RunsFolder(root, machine)
     return [
@@ -83,39 +35,58 @@ def watched(machine: Machine, root: Path, disks: Sequence[str], gpus: Gpus | Non
     ]
 
 
-class Shared:
-    """Work whose result is shared by all who asked before it began; no two pieces of it run at once.
+class SourcesCollector(Collector):
+    """Reads the sources when it is asked. Two readings never run at once.
 
-    So eight scrapes at the same moment cost little more than one, and each sees only what was read after it asked.
+    Scrapes that wait at the same time share the next reading, so that eight cost little more than one, and each sees
+    only what was read after it asked.
     """
 
-    def __init__(self, work: Callable[[], Awaitable[bytes]]) -> None:
-        self._work = work
-        self._turn = asyncio.Lock()
-        self._next: asyncio.Task[bytes] | None = None
+    def __init__(self, sources: Sequence[Source], deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self._sources, self._deadline_seconds = sources, deadline_seconds
+        self._totals = Totals()
+        self._lock = threading.Lock()
+        self._began = -math.inf
+        self._latest: list[Metric] = []
 
-    async def result(self) -> bytes:
-        if self._next is None:
-            self._next = asyncio.create_task(self._do())
-        return await asyncio.shield(self._next)
+    def describe(self) -> list[Metric]:
+        """Nothing: without it a registry would read all sources to learn the names."""
+        return []
 
-    async def _do(self) -> bytes:
-        async with self._turn:
-            self._next = None
-            return await self._work()
+    def collect(self) -> list[Metric]:
+        asked = monotonic()
+        with self._lock:
+            if self._began < asked:
+                self._began = monotonic()
+                self._latest = list(self._families(read_all(self._sources, self._deadline_seconds)).values())
+            return self._latest
+
+    def _families(self, outcomes: Mapping[str, Outcome]) -> Families:
+        made = Families()
+        for name, outcome in outcomes.items():
+            if outcome.up is not None:
+                made.add("source_up", outcome.up, name)
+                made.add("source_duration_seconds", outcome.seconds, name)
+        found = {name: outcome.value for name, outcome in outcomes.items() if outcome.value is not None}
+        runs: Runs | None = found.get("training")
+        if "host" in found:
+            families.host(made, found["host"])
+        if "pressure" in found:
+            families.pressure(made, found["pressure"])
+        for name, space in found.items():
+            if name.startswith(DISK):
+                families.disk(made, name.removeprefix(DISK), space)
+        if "gpu" in found:
+            trees = [run.tree for run in runs.shown if run.tree] if runs else []
+            families.gpus(made, found["gpu"], frozenset().union(*(tree.pids for tree in trees)))
+        if runs is not None:
+            families.runs(made, runs, self._totals)
+        return made
 
 
-class Site:
-    """What there is to be asked for: /metrics, and /health without reading anything."""
-
-    def __init__(self, sources: Sequence[Source], crew: Crew | None = None) -> None:
-        self._shared = Shared(Scraper(sources, crew or Crew()).text)
-
-    async def answer(self, method: str, path: str) -> Answer:
-        if method not in ("GET", "HEAD"):
-            return Answer(405, "Method Not Allowed", b"use GET\n")
-        if path == "/metrics":
-            return Answer(200, "OK", await self._shared.result(), CONTENT_TYPE)
-        if path in ("/", "/health"):
-            return Answer(200, "OK", b"tracewright's exporter; the metrics are at /metrics\n")
-        return Answer(404, "Not Found", b"the metrics are at /metrics\n")
+def registry_of(sources: Sequence[Source], deadline_seconds: float = DEADLINE_SECONDS) -> CollectorRegistry:
+    """The sources, and the exporter's own process."""
+    registry = CollectorRegistry()
+    registry.register(SourcesCollector(sources, deadline_seconds))
+    ProcessCollector(namespace="tracewright_exporter", registry=registry)
+    return registry

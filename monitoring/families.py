@@ -1,17 +1,19 @@
-"""Readings as families of Prometheus. A value that is None makes no sample."""
+"""Readings as Prometheus's metric families. A value that is None makes no sample."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from typing import get_args
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from monitoring.metrics import BY_NAME
-from monitoring.runs import GONE
-from monitoring.status import FAILURE_KINDS, STATES
-from pipeline.machine.readings import DiskSpace, Gpu, Host, Pressure, Training, Trainings
+from monitoring.runs import Run, Runs
+from pipeline.machine.readings import DiskSpace, Gpu, Host, Pressure
+from pipeline.runs.state import RunState
 
-Labels = tuple[str, ...]
-_ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+FAILURE_KINDS = ("panic", "died", "timeout", "memory", "empty", "unrenderable", "invalid")
+"""Shown as 0 before the first failure: a counter that begins at 1 has no increase."""
 
 FIGURES = {
     "timesteps": "training_timesteps",
@@ -24,7 +26,7 @@ FIGURES = {
     "replica_unsent_records": "replica_unsent_records",
     "replica_lag_seconds": "replica_lag_seconds",
 }
-"""Single numbers of a status file, and the metric that each one is."""
+"""Fields of a run's status, and the metric that each one is."""
 
 TOTALS = {
     "evaluations_asked": "training_evaluations_total",
@@ -33,49 +35,29 @@ TOTALS = {
 }
 
 
-class Families:
-    """Samples by family, and their text as Prometheus reads it (exposition format 0.0.4).
-
-    prometheus_client writes the same text; it took half of a scrape's time to check and quote anew what never changes.
-    """
-
-    def __init__(self) -> None:
-        self._lines: dict[str, list[str]] = {}
+class Families(dict[str, GaugeMetricFamily | CounterMetricFamily]):
+    """By the metric's name without its prefix."""
 
     def add(self, name: str, value: float | None, *labels: str) -> None:
-        """name: of monitoring.metrics, without the prefix."""
-        if value is not None:
-            self._lines.setdefault(name, []).append(f"{_series(name, labels)} {float(value)!r}\n")
-
-    def text(self) -> bytes:
-        return "".join(part for name, lines in self._lines.items() for part in (_head(name), *lines)).encode(
-            errors="replace"
-        )
-
-
-@lru_cache(maxsize=512)
-def _head(name: str) -> str:
-    metric = BY_NAME[f"tracewright_{name}"]
-    return f"# HELP {metric.name} {metric.text}\n# TYPE {metric.name} {metric.kind}\n"
-
-
-@lru_cache(maxsize=8192)
-def _series(name: str, labels: Labels) -> str:
-    metric = BY_NAME[f"tracewright_{name}"]
-    pairs = zip(metric.labels, labels, strict=True)
-    quoted = ",".join(f'{label}="{value.translate(_ESCAPED)}"' for label, value in pairs)
-    return f"{metric.name}{{{quoted}}}" if quoted else metric.name
+        """Add a sample. labels: in the order of monitoring.metrics; what UTF-8 cannot hold is replaced."""
+        if value is None:
+            return
+        if name not in self:
+            metric = BY_NAME[f"tracewright_{name}"]
+            family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            self[name] = family(metric.name, metric.text, labels=metric.labels)
+        self[name].add_metric([label.encode(errors="replace").decode() for label in labels], float(value))
 
 
 class Totals:
-    """Counters that only rise while this exporter lives, whatever their origin does.
+    """Counters that never fall while this exporter runs, whatever their origin does.
 
-    A process that ends unseen takes its time along, and a training that goes on from a checkpoint counts some things
-    again: Prometheus would take a drop for a restart and add the whole count once more.
+    A process that ends unseen takes its CPU time along, and a training that resumes counts some things again:
+    Prometheus would take a drop for a restart and add the whole count once more.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, Labels], tuple[float, float]] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[float, float]] = {}
 
     def rise(self, name: str, value: float, *labels: str) -> float:
         key = name, labels
@@ -91,32 +73,31 @@ class Totals:
 
 def host(families: Families, reading: Host) -> None:
     add = families.add
-    add("boot_time_seconds", reading.boot_time_seconds)
-    add("cpu_cores", reading.cpu_cores)
+    for name in (
+        "boot_time_seconds",
+        "cpu_cores",
+        "memory_size_bytes",
+        "memory_available_bytes",
+        "memory_cached_bytes",
+    ):
+        add(name, getattr(reading, name))
     for mode, seconds in reading.cpu_seconds.items():
         add("cpu_seconds_total", seconds, mode)
     for minutes, load in zip((1, 5, 15), reading.load, strict=True):
         add(f"load{minutes}", load)
-    add("memory_size_bytes", reading.memory_size_bytes)
-    add("memory_available_bytes", reading.memory_available_bytes)
-    add("memory_cached_bytes", reading.memory_cached_bytes)
     add("swap_size_bytes", reading.swap.size_bytes)
     add("swap_used_bytes", reading.swap.used_bytes)
     add("swap_in_bytes_total", reading.swap.in_bytes)
     add("swap_out_bytes_total", reading.swap.out_bytes)
-    _devices(families, reading)
-
-
-def _devices(families: Families, reading: Host) -> None:
     for device, disk in reading.disks.items():
-        families.add("disk_read_bytes_total", disk.read_bytes, device)
-        families.add("disk_written_bytes_total", disk.written_bytes, device)
-        families.add("disk_busy_seconds_total", disk.busy_seconds, device)
+        add("disk_read_bytes_total", disk.read_bytes, device)
+        add("disk_written_bytes_total", disk.written_bytes, device)
+        add("disk_busy_seconds_total", disk.busy_seconds, device)
     for interface, traffic in reading.interfaces.items():
-        families.add("network_received_bytes_total", traffic.received_bytes, interface)
-        families.add("network_transmitted_bytes_total", traffic.transmitted_bytes, interface)
-        families.add("network_errors_total", traffic.errors, interface)
-        families.add("network_dropped_total", traffic.dropped, interface)
+        add("network_received_bytes_total", traffic.received_bytes, interface)
+        add("network_transmitted_bytes_total", traffic.transmitted_bytes, interface)
+        add("network_errors_total", traffic.errors, interface)
+        add("network_dropped_total", traffic.dropped, interface)
 
 
 def pressure(families: Families, reading: Mapping[str, Pressure]) -> None:
@@ -126,11 +107,8 @@ def pressure(families: Families, reading: Mapping[str, Pressure]) -> None:
 
 
 def disk(families: Families, path: str, space: DiskSpace) -> None:
-    families.add("disk_size_bytes", space.size_bytes, path)
-    families.add("disk_used_bytes", space.used_bytes, path)
-    families.add("disk_available_bytes", space.available_bytes, path)
-    families.add("disk_inodes", space.inodes, path)
-    families.add("disk_inodes_available", space.inodes_available, path)
+    for name in ("size_bytes", "used_bytes", "available_bytes", "inodes", "inodes_available"):
+        families.add(f"disk_{name}", getattr(space, name), path)
 
 
 def gpus(families: Families, cards: Iterable[Gpu], training_pids: frozenset[int]) -> None:
@@ -152,81 +130,68 @@ def gpus(families: Families, cards: Iterable[Gpu], training_pids: frozenset[int]
             families.add("gpu_clock_max_hertz", clock.max_hertz, label, part)
         for reason, active in (card.throttled or {}).items():
             families.add("gpu_throttled", active, label, reason)
-        _gpu_processes(families, card, training_pids)
+        if card.process_bytes is None:
+            continue
+        for owner in ("training", "other"):
+            held = [h for pid, h in card.process_bytes.items() if (pid in training_pids) == (owner == "training")]
+            families.add("gpu_processes", len(held), label, owner)
+            if None not in held:
+                families.add("gpu_process_memory_bytes", sum(h or 0 for h in held), label, owner)
 
 
-def _gpu_processes(families: Families, card: Gpu, training_pids: frozenset[int]) -> None:
-    if card.process_bytes is None:
-        return
-    for owner in ("training", "other"):
-        held = [h for pid, h in card.process_bytes.items() if (pid in training_pids) == (owner == "training")]
-        families.add("gpu_processes", len(held), str(card.index), owner)
-        if None not in held:
-            families.add("gpu_process_memory_bytes", sum(h or 0 for h in held), str(card.index), owner)
-
-
-def trainings(families: Families, reading: Trainings, totals: Totals) -> None:
+def runs(families: Families, reading: Runs, totals: Totals) -> None:
     for condition, count in reading.files.items():
         families.add("status_files", count, condition)
-    for training in reading.runs:
-        _life(families, training)
-        _figures(families, training, totals)
-        _validation(families, training)
-        _checkpoint(families, training)
-        _tree(families, training, totals)
-    totals.keep_only({training.run for training in reading.runs})
+    for run in reading.shown:
+        _state(families, run)
+        _figures(families, run, totals)
+        _results(families, run)
+        _processes(families, run, totals)
+    totals.keep_only({run.name for run in reading.shown})
 
 
-def _life(families: Families, training: Training) -> None:
-    run, status = training.run, training.status
-    families.add("training_alive", training.alive, run)
-    for state in (*STATES, GONE):
-        families.add("training_state", state == training.state, run, state)
-    families.add("training_info", 1, run, status.seed, status.phase)
-    families.add("training_start_time_seconds", status.process_started_seconds, run)
-    families.add("training_status_age_seconds", training.status_age_seconds, run)
-
-
-def _figures(families: Families, training: Training, totals: Totals) -> None:
-    run, status = training.run, training.status
-    for figure, value in status.figures.items():
-        if figure in FIGURES:
-            families.add(FIGURES[figure], value, run)
-        else:
-            families.add(TOTALS[figure], totals.rise(TOTALS[figure], value, run), run)
+def _state(families: Families, run: Run) -> None:
+    status = run.status
+    families.add("training_alive", run.alive, run.name)
+    for state in get_args(RunState):
+        families.add("training_state", state == run.state, run.name, state)
+    families.add("training_info", 1, run.name, str(status.seed), status.phase)
+    families.add("training_start_time_seconds", status.process_started_seconds, run.name)
+    families.add("training_status_age_seconds", run.status_age_seconds, run.name)
     if status.stage:
-        families.add("training_stage_info", 1, run, status.stage)
-    for kind, count in (dict.fromkeys(FAILURE_KINDS, 0.0) | dict(status.failures)).items():
-        families.add("training_failures_total", totals.rise("failures", count, run, kind), run, kind)
+        families.add("training_stage_info", 1, run.name, status.stage)
 
 
-def _validation(families: Families, training: Training) -> None:
-    run, found = training.run, training.status.validation
-    if found is None:
-        return
-    for name in ("timesteps", "value", "bytes_ratio", "skill", "ssim"):
-        families.add(f"validation_{name}", getattr(found, name), run)
-    for category, part in found.by_category.items():
-        families.add("validation_category_bytes_ratio", part.get("bytes_ratio"), run, category)
-        families.add("validation_category_skill", part.get("skill"), run, category)
+def _figures(families: Families, run: Run, totals: Totals) -> None:
+    for name, metric in FIGURES.items():
+        families.add(metric, getattr(run.status, name), run.name)
+    for name, metric in TOTALS.items():
+        families.add(metric, totals.rise(metric, getattr(run.status, name), run.name), run.name)
+    for kind, count in (dict.fromkeys(FAILURE_KINDS, 0) | dict(run.status.failures)).items():
+        families.add("training_failures_total", totals.rise("failures", count, run.name, kind), run.name, kind)
 
 
-def _checkpoint(families: Families, training: Training) -> None:
-    run, found = training.run, training.status.checkpoint
-    if found is None:
-        return
-    families.add("checkpoint_saved_time_seconds", found.saved_seconds, run)
-    families.add("checkpoint_age_seconds", training.checkpoint_age_seconds, run)
-    for name in ("save_seconds", "size_bytes", "timesteps"):
-        families.add(f"checkpoint_{name}", getattr(found, name), run)
+def _results(families: Families, run: Run) -> None:
+    if (validation := run.status.validation) is not None:
+        for name in ("timesteps", "value", "bytes_ratio", "skill", "ssim"):
+            families.add(f"validation_{name}", getattr(validation, name), run.name)
+        for category, scores in validation.by_category.items():
+            families.add("validation_category_bytes_ratio", scores.bytes_ratio, run.name, category)
+            families.add("validation_category_skill", scores.skill, run.name, category)
+    if (checkpoint := run.status.checkpoint) is not None:
+        families.add("checkpoint_saved_time_seconds", checkpoint.saved_seconds, run.name)
+        families.add("checkpoint_age_seconds", run.checkpoint_age_seconds, run.name)
+        families.add("checkpoint_save_seconds", checkpoint.save_seconds, run.name)
+        families.add("checkpoint_size_bytes", checkpoint.bytes, run.name)
+        families.add("checkpoint_timesteps", checkpoint.timesteps, run.name)
 
 
-def _tree(families: Families, training: Training, totals: Totals) -> None:
-    run, tree = training.run, training.tree
+def _processes(families: Families, run: Run, totals: Totals) -> None:
+    tree = run.tree
     if tree is None:
         return
-    families.add("training_processes", len(tree.pids), run)
-    families.add("training_cpu_seconds_total", totals.rise("cpu", tree.cpu_seconds, run), run)
-    families.add("training_resident_memory_bytes", tree.resident_bytes, run)
-    families.add("training_threads", tree.threads, run)
-    families.add("training_open_files", tree.open_files, run)
+    families.add("training_processes", len(tree.pids), run.name)
+    families.add("training_cpu_seconds_total", totals.rise("cpu", tree.cpu_seconds, run.name), run.name)
+    families.add("training_resident_memory_bytes", tree.resident_bytes, run.name)
+    families.add("training_threads", tree.threads, run.name)
+    families.add("training_open_files", tree.open_files, run.name)

@@ -128,7 +128,7 @@ _TRAINING = (
         "training_state",
         "1 or 0",
         "training",
-        "1 for its state: preparing, training, finished, stopped, failed; gone: its process ended without a word.",
+        "1 for its state: waiting, preparing, training, finished, stopped, failed or killed.",
         "run",
         "state",
     ),
@@ -161,7 +161,7 @@ _TRAINING = (
     _gauge("checkpoint_save_seconds", "seconds", "training", "What saving it took.", "run"),
     _gauge("checkpoint_size_bytes", "bytes", "training", "Its size.", "run"),
     _gauge("checkpoint_timesteps", "timesteps", "training", "The timestep it goes on from.", "run"),
-    _gauge("replica_unsent_records", "records", "training", "Records of the journal that MLflow has not got.", "run"),
+    _gauge("replica_unsent_records", "records", "training", "Records of the journal that MLflow lacks so far.", "run"),
     _gauge("replica_lag_seconds", "seconds", "training", "Age of the oldest of them.", "run"),
     _gauge(
         "status_files",

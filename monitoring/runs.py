@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,33 +11,60 @@ from urllib.parse import quote
 
 import psutil
 
-from monitoring.status import LIVING_STATES, StatusError, read_status
-from pipeline.machine.processes import find_process, is_alive, read_tree
-from pipeline.machine.readings import ProcessTree, Status, Training, Trainings
+from pipeline.core.errors import DataError
+from pipeline.machine.processes import is_alive, read_tree
+from pipeline.machine.readings import ProcessTree
 from pipeline.machine.sources import Machine
+from pipeline.runs.launch import LAUNCH, Launch, read_launch
+from pipeline.runs.state import TROUBLE, RunState, process_of, state_of
+from pipeline.runs.status import STATUS, RunStatus, StatusError, read_status
 
 RUNS = Path(".tracewright/runs")
-STATUS = "status.json"
 KEEP_SECONDS = 900.0
 """For which a run that is over is still shown, so that its last figures are scraped."""
 
 KEEP_TROUBLE_SECONDS = 6 * 3600.0
-"""For which one that failed or is gone is shown, so that somebody sees it."""
+"""For which one that failed or was killed is shown, so that somebody sees it."""
 
 MOST_RUNS = 20
 """Shown at once; those that live come first, then the latest."""
 
-GONE = "gone"
-
 FileId = tuple[int, int, int]
+FileIds = tuple[FileId, FileId | None]
+"""Of a run's status, and of its launch where there is one."""
 
 
-@dataclass(slots=True)
-class _Run:
-    """What is remembered of a status file. process: None when it had ended when the file was read."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is shown. name: a label. tree: None where no process has it."""
 
-    file_id: FileId
-    status: Status
+    name: str
+    status: RunStatus
+    state: RunState
+    status_age_seconds: float
+    checkpoint_age_seconds: float | None
+    tree: ProcessTree | None
+
+    @property
+    def alive(self) -> bool:
+        return self.tree is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """files: how many status files there are by condition: shown, expired, over_limit, unreadable."""
+
+    shown: tuple[Run, ...]
+    files: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What a run's files held when they were read. process: the one that had the run then; None for none."""
+
+    files: FileIds
+    status: RunStatus
+    launch: Launch | None
     process: Any | None
 
 
@@ -67,88 +94,95 @@ class RunsFolder:
     def __init__(self, root: Path, machine: Machine) -> None:
         self._folder = root / RUNS
         self._machine = machine
-        self._runs: dict[str, _Run] = {}
-        self._unreadable: dict[str, FileId] = {}
+        self._records: dict[str, _Record] = {}
+        self._unreadable: dict[str, FileIds] = {}
         self._ages = Ages(machine)
 
-    def read(self) -> Trainings:
-        """Raises OSError when the folder cannot be listed; one that is not there has no runs."""
-        files = dict(_status_files(self._folder))
-        self._runs = {name: run for name, run in self._runs.items() if name in files}
+    def read(self) -> Runs:
+        """Raises OSError when the folder cannot be listed; one that does not exist has no runs."""
+        files = dict(_run_files(self._folder))
+        self._records = {name: record for name, record in self._records.items() if name in files}
         self._unreadable = {name: seen for name, seen in self._unreadable.items() if name in files}
-        for name, (path, file_id) in files.items():
-            self._take_in(name, path, file_id)
+        for name, seen in files.items():
+            self._update(name, seen)
         self._ages.forget_all_but(set(files))
-        shown = [training for name, run in self._runs.items() if (training := self._training(name, run))]
-        shown.sort(key=lambda training: (not training.alive, training.status_age_seconds))
-        expired, over = len(self._runs) - len(shown), max(0, len(shown) - MOST_RUNS)
+        shown = [run for name, record in self._records.items() if (run := self._run(name, record))]
+        shown.sort(key=lambda run: (not run.alive, run.status_age_seconds))
+        expired, over = len(self._records) - len(shown), max(0, len(shown) - MOST_RUNS)
         conditions = {"shown": len(shown) - over, "expired": expired, "over_limit": over}
-        return Trainings(tuple(shown[:MOST_RUNS]), conditions | {"unreadable": len(self._unreadable)})
+        return Runs(tuple(shown[:MOST_RUNS]), conditions | {"unreadable": len(self._unreadable)})
 
-    def _take_in(self, name: str, path: Path, file_id: FileId) -> None:
-        """Only a file that changed is read again."""
-        known = self._runs.get(name)
-        if self._unreadable.get(name) == file_id or (known and known.file_id == file_id):
+    def _update(self, name: str, files: FileIds) -> None:
+        """Read a run's files again, if they changed."""
+        known = self._records.get(name)
+        if self._unreadable.get(name) == files or (known and known.files == files):
             return
+        folder = self._folder / name
         try:
-            status = read_status(path)
+            status = read_status(folder / STATUS)
         except StatusError:
-            self._unreadable[name] = file_id
-            self._runs.pop(name, None)
+            self._unreadable[name] = files
+            self._records.pop(name, None)
             return
         self._unreadable.pop(name, None)
-        process = known.process if known and _same_process(known.status, status) else None
-        self._runs[name] = _Run(file_id, status, process or self._process_of(status))
+        try:
+            launch = read_launch(folder)
+        except DataError:  # `tracewright runs list` names it
+            launch = None
+        # A process that is known is kept: looked up anew, its start would differ after the clock was set.
+        same = known and known.launch == launch and _process_id(known.status) == _process_id(status)
+        process = known.process if known and same else None
+        self._records[name] = _Record(files, status, launch, process or process_of(self._machine, status, launch))
 
-    def _process_of(self, status: Status) -> Any | None:
-        return find_process(self._machine, status.pid, status.process_started_seconds)
-
-    def _training(self, name: str, run: _Run) -> Training | None:
-        """None for a run that is over since long."""
-        living = run.status.state in LIVING_STATES
-        tree = self._tree(run) if living else None  # one process may train several runs, one after another
-        state = GONE if living and tree is None else run.status.state
-        status_age = self._ages.age(name, "status", run.status.updated_seconds)
-        if tree is None and status_age > (KEEP_TROUBLE_SECONDS if state in (GONE, "failed") else KEEP_SECONDS):
+    def _run(self, name: str, record: _Record) -> Run | None:
+        """None for a run that has been over for long."""
+        status = record.status
+        alive = record.process is not None and is_alive(record.process)
+        state = state_of(status, record.launch, record.process.pid if record.process and alive else None)
+        tree = None
+        if alive and state in ("preparing", "training"):  # else it waits, or trains the next seed
+            tree = self._tree(record.process)
+            if tree is None:  # it ended just now
+                state = state_of(status, record.launch, None)
+        status_age = self._ages.age(name, "status", status.updated_seconds)
+        if tree is None and status_age > (KEEP_TROUBLE_SECONDS if state in TROUBLE else KEEP_SECONDS):
             return None
-        saved = run.status.checkpoint
-        return Training(
-            run=_label(name),
-            status=run.status,
+        saved = status.checkpoint
+        return Run(
+            name=quote(os.fsencode(name)),  # a folder may have any name; a label is UTF-8, and two folders have two
+            status=status,
             state=state,
             status_age_seconds=status_age,
             checkpoint_age_seconds=self._ages.age(name, "checkpoint", saved.saved_seconds) if saved else None,
             tree=tree,
         )
 
-    def _tree(self, run: _Run) -> ProcessTree | None:
+    def _tree(self, process: Any) -> ProcessTree | None:
         """None when the process has ended."""
-        if run.process is None or not is_alive(run.process):
-            return None
         try:
-            return read_tree(self._machine, run.process)
-        except psutil.Error:  # it ended just now
+            return read_tree(self._machine, process)
+        except psutil.Error:
             return None
 
 
-def _same_process(one: Status, other: Status) -> bool:
-    return (one.pid, one.process_started_seconds) == (other.pid, other.process_started_seconds)
+def _process_id(status: RunStatus) -> tuple[int, float]:
+    return status.pid, status.process_started_seconds
 
 
-def _status_files(folder: Path) -> Iterator[tuple[str, tuple[Path, FileId]]]:
+def _run_files(folder: Path) -> Iterator[tuple[str, FileIds]]:
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return
     for entry in entries:
-        path = Path(entry.path, STATUS)
-        try:
-            found = path.lstat()
-        except OSError:  # no status yet, or the run was removed just now
-            continue
-        yield entry.name, (path, (found.st_ino, found.st_mtime_ns, found.st_size))
+        status = _file_id(Path(entry.path, STATUS))
+        if status is not None:  # else no status yet, or the run was removed just now
+            yield entry.name, (status, _file_id(Path(entry.path, LAUNCH)))
 
 
-def _label(name: str) -> str:
-    """A folder may have any name; a label is UTF-8, and two folders have two."""
-    return quote(os.fsencode(name))
+def _file_id(path: Path) -> FileId | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

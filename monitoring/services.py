@@ -11,18 +11,12 @@ from typing import Any
 
 import yaml
 
+from pipeline.core.errors import SettingsError
+
 HOST = "127.0.0.1"
 FOLDER = Path(".tracewright/services")
 PROMETHEUS = Path(__file__).parent / "prometheus"
 GRAFANA = Path(__file__).parent / "grafana"
-
-
-class ServiceError(Exception):
-    """A service cannot be started as asked. exit_code: 64 for a wrong setting, 69 for something that is not there."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +48,18 @@ PORTS = {"mlflow": 5000, "exporter": 9108, "dashboard": 8501, "alertmanager": 90
 
 
 def ports(environ: Mapping[str, str]) -> dict[str, int]:
-    """The port of each service: PORTS, or what NAME_PORT says. Raises ServiceError (64)."""
+    """The port of each service: PORTS, or what NAME_PORT says. Raises SettingsError."""
     found = {}
     for name, port in PORTS.items():
         text = environ.get(f"{name.upper()}_PORT", "").strip() or str(port)
         if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535):
-            raise ServiceError(f"{name.upper()}_PORT is {text!r}; a port is a number from 1 to 65535", 64)
+            raise SettingsError(f"{name.upper()}_PORT is {text!r}; a port is a number from 1 to 65535")
         found[name] = int(text)
     for name, port in found.items():
         others = [other for other in found if other != name and found[other] == port]
         if others:
             variables = " and ".join(f"{each.upper()}_PORT" for each in (name, *others))
-            raise ServiceError(f"{variables} are all {port}; give each its own", 64)
+            raise SettingsError(f"{variables} are all {port}; give each its own")
     return found
 
 
@@ -74,7 +68,7 @@ def plan(
 ) -> tuple[list[Service], dict[str, str]]:
     """The services that can be started from the project's folder, and why the others cannot.
 
-    which: finds a program's path, as shutil.which does. Raises ServiceError.
+    which: finds a program's path, as shutil.which does. Raises SettingsError.
     """
     at = ports(environ)
     services, left_out = [_exporter(at)], {}

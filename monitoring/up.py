@@ -28,7 +28,8 @@ from typing import NoReturn
 import psutil
 
 from monitoring.server import another, holder
-from monitoring.services import FOLDER, HOST, PORTS, Service, ServiceError, plan
+from monitoring.services import FOLDER, HOST, PORTS, Service, plan
+from pipeline.core.errors import SettingsError, TracewrightError, Unavailable
 
 POLL_SECONDS, CALM_SECONDS = 1.0, 5.0
 """Between two looks: while something does not answer, and when all does."""
@@ -196,7 +197,7 @@ def run(services: Sequence[Service], root: Path, say: Callable[[str], None]) -> 
         code = supervisor.wait()
         end_orphans(supervisor.pid)
     if code:
-        raise ServiceError(f"supervisord ended with {code}; see {folder / 'supervisord.log'}", 69)
+        raise Unavailable(f"supervisord ended with {code}; see {folder / 'supervisord.log'}")
     say("all services are stopped")
     return 0
 
@@ -230,12 +231,12 @@ def _stop_on_signals() -> None:
 
 
 def chosen(names: Sequence[str], root: Path) -> list[Service]:
-    """The services to start, of those named or of all; says which are left out. Raises ServiceError."""
+    """The services to start, of those named or of all; says which are left out. Raises SettingsError or Unavailable."""
     unknown = [name for name in names if name not in PORTS]
     if unknown:
-        raise ServiceError(f"there is no service {unknown[0]!r}; there are {', '.join(PORTS)}", 64)
+        raise SettingsError(f"there is no service {unknown[0]!r}; there are {', '.join(PORTS)}")
     if not (root / "params.yaml").is_file():
-        raise ServiceError("there is no params.yaml here; start it in the project's folder", 64)
+        raise SettingsError("there is no params.yaml here; start it in the project's folder")
     services, left_out = plan(root, os.environ, shutil.which)
     services = [service for service in services if not names or service.name in names]
     problems = taken(services, is_free, holder)
@@ -243,7 +244,7 @@ def chosen(names: Sequence[str], root: Path) -> list[Service]:
         if not names or name in names:
             print(f"{name:<13}is left out: {reason}", flush=True)
     if problems or not services:
-        raise ServiceError("\n    ".join(problems) or "nothing is left to start", 69)
+        raise Unavailable("\n    ".join(problems) or "nothing is left to start")
     return services
 
 
@@ -254,7 +255,7 @@ def main() -> int:
         services = chosen(sys.argv[1:], root)
         print(f"starting {', '.join(service.name for service in services)}; Ctrl-C stops all of it", flush=True)
         return run(services, root, lambda line: print(line, flush=True))
-    except ServiceError as error:
+    except TracewrightError as error:
         print(f"up: {error}", file=sys.stderr)
         return error.exit_code
 

@@ -9,8 +9,8 @@ import streamlit as st
 from dashboard import charts, frame, queries
 from dashboard.frame import Here
 from dashboard.queries import Run
+from pipeline.core.facts.comparison import OURS
 from pipeline.reports import tables, words
-from pipeline.reports.results import OURS
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble
 

@@ -9,9 +9,10 @@ import streamlit as st
 
 from dashboard import charts, frame, queries
 from dashboard.frame import Here
+from pipeline.core.facts.data import QualityReport
 from pipeline.core.records import CATEGORIES, SPLITS
 from pipeline.reports import tables, words
-from pipeline.reports.parts import Finding, Quality
+from pipeline.reports.parts import Finding
 from pipeline.reports.trouble import Trouble
 
 PER_PAGE = 24
@@ -30,17 +31,17 @@ def page(here: Here) -> None:
     if quality is None and catalogue is None:
         frame.empty("No image has been looked at yet. This finds, checks and categorises them:", "dvc repro split")
         return
-    if isinstance(quality, Quality):
+    if isinstance(quality, QualityReport):
         _figures(quality)
     left, right = st.columns([3, 2], gap="large")
     with left:
         if isinstance(catalogue, pd.DataFrame):
             _splits(catalogue)
-        if isinstance(quality, Quality) and quality.categories:
+        if isinstance(quality, QualityReport) and quality.categories:
             st.subheader("Categories")
             frame.table(tables.quality(quality), alt="Images per category, who said so, how sure and how good")
     with right:
-        if isinstance(quality, Quality):
+        if isinstance(quality, QualityReport):
             _recommendations(quality)
         if isinstance(catalogue, pd.DataFrame) and "quality" in catalogue:
             st.subheader("Quality")
@@ -48,14 +49,14 @@ def page(here: Here) -> None:
                 charts.histogram(catalogue["quality"], "quality, 0 to 1", frame.palette()),
                 alt="How many images have which quality",
             )
-    if isinstance(quality, Quality) and quality.rejected:
+    if isinstance(quality, QualityReport) and quality.rejected:
         _rejected(quality)
     if isinstance(catalogue, pd.DataFrame):
         _duplicates(catalogue)
         _thumbnails(here, catalogue, quality)
 
 
-def _figures(quality: Quality) -> None:
+def _figures(quality: QualityReport) -> None:
     rejected = len(quality.rejected)
     share = f"{words.percent(quality.reject_ratio)} of all files" if quality.reject_ratio else None
     copies = (quality.images or 0) - (quality.distinct_images or quality.images or 0)
@@ -70,7 +71,7 @@ def _figures(quality: Quality) -> None:
             st.metric(label, value, beside, delta_color="off", delta_arrow="off", border=True, width=168)
 
 
-def _recommendations(quality: Quality) -> None:
+def _recommendations(quality: QualityReport) -> None:
     st.subheader("What would help")
     if quality.recommendations:
         frame.findings([Finding("attention", sentence) for sentence in quality.recommendations])
@@ -96,7 +97,7 @@ def _splits(catalogue: pd.DataFrame) -> None:
     frame.table(shown, alt="Images per category and split")
 
 
-def _rejected(quality: Quality) -> None:
+def _rejected(quality: QualityReport) -> None:
     st.subheader("Rejected files")
     reasons = ", ".join(f"{n:,} {frame.plain(reason)}" for reason, n in quality.rejects.items())
     st.markdown(f"{words.counted(len(quality.rejected), 'file')}: {reasons}.")
@@ -156,7 +157,7 @@ def _thumbnails(here: Here, catalogue: pd.DataFrame, quality: Any) -> None:
     if split != ANY:
         chosen = chosen[chosen["split"] == split]
     chosen = _ordered(chosen, order)
-    root = quality.root if isinstance(quality, Quality) else None
+    root = quality.root if isinstance(quality, QualityReport) else None
     if chosen.empty or root is None:
         frame.empty("No image is like that." if root else "data/quality.json says no folder of images.")
         return

@@ -13,10 +13,10 @@ from dashboard.frame import Here
 from dashboard.queries import Run
 from dashboard.viewer import viewer
 from dashboard.viewer.viewer import Pane
-from pipeline.core.records import CATEGORIES
+from pipeline.core.facts.comparison import DEFAULT, OURS, UNTRAINED
+from pipeline.core.records import CATEGORIES, VISIBLE_DAMAGE
 from pipeline.reports import words
 from pipeline.reports.archive import VALUE_OF
-from pipeline.reports.results import DEFAULT, OURS, UNTRAINED
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble
 
@@ -32,9 +32,8 @@ ORDERS = {
     "-ratio": "least improved",
     "-default_bytes": "largest default",
     "-bytes": "largest of ours",
-    "ssim": "lowest SSIM",
-    "zoom_ssim": "lowest zoom SSIM",
-    "skill": "lowest skill",
+    "-damage": "most damage",
+    "-delta": "largest colour error",
     "lead": "furthest behind a rival",
     "path": "name",
 }
@@ -47,9 +46,9 @@ COLUMNS = {
     "change": st.column_config.NumberColumn(format="%+.0f %%", help="against the default; below 0 is better"),
     "default": st.column_config.NumberColumn("default, bytes", format="localized"),
     "ours": st.column_config.NumberColumn("ours, bytes", format="localized"),
-    "SSIM": st.column_config.NumberColumn(format="%.4f"),
-    "zoom SSIM": st.column_config.NumberColumn(format="%.4f"),
-    "skill": st.column_config.NumberColumn(format="%.3f"),
+    "damage": st.column_config.NumberColumn(format="%.1f px", help="estimated area of visible damage"),
+    "default's damage": st.column_config.NumberColumn(format="%.1f px"),
+    "colour error": st.column_config.NumberColumn(format="%.2f", help="mean OKLab distance x 100"),
     "lead": st.column_config.NumberColumn(
         format="%+.3f", help="over the best of its rivals, in natural log units; below 0 is behind"
     ),
@@ -150,9 +149,9 @@ def _columns_of(part: pd.DataFrame) -> pd.DataFrame:
             "change": (100 * (part["ratio"] - 1)).to_list(),
             "default": part["default_bytes"].to_list(),
             "ours": part["bytes"].to_list(),
-            "SSIM": part["ssim"].to_list(),
-            "zoom SSIM": part["zoom_ssim"].to_list(),
-            "skill": part["skill"].to_list(),
+            "damage": part["damage"].to_list(),
+            "default's damage": part["default_damage"].to_list(),
+            "colour error": part["delta"].to_list(),
             "lead": part["lead"].to_list(),
         }
     )
@@ -229,7 +228,8 @@ def _signed_percent(share: float) -> str:
 
 
 def _looks(row: dict[str, Any], before: str) -> str:
-    return f"SSIM {words.number(row[f'{before}ssim'], 3)}, zoom {words.number(row[f'{before}zoom_ssim'], 3)}"
+    damage = row[f"{before}damage"]
+    return f"{words.number(damage, 0)} pixels damaged" if damage > VISIBLE_DAMAGE else "no visible damage"
 
 
 def _size_of(svg: str) -> tuple[int, int]:

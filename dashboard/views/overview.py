@@ -10,10 +10,11 @@ import streamlit as st
 from dashboard import frame, registry
 from dashboard.frame import Here
 from dashboard.queries import Run
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, Duel
 from pipeline.reports import words
 from pipeline.reports.parts import Finding
-from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, Duel
 from pipeline.reports.run_report import RunReport
+from pipeline.runs.state import ACTIVE
 
 RIVALS = (DEFAULT, FIXED, PORTFOLIO, TPE, RANDOM)
 LISTED = 50
@@ -28,7 +29,7 @@ def page(here: Here) -> None:
         )
         return
     for run in here.runs:
-        if run.state == "running":
+        if run.state in ACTIVE:
             _going_on(here, run)
     newest = here.newest_reported
     if newest and newest.report:
@@ -51,8 +52,8 @@ def _going_on(here: Here, run: Run) -> None:
         share = min(1.0, status.timesteps / status.total_timesteps) if status.total_timesteps else 0.0
         left = f", about {words.duration(status.seconds_left)} left" if status.seconds_left else ""
         said = f"{status.timesteps:,} of {status.total_timesteps:,} timesteps{left}"
-        if status.state == "preparing":
-            said = f"preparing: {words.visible(status.phase or '')}"
+        if run.state == "preparing":
+            said = f"preparing: {status.phase}"
         st.progress(share, text=f"Run {run.short} is being trained: {frame.plain(said)}")
         st.page_link(
             here.pages["training"], label="Follow it", icon=":material/monitoring:", query_params={"run": run.run_id}
@@ -64,7 +65,7 @@ def _headline(here: Here, run: Run, report: RunReport) -> None:
     st.markdown(f"**{frame.plain(report.headline)}**")
     duels = [d for name in RIVALS if (d := comparison.duel(name, comparison.headline_traces))]
     if duels:
-        what = {"smaller": "Bytes", "sharper": "SSIM error"}.get(comparison.objective.name, "The objective's ratio")
+        what = {"sharper": "Colour error", "balanced": "The objective's ratio"}.get(comparison.objective.name, "Bytes")
         st.caption(
             f"{what} at {words.counted(comparison.headline_traces, 'trace')}, against each rival, with the "
             f"{words.percent(comparison.confidence)} interval; better and worse are beyond chance:"
@@ -81,7 +82,7 @@ def _headline(here: Here, run: Run, report: RunReport) -> None:
 
 
 def _duel(report: RunReport, duel: Duel) -> None:
-    gain = duel.gain
+    gain = duel.difference
     colour = {True: "green", False: "orange", None: "gray"}[duel.better]
     said = {True: "better", False: "worse", None: "undecided"}[duel.better]
     st.metric(
@@ -162,9 +163,7 @@ def _latest(here: Here) -> None:
 
 
 def _what_ratio(here: Here) -> str:
-    newest = here.newest_reported
-    name = newest.report.comparison.objective.name if newest and newest.report else "smaller"
-    return f"{words.RATIO_WORDS[name]} at the most traces compared"
+    return f"{words.RATIO_WORDS} at the most traces compared"
 
 
 def _row(run: Run) -> dict[str, object]:

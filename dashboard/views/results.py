@@ -8,9 +8,9 @@ import streamlit as st
 from dashboard import charts, frame, queries
 from dashboard.frame import Here
 from dashboard.queries import Run
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, TPE, ImageResult
 from pipeline.reports import tables, words
 from pipeline.reports.archive import VALUE_OF
-from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, TPE, ImageResult
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble
 
@@ -42,7 +42,7 @@ def _curves(report: RunReport) -> None:
     )
     sure = f"{words.percent(comparison.confidence)} interval"
     st.caption(
-        f"{words.RATIO_WORDS[comparison.objective.name]}, geometric mean over "
+        f"{words.RATIO_WORDS}, geometric mean over "
         f"{words.counted(comparison.images, 'test image')}, with its {sure}; lower is better, 1 is VTracer's default. "
         "What more traces do not change is dashed; the table has VTracer's presets too."
     )

@@ -118,8 +118,8 @@ def _table(attempts: list[Attempt]) -> None:
             "with": _name(a),
             "bytes": a.bytes,
             "of the default": 100 * a.bytes / default.bytes,
-            "SSIM": a.ssim,
-            "zoom SSIM": a.zoom_ssim,
+            "damage, px": a.damage,
+            "colour error": a.delta,
             "took": words.duration(a.seconds),
         }
         for a in attempts
@@ -129,8 +129,8 @@ def _table(attempts: list[Attempt]) -> None:
         column_config={
             "bytes": st.column_config.NumberColumn(format="localized"),
             "of the default": st.column_config.NumberColumn(format="%.0f %%"),
-            "SSIM": st.column_config.NumberColumn(format="%.4f"),
-            "zoom SSIM": st.column_config.NumberColumn(format="%.4f"),
+            "damage, px": st.column_config.NumberColumn(format="%.1f"),
+            "colour error": st.column_config.NumberColumn(format="%.2f"),
         },
     )  # fmt: skip
 
@@ -141,7 +141,7 @@ def _beside(attempts: list[Attempt], image: Given) -> None:
     )
     panes = [Pane(label="Original", says=f"{image.width:,} × {image.height:,} pixels", picture=image.png)]
     panes += [
-        Pane(label=_name(a), says=f"{a.bytes:,} bytes · SSIM {a.ssim:.4f}", picture=a.svg, ours=a.traces > 0)
+        Pane(label=_name(a), says=f"{a.bytes:,} bytes · damage {a.damage:.0f} px", picture=a.svg, ours=a.traces > 0)
         for a in attempts
     ]
     viewer.show(

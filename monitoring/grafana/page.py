@@ -50,7 +50,7 @@ STAGES = Marks(
 )
 ENDS = Marks(
     "Ends",
-    f'(tracewright_training_state{{{RUN}, state=~"finished|stopped|failed|gone"}} == 1) '
+    f'(tracewright_training_state{{{RUN}, state=~"finished|stopped|failed|killed"}} == 1) '
     f"unless (tracewright_training_state{{{RUN}}} offset 30s == 1)",
     "{{run}}: {{state}}",
     "orange",

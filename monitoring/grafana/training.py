@@ -21,7 +21,7 @@ TOP = (
     stat_panel(
         "Ended badly",
         "Trainings that failed, or whose process ended without a word. `make repro` goes on from the last checkpoint.",
-        (f'sum(tracewright_training_state{{{RUN}, state=~"failed|gone"}}) or vector(0)', ""),
+        (f'sum(tracewright_training_state{{{RUN}, state=~"failed|killed"}}) or vector(0)', ""),
         unit="none",
         steps=[(1, RED)],
         width=3,

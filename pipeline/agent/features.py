@@ -23,9 +23,8 @@ from pipeline.agent.candidates import CANDIDATE_FEATURES, Shortlist
 from pipeline.agent.objectives import ERROR_FLOOR
 from pipeline.agent.outcome import DAMAGE, default_outcome
 from pipeline.agent.task import Task, Vector
-from pipeline.core.records import CATEGORIES, OBJECTIVES, ObjectiveName
+from pipeline.core.records import CATEGORIES, OBJECTIVES, VISIBLE_DAMAGE, ObjectiveName
 from pipeline.data.probe import MEASURE_NAMES
-from pipeline.tracing.fidelity import VISIBLE
 
 CONTEXT_SIZE = len(MEASURE_NAMES) + len(CATEGORIES) + 6
 STATE_SIZE = CONTEXT_SIZE + len(OBJECTIVES) + 1 + 2 + 2
@@ -52,7 +51,7 @@ def context_of(task: Task) -> Vector:
 
 
 def goal_part(name: ObjectiveName, max_damage: float) -> Vector:
-    shown = math.log(max_damage / VISIBLE) if name == "target" else 0.0
+    shown = math.log(max_damage / VISIBLE_DAMAGE) if name == "target" else 0.0
     return np.append(_one_hot(OBJECTIVES.index(name), len(OBJECTIVES)), np.float32(shown)).astype(np.float32)
 
 

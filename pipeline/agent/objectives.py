@@ -4,15 +4,16 @@ Values are in natural log units and 0 is the default itself, so a gain of 0.69 i
 
 | objective | value | allowed only when |
 |---|---|---|
-| faithful | standing within the limit `VISIBLE`, less the default's | always |
+| faithful | standing within the limit `VISIBLE_DAMAGE`, less the default's | always |
 | target | the same within the limit that the user names | always |
-| smaller | ln(default bytes / bytes) | damage <= the default's, held between `VISIBLE` and `BROKEN` |
+| smaller | ln(default bytes / bytes) | damage <= the default's, held between `VISIBLE_DAMAGE` and `BROKEN` |
 | sharper | ln(default error / error), error = delta + `ERROR_FLOOR` | bytes <= the default's, damage as above |
 | balanced | quality x ln(error ratio) + size x ln(bytes ratio) - work x ln(pixels traced / pixels) | always |
 
-Damage is that of `tracing.fidelity`, in pixels; from `VISIBLE` on a person sees it. The *standing* of a picture within
-a limit is ln(default bytes / bytes), at least -3; that of any other is -3 - 2 ln(damage / limit). So the smallest of
-the sound pictures wins, and where none is sound the least damaged: one more trace never adds visible damage.
+Damage is that of `tracing.fidelity`, in pixels; from `VISIBLE_DAMAGE` on a person sees it. The *standing* of a picture
+within a limit is ln(default bytes / bytes), at least -3; that of any other is -3 - 2 ln(damage / limit). So the
+smallest of the sound pictures wins, and where none is sound the least damaged: one more trace never adds visible
+damage.
 """
 
 from __future__ import annotations
@@ -20,11 +21,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pipeline.core.records import EVERYTHING, Evaluation, Gate, Lost, ObjectiveName, Scored, Scores, TracerParams
+from pipeline.core.records import (
+    EVERYTHING,
+    VISIBLE_DAMAGE,
+    Evaluation,
+    Gate,
+    Lost,
+    ObjectiveName,
+    Scored,
+    Scores,
+    TracerParams,
+)
 from pipeline.settings.params import ObjectiveSettings
-from pipeline.tracing.fidelity import VISIBLE
 
-BROKEN = 10 * VISIBLE  # a default with more damage is broken, and licenses no more than this
+BROKEN = 10 * VISIBLE_DAMAGE  # a default with more damage is broken, and licenses no more than this
 ERROR_FLOOR = 0.02  # keeps the logarithm finite for a perfect copy; OKLab distance x 100
 SIZE_LIMIT = 3.0  # an unsound picture ranks below any sound one within e^3 of the default's bytes
 DAMAGE_SLOPE = 2.0
@@ -75,11 +85,11 @@ class Objective:
         """The damage from which a picture may not replace the default, or ranks below all that are sound."""
         match self.name:
             case "faithful":
-                return VISIBLE
+                return VISIBLE_DAMAGE
             case "target":
                 return self.max_damage
             case "smaller" | "sharper":
-                return min(max(default.damage, VISIBLE), BROKEN)
+                return min(max(default.damage, VISIBLE_DAMAGE), BROKEN)
             case "balanced":
                 return math.inf
 
@@ -115,7 +125,7 @@ class Objective:
 
     def goal(self, default: Scores) -> Goal:
         """What `value` says of a picture, of outcomes that are only predicted."""
-        damage = math.log(self.limit(default) / VISIBLE)
+        damage = math.log(self.limit(default) / VISIBLE_DAMAGE)
         match self.name:
             case "faithful" | "target":
                 return Goal(1.0, 0.0, 0.0, -self._standing(0.0, default.damage), (math.inf, math.inf, damage))
@@ -143,7 +153,7 @@ class Objective:
                 return EVERYTHING
 
     def _standing(self, size_gain: float, damage: float) -> float:
-        limit = VISIBLE if self.name == "faithful" else self.max_damage
+        limit = VISIBLE_DAMAGE if self.name == "faithful" else self.max_damage
         if damage > limit:
             return -SIZE_LIMIT - DAMAGE_SLOPE * math.log(damage / limit)
         return max(-SIZE_LIMIT, size_gain)

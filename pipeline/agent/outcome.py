@@ -4,7 +4,7 @@
 |---|---|
 | size | ln(bytes / default's bytes) |
 | error | ln(error / default's error), error = delta + ERROR_FLOOR |
-| damage | ln(damage / VISIBLE), 0 where it begins to be seen |
+| damage | ln(damage / VISIBLE_DAMAGE), 0 where it begins to be seen |
 
 Size and error are 0 for the default itself; lower is better. How bad a bad picture is matters little, so what lies
 above `BENT_FROM` is bent towards a ceiling.
@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.agent.objectives import error_ratio
-from pipeline.core.records import Evaluation, Failed, Gate, Lost, Scored, Scores
-from pipeline.tracing.fidelity import VISIBLE
+from pipeline.core.records import VISIBLE_DAMAGE, Evaluation, Failed, Gate, Lost, Scored, Scores
 
 N_OUTCOMES = 3
 SIZE, ERROR, DAMAGE = range(N_OUTCOMES)
@@ -61,7 +60,7 @@ def bent(raw: ArrayLike) -> NDArray[np.float64]:
 
 def telling_gate(default: Scores) -> Gate:
     """What lies beyond it is so bad that its outcome needs no exact measure."""
-    return Gate(default.svg_bytes * math.exp(_BEYOND_SIZE), VISIBLE * math.exp(_BEYOND_DAMAGE))
+    return Gate(default.svg_bytes * math.exp(_BEYOND_SIZE), VISIBLE_DAMAGE * math.exp(_BEYOND_DAMAGE))
 
 
 def _size(svg_bytes: int, default: Scores) -> float:
@@ -69,4 +68,4 @@ def _size(svg_bytes: int, default: Scores) -> float:
 
 
 def _log_damage(damage: float) -> float:
-    return math.log(damage / VISIBLE) if damage > 0 else LOWEST
+    return math.log(damage / VISIBLE_DAMAGE) if damage > 0 else LOWEST

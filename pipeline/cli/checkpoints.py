@@ -1,4 +1,4 @@
-"""`tracewright checkpoints`: what was saved of trainings, and going on from it."""
+"""`tracewright checkpoints`: the saved states of trainings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def checkpoints() -> None:
-    """Look at the saved states of trainings, and go on from them.
+    """List, check, export and resume the saved states of trainings.
+
+    \b
+    tracewright checkpoints list
+    tracewright checkpoints export RUN my-agent
 
     A CHECKPOINT is RUN (its latest), RUN/NAME or a path.
     """
@@ -39,8 +43,8 @@ def _runs() -> Path:
     return home(required_root()) / RUNS
 
 
-def _chosen(run: str | None) -> Iterator[tuple[str, CheckpointStore]]:
-    """The checkpoints of one run, or of all, newest first."""
+def _stores(run: str | None) -> Iterator[tuple[str, CheckpointStore]]:
+    """The checkpoint store of one run, or those of all runs, newest first."""
     from pipeline.runs.resume import TRAINING, run_folder
     from pipeline.training.checkpoint_store import CheckpointStore
 
@@ -56,12 +60,12 @@ def list_checkpoints(run: str | None) -> None:
     """List the checkpoints of RUN, or of all runs, newest run first."""
     from pipeline.runs.resume import read_lineage
 
-    count = 0
+    run_count = 0
     metric = _settings().checkpoints.best_metric
-    for name, store in _chosen(run):
-        count += 1
+    for name, store in _stores(run):
+        run_count += 1
         try:
-            state = "finished" if read_lineage(store.folder.parent).delivered else "may be gone on with"
+            state = "finished" if read_lineage(store.folder.parent).delivered else "can be resumed"
         except DataError as error:
             state = str(error)
         click.echo(f"run {name} ({state})")
@@ -75,14 +79,14 @@ def list_checkpoints(run: str | None) -> None:
             click.echo(f"  {cells} {', '.join(marks)}".rstrip())
         if not entries:
             click.echo("  no checkpoint")
-    if not count:
-        click.echo("no training was saved here yet; `make repro` trains")
+    if not run_count:
+        click.echo("there is no saved training yet; run `make repro` to train")
 
 
 @checkpoints.command("show")
 @click.argument("checkpoint")
 def show(checkpoint: str) -> None:
-    """Print what a CHECKPOINT holds, as JSON."""
+    """Print the content of a CHECKPOINT as JSON."""
     from pipeline.runs.resume import checkpoint_path
     from pipeline.training.checkpoint import read_checkpoint
     from pipeline.training.checkpoint_store import entry_of
@@ -90,14 +94,11 @@ def show(checkpoint: str) -> None:
     path = checkpoint_path(_runs(), checkpoint)
     state = read_checkpoint(path)
     arrays = {name: list(array.shape) for name, array in sorted(state.arrays.items())}
-    shown = {"path": str(path), **asdict(entry_of(path, state)), "stages": _stages(state.facts.get("stages"))}
-    click.echo(json.dumps(shown | {"settings": state.facts.get("settings"), "arrays": arrays}, indent=2))
-
-
-def _stages(stages: Any) -> list[dict[str, Any]]:
-    """How each attempt at a stage ended; of what is no record of one, nothing."""
+    stages = state.facts.get("stages")
     records = [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
-    return [{name: stage.get(name) for name in ("name", "attempts", "passed")} for stage in records]
+    content: dict[str, Any] = {"path": str(path), **asdict(entry_of(path, state))}
+    content["stages"] = [{name: stage.get(name) for name in ("name", "attempts", "passed")} for stage in records]
+    click.echo(json.dumps(content | {"settings": state.facts.get("settings"), "arrays": arrays}, indent=2))
 
 
 @checkpoints.command("verify")
@@ -108,7 +109,7 @@ def verify(run: str | None) -> None:
     from pipeline.training.checkpoint_store import files_in
 
     sound, damaged = 0, []
-    for _, store in _chosen(run):
+    for _, store in _stores(run):
         for path in files_in(store.folder):
             try:
                 read_checkpoint(path)
@@ -116,28 +117,27 @@ def verify(run: str | None) -> None:
             except DataError as error:
                 damaged.append(str(error))
     if damaged:
-        raise DataError(
-            "\n".join([*damaged, f"{len(damaged)} damaged, {sound} sound; `checkpoints prune` removes them"])
-        )
+        count = f"{len(damaged)} damaged, {sound} sound; `tracewright checkpoints prune` removes the damaged ones"
+        raise DataError("\n".join([*damaged, count]))
     click.echo(f"{sound} checkpoint(s), all sound")
 
 
 @checkpoints.command("prune")
 @click.argument("run", required=False)
 def prune(run: str | None) -> None:
-    """Delete what params.yaml (section checkpoints) does not keep, and damaged ones, of RUN or of all runs."""
+    """Delete damaged checkpoints of RUN, or of all runs, and those that section checkpoints of params.yaml drops."""
     from pipeline.core.locks import free
     from pipeline.training.checkpoint_store import bound_store
 
     busy = []
-    for name, store in _chosen(run):
+    for name, store in _stores(run):
         with free(store.folder.parent) as is_ours:
             if not is_ours:
                 busy.append(store.folder.parent)
-                click.echo(f"{name}: is being trained, left alone")
+                click.echo(f"{name}: is being trained, skipped")
                 continue
-            for gone in store.prune():
-                click.echo(f"{name}/{gone}: deleted")
+            for file in store.prune():
+                click.echo(f"{name}/{file}: deleted")
     if run is None:
         for path in bound_store(_runs(), _settings().checkpoints.max_bytes, busy):
             click.echo(f"{path.parent.parent.name}/{path.name}: deleted, for checkpoints.max_bytes")
@@ -147,25 +147,25 @@ def prune(run: str | None) -> None:
 @click.argument("checkpoint")
 @click.argument("folder", type=click.Path(path_type=Path))
 def export(checkpoint: str, folder: Path) -> None:
-    """Write the best agent in a CHECKPOINT into FOLDER, for `tracewright vectorize --model FOLDER`."""
+    """Write the best agent of a CHECKPOINT into FOLDER, for `tracewright vectorize --model FOLDER`."""
     from pipeline.runs.resume import checkpoint_path
     from pipeline.training.checkpoint import read_checkpoint
     from pipeline.training.loop import agent_in
 
     if folder.exists():
-        raise DataError(f"{folder}: is there already; name a folder that is not")
+        raise DataError(f"{folder}: exists already; name a new folder")
     digest = agent_in(read_checkpoint(checkpoint_path(_runs(), checkpoint))).save(folder)
     click.echo(f"{folder}: agent written, SHA-256 of its weights {digest}")
 
 
 @checkpoints.command("resume")
 @click.argument("checkpoint")
-@click.option("--fork", is_flag=True, help="Begin a new run from this state, whatever changed since.")
+@click.option("--fork", is_flag=True, help="Start a new run from this state, whatever has changed since.")
 def resume(checkpoint: str, fork: bool) -> None:
-    """Train on from a CHECKPOINT to the end, outside of DVC.
+    """Resume a training from a CHECKPOINT to its end, outside of DVC.
 
-    Without --fork only the run itself goes on, to the same bits, and only when data, settings, code and versions are
-    those it began with; `make repro` does that by itself.
+    Without --fork the same run continues, to the same bits, and only if data, settings, code and versions are those it
+    began with; `make repro` does that by itself.
     """
     from pipeline.runs.resume import checkpoint_path
     from pipeline.runs.session import train_from
@@ -173,15 +173,15 @@ def resume(checkpoint: str, fork: bool) -> None:
     path = checkpoint_path(_runs(), checkpoint)
     report = train_from(required_root(), _settings(), path, fork=fork)
     click.echo(
-        f"trained to step {report['total_timesteps']}, run {report['run_id']}; models/agent and results/train are its "
-        "own now: `dvc commit --force train` and `make repro` go on from there"
+        f"trained to step {report.total_timesteps}, run {report.run_id}; models/agent and results/train now hold "
+        "its result: continue with `dvc commit --force train` and `make repro`"
     )
 
 
 @checkpoints.command("stats")
 def stats() -> None:
-    """How many checkpoints there are, how large they are, and how much is allowed."""
-    rows = [(name, store.entries()) for name, store in _chosen(None)]
+    """Show the number and size of all checkpoints, and the size that is allowed."""
+    rows = [(name, store.entries()) for name, store in _stores(None)]
     total = sum(entry.bytes for _, entries in rows for entry in entries)
     for name, entries in rows:
         share = sum(entry.bytes for entry in entries)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,13 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tracewright")
 def main() -> None:
-    """Turn logos into the smallest SVGs that still look like them."""
+    """Turn logos into the smallest SVGs that still look like them.
+
+    \b
+    tracewright vectorize logo.png -o svg     vectorise with the champion
+    tracewright use-data my-logos             train on your own logos, then: make repro
+    tracewright doctor                        find out what is wrong
+    """
 
 
 @main.command("use-data")
@@ -60,7 +65,7 @@ def use_data(folder: Path) -> None:
 
 @main.command()
 def check() -> None:
-    """Check params.yaml and the data folder before anything is run; `make repro` starts with it."""
+    """Check params.yaml and the data folder, as `make repro` does first."""
     from pipeline.data.folder import check_data_root
     from pipeline.settings.params import load_settings
 
@@ -95,9 +100,9 @@ def doctor() -> None:
 
 @main.command()
 def sync() -> None:
-    """Send MLflow what it has not got of any run: after it was away, or a process died.
+    """Send MLflow every record of every run that it lacks, after an outage or a killed process.
 
-    Twice does no more than once.
+    It is safe to repeat.
     """
     from pipeline.core.errors import Unavailable
     from pipeline.tracking.sync import sync as send
@@ -112,30 +117,27 @@ def sync() -> None:
 
 @main.group()
 def models() -> None:
-    """List registered models, and bring the one before back."""
-
-
-def _with_registry(act: Callable[[Path, str], str]) -> None:
-    from pipeline.settings.params import load_settings
-
-    root = required_root()
-    click.echo(act(root, load_settings(root / "params.yaml").experiment))
+    """List registered models, and restore the previous champion."""
 
 
 @models.command("list")
 def list_models() -> None:
-    """Versions, newest first, with their aliases and what the gate said."""
+    """List versions, newest first, with their aliases and the gate's verdict."""
+    from pipeline.settings.params import load_settings
     from pipeline.tracking import registry
 
-    _with_registry(registry.describe)
+    root = required_root()
+    click.echo(registry.describe(root, load_settings(root / "params.yaml").experiment))
 
 
 @models.command("rollback")
 def rollback() -> None:
-    """Make the champion before this one champion again."""
+    """Restore the previous champion."""
+    from pipeline.settings.params import load_settings
     from pipeline.tracking import registry
 
-    _with_registry(registry.rollback)
+    root = required_root()
+    click.echo(registry.rollback(root, load_settings(root / "params.yaml").experiment))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`tracewright runs`: trainings in the background, and how every training of the project is doing."""
+"""`tracewright runs`: trainings in the background, and the state of every training of the project."""
 
 from __future__ import annotations
 
@@ -21,27 +21,32 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 
 _SETTING = click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting other than params.yaml's; repeatable."
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a setting of params.yaml; repeatable."
 )
 
 
 @click.group()
 def runs() -> None:
-    """Train in the background, and see how every training of this project is doing.
+    """Train in the background, and watch every training of this project.
 
-    A background training outlives the terminal, and leaves models/agent and results/ of the project alone: what it
-    makes is in .tracewright/runs/RUN/out.
+    \b
+    tracewright runs start --set train.seed=5
+    tracewright runs list
+    tracewright runs follow RUN
+
+    A background training outlives the terminal. Its results are in .tracewright/runs/RUN/out; the project's
+    models/agent and results/ stay as they are.
     """
 
 
 @runs.command("start")
 @_SETTING
-@click.option("--now", is_flag=True, help="Do not wait until other background trainings make room.")
-@click.option("--queue", is_flag=True, help="Queue the whole pipeline as an experiment of DVC's instead.")
+@click.option("--now", is_flag=True, help="Do not wait for other background trainings.")
+@click.option("--queue", is_flag=True, help="Queue the whole pipeline as a DVC experiment instead.")
 def start(assignments: tuple[str, ...], now: bool, queue: bool) -> None:
     """Start a training in the background; with train.n_seeds above 1, one for each seed.
 
-    It waits while other background trainings leave it too few cores (compute.workers) or too little memory
+    It waits until other background trainings leave it enough cores (compute.workers) and memory
     (compute.memory_limit_bytes).
     """
     from pipeline.runs import background
@@ -56,47 +61,42 @@ def start(assignments: tuple[str, ...], now: bool, queue: bool) -> None:
     for launch in background.start(root, settings, overrides, now=now):
         state = "waits for room" if launch.phase == "waiting" and not now else "started"
         click.echo(f"run {launch.run_id} {state} ({background.describe(launch.overrides)})")
-    click.echo("`tracewright runs list` shows how it does, `tracewright runs follow RUN` stays with it")
+    click.echo("`tracewright runs list` shows its state, `tracewright runs follow RUN` its progress")
 
 
 def _queue(root: Path, settings: Settings, assignments: tuple[str, ...]) -> str:
-    """DVC's own queue; each experiment runs in a copy of the last commit."""
+    """Adds to DVC's own queue; each experiment runs in a copy of the last commit."""
     from pipeline.data.samples import FOLDER
 
-    if not _git(root, "rev-parse", "--verify", "HEAD"):
+    if _run(root, "git", "rev-parse", "--verify", "HEAD").returncode:
         raise Unavailable("DVC's queue needs a Git repository with a commit; leave out --queue for a plain process")
     data = settings.data.root
-    tracked = _git(root, "ls-files", "--", data, f"{data}.dvc")
-    if not (tracked or Path(data).is_absolute() or Path(data) == FOLDER):
+    is_tracked = bool(_run(root, "git", "ls-files", "--", data, f"{data}.dvc").stdout.strip())
+    if not (is_tracked or Path(data).is_absolute() or Path(data) == FOLDER):
         raise DataError(
             f"data.root: {data} is in neither Git nor DVC, so the copy that DVC trains in would lack it; "
-            f"`dvc add {data}` and commit {data}.dvc, or leave out --queue"
+            f"run `dvc add {data}` and commit {data}.dvc, or leave out --queue"
         )
     changes = [part for assignment in assignments for part in ("-S", assignment)]
-    said = _dvc(root, "exp", "run", "--queue", *changes, "report")
-    return f"{said}\n{_dvc(root, 'queue', 'start')}\n`dvc exp show` has the results, `dvc exp apply NAME` takes them"
+    outputs = []
+    for arguments in (["exp", "run", "--queue", *changes, "report"], ["queue", "start"]):
+        done = _run(root, sys.executable, "-m", "dvc", *arguments)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise Unavailable(f"`dvc {' '.join(arguments[:2])}` failed: {last}")
+        outputs.append(done.stdout.strip())
+    return "\n".join([*outputs, "`dvc exp show` lists the results, `dvc exp apply NAME` applies one"])
 
 
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _dvc(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise Unavailable(f"`dvc {' '.join(arguments[:2])}` failed: {last}")
-    return done.stdout.strip()
+def _run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
 @runs.command("list")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON per run.")
-@click.option("--all", "every", is_flag=True, help="All runs, not only the newest twenty.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per run.")
+@click.option("--all", "every", is_flag=True, help="List all runs, not only the newest twenty.")
 def list_runs(as_json: bool, every: bool) -> None:
-    """Runs, newest first: state, progress, time left, best so far; then what is in DVC's queue."""
+    """List runs, newest first: state, progress, time left, best so far; then DVC's queue."""
     from itertools import islice
 
     from pipeline.runs.listing import dvc_queue, trainings
@@ -110,7 +110,7 @@ def list_runs(as_json: bool, every: bool) -> None:
     if not found:
         click.echo("no training yet; `tracewright runs start` begins one in the background, `make repro` one here")
     if lines := dvc_queue(root):
-        click.echo("\nDVC's queue (their trainings are above, too, once they have begun):")
+        click.echo("\nDVC's queue (their trainings are also listed above once they have begun):")
         click.echo("\n".join(f"  {line}" for line in lines))
 
 
@@ -121,16 +121,13 @@ def _as_json(training: Training) -> dict[str, object]:
 
 
 def _row(training: Training) -> str:
-    cells = [f"{training.run_id:22}", f"{training.state:9}", f"{_progress(training):28}", f"{_best(training):26}"]
-    row = f"{' '.join(cells)} {training.overrides}".rstrip()
-    return f"{row}\n    {training.trouble}" if training.trouble else row
-
-
-def _progress(training: Training) -> str:
     if training.state == "preparing" or not training.total_timesteps:
-        return training.phase
-    left = f", {_duration(training.seconds_left)} left" if training.seconds_left is not None else ""
-    return f"{training.progress_ratio:4.0%} of {training.total_timesteps}{left}"
+        progress = training.phase
+    else:
+        left = f", {_duration(training.seconds_left)} left" if training.seconds_left is not None else ""
+        progress = f"{training.progress_ratio:4.0%} of {training.total_timesteps}{left}"
+    row = f"{training.run_id:22} {training.state:9} {progress:28} {_best(training):26} {training.overrides}".rstrip()
+    return f"{row}\n    {training.trouble}" if training.trouble else row
 
 
 def _best(training: Training) -> str:
@@ -151,12 +148,13 @@ def follow(run: str) -> None:
     """Show the progress of RUN until it ends. Ctrl-C leaves it running."""
     from tqdm import tqdm
 
+    from pipeline.runs.background import OUT, last_lines, runs_folder
     from pipeline.runs.listing import training
 
     root = required_root()
     now = training(root, run)
     bar = tqdm(total=now.total_timesteps or None, unit="step", desc=run, disable=None)
-    said = ""
+    printed = ""
     try:
         while now.process is not None:
             if now.total_timesteps:
@@ -164,36 +162,29 @@ def follow(run: str) -> None:
                 bar.update(now.timesteps - bar.n)
             text = f"{now.state} {now.phase}, {_best(now)}".replace("training training", "training")
             bar.set_postfix_str(text)
-            if bar.disable and text != said:
+            if bar.disable and text != printed:
                 click.echo(f"{run}: {text}")
-                said = text
+                printed = text
             time.sleep(LOOK_SECONDS)
             now = training(root, run)
     except KeyboardInterrupt:
         bar.close()
-        click.echo(f"run {run} goes on; `tracewright runs stop {run}` stops it", err=True)
+        click.echo(f"run {run} continues; `tracewright runs stop {run}` stops it", err=True)
         return
     bar.close()
-    _tell_end(root, now)
-
-
-def _tell_end(root: Path, training: Training) -> None:
-    """Raises TracewrightError when it did not end well, with what is known of it."""
-    from pipeline.runs.background import OUT, last_lines, runs_folder
-
-    folder = runs_folder(root) / training.run_id
-    click.echo(_row(training))
-    if training.state in ("failed", "gone"):
-        said = "".join(f"\n  {line}" for line in last_lines(folder, 5))
-        raise DataError(f"run {training.run_id} {training.state}{f'; it said last:{said}' if said else ''}")
-    if training.state == "finished" and (folder / OUT).is_dir():
+    folder = runs_folder(root) / now.run_id
+    click.echo(_row(now))
+    if now.state in ("failed", "killed"):
+        lines = "".join(f"\n  {line}" for line in last_lines(folder, 5))
+        raise DataError(f"run {now.run_id} {now.state}{f'; its last output:{lines}' if lines else ''}")
+    if now.state == "finished" and (folder / OUT).is_dir():
         click.echo(f"its agent, for `tracewright vectorize --model`: {folder / OUT / 'models/agent'}")
 
 
 @runs.command("stop")
 @click.argument("run")
 def stop(run: str) -> None:
-    """Have RUN save its state and end; `tracewright runs resume RUN` goes on from there."""
+    """Make RUN save its state and end; `tracewright runs resume RUN` resumes it."""
     from pipeline.runs import background
     from pipeline.runs.listing import training
     from pipeline.training.checkpoint_store import files_in
@@ -203,18 +194,18 @@ def stop(run: str) -> None:
     if found.process is None:
         raise DataError(f"run {run} is {found.state}; there is nothing to stop")
     if not background.stop(found.process):
-        raise Unavailable(f"run {run} was asked to stop and has not ended yet; look again with `tracewright runs list`")
-    saved = files_in(background.runs_folder(root) / run / "checkpoints")
-    what = f"its state is in {saved[-1].name}" if saved else "it had not come to anything yet"
-    goes_on = f"tracewright runs resume {run}" if found.overrides else "make repro"
-    click.echo(f"run {run} has stopped, {what}; `{goes_on}` goes on")
+        raise Unavailable(f"run {run} was asked to stop and has not ended yet; check with `tracewright runs list`")
+    checkpoints = files_in(background.runs_folder(root) / run / "checkpoints")
+    state = f"its state is in {checkpoints[-1].name}" if checkpoints else "before it had a state to save"
+    command = f"tracewright runs resume {run}" if found.overrides else "make repro"
+    click.echo(f"run {run} has stopped, {state}; `{command}` resumes it")
 
 
 @runs.command("resume")
 @click.argument("run")
 def resume(run: str) -> None:
-    """Go on with RUN from its latest checkpoint, in the background, to the same bits."""
+    """Resume RUN from its latest checkpoint, in the background, to the same bits."""
     from pipeline.runs import background
 
     launch = background.resume(required_root(), run)
-    click.echo(f"run {launch.run_id} goes on; `tracewright runs follow {run}` stays with it")
+    click.echo(f"run {launch.run_id} continues; `tracewright runs follow {run}` shows its progress")

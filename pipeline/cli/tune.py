@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 @click.command("tune")
-@click.option("--study", default="study", show_default=True, metavar="NAME", help="One that is there is gone on with.")
+@click.option("--study", default="study", show_default=True, metavar="NAME", help="Resumes the study if it exists.")
 @click.option("--trials", type=click.IntRange(1), help="Trials in all; tune.trials of params.yaml by default.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Trials at once.")
 @click.option(
     "--backend",
     type=click.Choice(["local", "ray"]),
-    help="Where they are: this machine, or a Ray cluster; compute.backend of params.yaml by default.",
+    help="Run workers on this machine or on a Ray cluster; compute.backend of params.yaml by default.",
 )
 @click.option(
     "--storage",
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     help="A database that several machines reach; a journal in .tracewright/tune/NAME by default.",
 )
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting other than params.yaml's; repeatable."
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a setting of params.yaml; repeatable."
 )
-@click.option("--report", "only_report", is_flag=True, help="Write the report of the study as it is, and end.")
+@click.option("--report", "only_report", is_flag=True, help="Write the report of the study as it is now, and end.")
 def tune(
     study: str,
     trials: int | None,
@@ -42,10 +42,14 @@ def tune(
     assignments: tuple[str, ...],
     only_report: bool,
 ) -> None:
-    """Search for settings that train better agents, as section tune of params.yaml says, with Optuna.
+    """Search for settings that train better agents, with Optuna, as section tune of params.yaml says.
 
-    Ctrl-C leaves the trials at work where they are; the same command goes on with them. Started twice, or on several
-    machines with the same --storage, the study is shared.
+    \b
+    tracewright tune --trials 40 --workers 2
+    tracewright tune --report
+
+    Ctrl-C interrupts the running trials; the same command resumes them. Commands that run at the same time, also on
+    several machines with the same --storage, share the study.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", study):
         raise SettingsError(f"--study {study!r}: write 1 to 64 letters, digits, - and _")
@@ -53,27 +57,26 @@ def tune(
 
     from pipeline.settings.overrides import overridden
     from pipeline.settings.params import load_settings
-    from pipeline.tuning import session as work
+    from pipeline.tuning import session
 
     root = required_root()
     more = [f"tune.trials={trials}"] if trials is not None else []
     more += [f"compute.backend={backend}"] if backend is not None else []
     settings, _ = overridden(load_settings(root / "params.yaml"), [*assignments, *more])
     if only_report:
-        report = work.report_of(root, settings, study, storage)
+        report = session.report_of(root, settings, study, storage)
     else:
-        bar = tqdm(total=settings.tune.trials, unit="trial", desc=study, disable=None)
+        with tqdm(total=settings.tune.trials, unit="trial", desc=study, disable=None) as bar:
 
-        def tell(trial: FrozenTrial, is_new: bool) -> None:
-            bar.update()
-            if is_new:
-                tqdm.write(_line(trial))
+            def show(trial: FrozenTrial, is_new: bool) -> None:
+                bar.update()
+                if is_new:
+                    tqdm.write(_line(trial))
 
-        with bar:
-            report = work.tune(root, settings, study, workers=workers, storage=storage, tell=tell)
+            report = session.tune(root, settings, study, workers=workers, storage=storage, on_trial=show)
     click.echo(f"{report.folder / 'report.md'}")
     if report.command is not None:
-        click.echo(f"the best, to train and test with:\n{report.command}")
+        click.echo(f"to train and test with the best settings:\n{report.command}")
 
 
 def _line(trial: FrozenTrial) -> str:

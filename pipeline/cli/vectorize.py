@@ -3,51 +3,43 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.files import required_root
-from pipeline.core.records import OBJECTIVES
+from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
 
 if TYPE_CHECKING:
     from pipeline.settings.params import Backend
+    from pipeline.vectorizing.batch import Result, Source
+    from pipeline.vectorizing.request import Request
     from pipeline.vectorizing.table import Tally
 
 _PATH = click.Path(path_type=Path)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What both ways of vectorising are asked for. agent: its folder."""
-
-    output: Path
-    agent: Path
-    traces: int
-    objective: str | None
-    target: float | None
-    workers: int
-    seed: int
-    backend: Backend
-
-
 @click.command()
 @click.argument("inputs", nargs=-1, type=_PATH, metavar="IN...")
-@click.option("-o", "--output", required=True, type=_PATH, metavar="DIR", help="Where SVGs go.")
-@click.option("--traces", default=8, show_default=True, type=click.IntRange(1, 1000), help="Settings tried per image.")
-@click.option("--objective", type=click.Choice(OBJECTIVES), help="What to seek; the model's own by default.")
-@click.option("--target", type=click.FloatRange(0, 1), help="Quality (skill) asked for by --objective target.")
-@click.option("--model", metavar="NAME_OR_PATH", help="A registered model or an agent's folder; else the champion.")
+@click.option("-o", "--output", required=True, type=_PATH, metavar="DIR", help="Folder for the SVGs.")
+@click.option("--traces", default=8, show_default=True, type=click.IntRange(1, 1000), help="Settings to try per image.")
+@click.option("--objective", type=click.Choice(OBJECTIVES), help="What to optimise for; the model's own by default.")
+@click.option(
+    "--max-damage",
+    type=click.FloatRange(0, 100, min_open=True),
+    help="Fewest bytes with so many pixels of damage; the same as --objective target.",
+)
+@click.option("--model", metavar="NAME_OR_PATH", help="Registered model or agent's folder; the champion by default.")
 @click.option("--workers", default=0, type=click.IntRange(0, 1024), help="Tracing processes; 0 is one per core.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="The same seed gives the same SVGs.")
-@click.option("--sharded", is_flag=True, help="For many files: results as Parquet, gone on with after a stop.")
+@click.option("--sharded", is_flag=True, help="For many files: write results as Parquet, and resume after a stop.")
 @click.option(
-    "--files-from", type=_PATH, metavar="LIST", help="With --sharded: paths, one a line or NUL between; - is stdin."
+    "--files-from", type=_PATH, metavar="LIST", help="With --sharded: paths, separated by lines or NUL; - is stdin."
 )
-@click.option("--shard-files", type=click.IntRange(1, 1_000_000), help="With --sharded: files done in one go; 500.")
+@click.option("--shard-files", type=click.IntRange(1, 1_000_000), help="With --sharded: files per shard; 500.")
 @click.option(
     "--backend", default="local", show_default=True, type=click.Choice(["local", "ray"]), help="Ray: see docs/ray.md."
 )
@@ -56,7 +48,7 @@ def vectorize(
     output: Path,
     traces: int,
     objective: str | None,
-    target: float | None,
+    max_damage: float | None,
     model: str | None,
     workers: int,
     seed: int,
@@ -67,51 +59,60 @@ def vectorize(
 ) -> None:
     """Vectorise image files, or all images in folders, into DIR.
 
-    DIR/results.jsonl gets a line per image. No SVG comes out worse than VTracer's default: where nothing better is
-    found, the default's is given.
+    \b
+    tracewright vectorize logo.png -o svg
+    tracewright vectorize logos/ -o svg --traces 32 --objective sharper
+    tracewright vectorize archive/ -o svg --sharded
 
-    With --sharded SVGs go into DIR/svg and results into DIR/results, a Parquet file per shard; the same command, or one
-    without IN, goes on where a stopped one was.
+    DIR/results.jsonl gets one line per image. No SVG shows more damage than VTracer's default: if the search finds
+    nothing better, the default's SVG is kept, minified.
+
+    With --sharded, SVGs go to DIR/svg and results to DIR/results, one Parquet file per shard. To resume after a stop,
+    repeat the command, with or without IN.
     """
-    if target is not None and objective != "target":
-        raise SettingsError("--target is for --objective target; give both")
-    given = {"files_from": files_from, "shard_files": shard_files}
-    _check_inputs(inputs, sharded, given)
-    if not sharded:
-        from pipeline.vectorizing.batch import find_sources
-
-        find = find_sources(inputs)
-        asked = Asked(output, _agent_folder(model), traces, objective, target, workers, seed, backend)
-        _vectorize(asked, *find)
-        return
-    asked = Asked(output, _agent_folder(model), traces, objective, target, workers, seed, backend)
-    _vectorize_sharded(asked, inputs, files_from, shard_files)
-
-
-def _check_inputs(inputs: tuple[Path, ...], sharded: bool, given: dict[str, Any]) -> None:
-    flags = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
-    if flags and not sharded:
+    if max_damage is not None and objective not in (None, "target"):
+        raise SettingsError(f"--max-damage is for --objective target, not {objective}; give one of them")
+    values = {"--files-from": files_from, "--shard-files": shard_files}
+    if not sharded and (flags := [flag for flag, value in values.items() if value is not None]):
         raise SettingsError(f"{', '.join(flags)}: only with --sharded; give both")
-    if inputs and given["files_from"] is not None:
+    if inputs and files_from is not None:
         raise SettingsError("IN and --files-from: give one of them")
     if not inputs and not sharded:
         raise click.UsageError("Missing argument 'IN...'.", click.get_current_context())
+    from pipeline.vectorizing.batch import find_sources
+    from pipeline.vectorizing.request import SHARD_FILES, Request
+
+    sources, rejected = find_sources(inputs) if not sharded else ([], [])
+    request = Request(
+        output=output,
+        agent=_agent_folder(model),
+        objective="target" if max_damage is not None else objective,
+        max_damage=max_damage,
+        traces=traces,
+        seed=seed,
+        shard_files=shard_files or SHARD_FILES,
+    )
+    if sharded:
+        _vectorize_sharded(request, inputs, files_from, workers, backend)
+    else:
+        _vectorize_files(request, sources, rejected, workers, backend)
 
 
-def _vectorize(asked: Asked, sources: list[Any], rejected: list[Any]) -> None:
+def _vectorize_files(
+    request: Request, sources: Sequence[Source], rejected: Sequence[Result], workers: int, backend: Backend
+) -> None:
     from tqdm import tqdm
 
-    from pipeline.agent.agent import load_agent
     from pipeline.tracing.backends import open_pool
-    from pipeline.vectorizing import batch as work
+    from pipeline.vectorizing import batch
 
-    agent = work.with_objective(load_agent(asked.agent), asked.objective, asked.target)
-    results_path = work.open_results(asked.output)
+    agent = request.load_agent()
+    results_path = batch.open_results(request.output)
     counts = {"improved": 0, "default": 0, "failed": 0}
     sizes = [0, 0]
 
-    def note(result: work.Result) -> None:
-        work.append_result(results_path, result)
+    def note(result: Result) -> None:
+        batch.append_result(results_path, result)
         counts[result.status] += 1
         if result.bytes is not None and result.default_bytes is not None:
             sizes[0] += result.bytes
@@ -119,81 +120,65 @@ def _vectorize(asked: Asked, sources: list[Any], rejected: list[Any]) -> None:
         tqdm.write(_result_line(result), file=sys.stdout)
 
     with open_pool(
-        asked.backend,
-        workers=asked.workers,
+        backend,
+        workers=workers,
         timeout_seconds=agent.timeout_seconds,
         worker_memory_bytes=agent.worker_memory_bytes,
         background=agent.background,
     ) as pool:
         for result in rejected:
             note(result)
-        steps = work.vectorize_files(sources, asked.output, agent, pool, traces=asked.traces, seed=asked.seed)
-        for result in tqdm(steps, total=len(sources), unit="image", disable=None):
+        results = batch.vectorize_files(sources, request.output, agent, pool, traces=request.traces, seed=request.seed)
+        for result in tqdm(results, total=len(sources), unit="image", disable=None):
             note(result)
-    click.echo(f"{_summary(counts, sizes)}\n{results_path}")
-    _refuse_nothing(counts, results_path)
+    _finish(counts, sizes, results_path)
 
 
 def _vectorize_sharded(
-    asked: Asked,
-    inputs: tuple[Path, ...],
-    files_from: Path | None,
-    shard_files: int | None,
+    request: Request, inputs: tuple[Path, ...], files_from: Path | None, workers: int, backend: Backend
 ) -> None:
     from tqdm import tqdm
 
-    from pipeline.vectorizing import session as work
-    from pipeline.vectorizing.crew import Done
-    from pipeline.vectorizing.inputs import Folders, Inputs, Listed
+    from pipeline.vectorizing import session
+    from pipeline.vectorizing.inputs import Folders, Inputs, PathList
     from pipeline.vectorizing.plan import Plan
+    from pipeline.vectorizing.shard_pool import ShardProgress
 
-    found: Inputs | None = Listed(files_from) if files_from else Folders(inputs) if inputs else None
-    request = work.Request(
-        output=asked.output,
-        agent=asked.agent,
-        objective=asked.objective,
-        target=asked.target,
-        traces=asked.traces,
-        seed=asked.seed,
-        shard_files=shard_files or work.SHARD_FILES,
-    )
+    given: Inputs | None = PathList(files_from) if files_from else Folders(inputs) if inputs else None
     with tqdm(unit="image", disable=None) as bar:
 
-        class Told(work.Progress):
+        class ProgressBar(session.Progress):
             def on_plan(self, plan: Plan, done: int) -> None:
-                kept = sum(plan.count(shard) for shard in range(plan.shards) if plan.part(shard).is_file())
                 bar.reset(plan.files)
-                bar.update(kept)
-                tqdm.write(f"{plan.files} files in {plan.shards} shards{_gone_on_with(done)}", file=sys.stdout)
+                bar.update(sum(plan.count(shard) for shard in range(plan.shards) if plan.part(shard).is_file()))
+                rest = f"; {done} were done before, doing the others" if done else ""
+                tqdm.write(f"{plan.files} files in {plan.shards} shards{rest}", file=sys.stdout)
 
-            def on_done(self, done: Done) -> None:
-                bar.update(done.files)
-                if done.tally is not None:
-                    tqdm.write(f"part-{done.shard:05d}: {_tally_line(done.tally)}", file=sys.stdout)
+            def on_progress(self, progress: ShardProgress) -> None:
+                bar.update(progress.files)
+                if progress.tally is not None:
+                    line = _summary(*_counts_and_sizes(progress.tally))
+                    tqdm.write(f"part-{progress.shard:05d}: {line}", file=sys.stdout)
 
-        tally = work.vectorize_sharded(request, found, Told(), backend=asked.backend, workers=asked.workers)
-    folder = asked.output / "results"
-    click.echo(f"{_tally_line(tally)}\n{folder}")
-    _refuse_nothing({"improved": tally.improved, "default": tally.default, "failed": tally.failed}, folder)
-
-
-def _gone_on_with(done: int) -> str:
-    return f"; {done} were done before, going on with the others" if done else ""
+        tally = session.vectorize_sharded(request, given, ProgressBar(), backend=backend, workers=workers)
+    _finish(*_counts_and_sizes(tally), request.output / "results")
 
 
-def _tally_line(tally: Tally) -> str:
+def _counts_and_sizes(tally: Tally) -> tuple[dict[str, int], list[int]]:
     counts = {"improved": tally.improved, "default": tally.default, "failed": tally.failed}
-    return _summary(counts, [tally.bytes, tally.default_bytes])
+    return counts, [tally.bytes, tally.default_bytes]
 
 
-def _result_line(result: Any) -> str:
+def _result_line(result: Result) -> str:
     # repr keeps a newline or an escape sequence in a file's name from reaching the terminal.
     name = result.path if result.path.isprintable() else repr(result.path)
-    if result.status == "failed":
+    if result.bytes is None or result.default_bytes is None:
         return f"{name}: failed: {result.error}"
     share = f"{result.bytes} bytes, {result.bytes / result.default_bytes:.0%} of the default's"
     note = "" if result.status == "improved" else " (nothing better found: the default's SVG)"
-    return f"{name}: {share}, SSIM {result.ssim:.4f}{note}"
+    hurt = result.damage is not None and result.damage > VISIBLE_DAMAGE
+    damage = f"{result.damage:.0f} pixels damaged" if hurt else "no visible damage"
+    return f"{name}: {share}, {damage}{note}"
 
 
 def _summary(counts: dict[str, int], sizes: list[int]) -> str:
@@ -202,25 +187,21 @@ def _summary(counts: dict[str, int], sizes: list[int]) -> str:
     return f"{', '.join(parts)}{share}"
 
 
-def _refuse_nothing(counts: dict[str, int], where: Path) -> None:
+def _finish(counts: dict[str, int], sizes: list[int], results: Path) -> None:
+    """Prints the summary. Raises DataError when every image failed."""
+    click.echo(f"{_summary(counts, sizes)}\n{results}")
     if counts["failed"] and not counts["improved"] and not counts["default"]:
-        raise DataError(f"none of {counts['failed']} image(s) could be vectorised; see {where}")
+        raise DataError(f"none of {counts['failed']} image(s) could be vectorised; see {results}")
 
 
 def _agent_folder(model: str | None) -> Path:
     """The folder of the agent that --model names: a path, or a registered model; the champion by default."""
     if model is not None and Path(model).is_dir():
         return Path(model)
+    from pipeline.settings.params import load_settings
     from pipeline.tracking.models import download
 
-    return download(_model_uri(model), required_root())
-
-
-def _model_uri(model: str | None) -> str:
-    if model is None:
-        from pipeline.settings.params import load_settings
-
-        model = load_settings(required_root() / "params.yaml").experiment
-    if model.startswith("models:/"):
-        return model
-    return f"models:/{model}" if "@" in model or "/" in model else f"models:/{model}@champion"
+    name = model or load_settings(required_root() / "params.yaml").experiment
+    if not name.startswith("models:/"):
+        name = f"models:/{name}" if "@" in name or "/" in name else f"models:/{name}@champion"
+    return download(name, required_root())

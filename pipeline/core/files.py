@@ -48,23 +48,29 @@ def whole(path: Path) -> Iterator[Path]:
 
     The temporary file is synced before the rename and the folder after it. Raises StorageError.
     """
-    try:
+    with writing(path, "choose a folder you may write to"):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{secrets.token_hex(8)}{path.suffix}"
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror}); choose a folder you may write to") from error
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        with writing(path):
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, remedy: str = "is the disk full?") -> Iterator[None]:
+    """Turns an OSError in the block into a StorageError about `path`."""
+    try:
+        yield
     except OSError as error:
         # Libraries put words of their own around the system's, such as "Error writing bytes to file. Detail: ...".
         reason = os.strerror(error.errno) if error.errno else error
-        raise StorageError(f"{path}: cannot be written ({reason}); is the disk full?") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written ({reason}); {remedy}") from error
 
 
 def _sync(path: Path) -> None:
@@ -75,17 +81,28 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def drop_torn_line(path: Path) -> None:
+    """Truncates a file after its last whole line: a kill during an append leaves the start of one. Raises OSError."""
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
 def read_json(path: Path, made_by: str) -> Any:
     """Read a JSON file that one of our commands wrote.
 
-    made_by: the command to run when it is missing. Raises DataError.
+    made_by: the command to run when it is missing. Raises DataError, also for NaN and infinity.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `{made_by}` first") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `{made_by}`") from error
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
 
 
 def project_root(start: Path | None = None) -> Path | None:

@@ -36,6 +36,9 @@ ACCIDENTS: frozenset[FailureKind] = frozenset({"died", "timeout", "memory"})
 
 Pixels = NDArray[np.uint8]
 
+VISIBLE_DAMAGE = 1.0
+"""Pixels of damage (tracing.fidelity) above which a person who looks for the spot finds it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracerParams:

@@ -1,7 +1,7 @@
-"""The table of all usable images: where each is, which category it has, what was measured.
+"""The table of all usable images: path, category and measures of each.
 
-Processes that read images import this module too, by way of the program that started them; so pyarrow, which they do
-not need, is imported where it is used.
+Processes that read images import this module through the program that started them, so pyarrow, which they do not need,
+is imported where it is used.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.core.errors import DataError, ImageRejected
 from pipeline.core.files import whole
 from pipeline.core.records import Category
 from pipeline.data.categories import categorise, category_of_folder
-from pipeline.data.images import SUFFIXES, Limits, list_images, path_text
+from pipeline.data.images import KINDS, Limits, list_images, path_text
 from pipeline.data.links import brand_of
 from pipeline.data.probe import MEASURE_NAMES, Measures
 from pipeline.data.readings import Reading, read_all
@@ -27,7 +27,7 @@ TABLE = Path("data/catalogue.parquet")
 CACHE = Path(".tracewright/catalogue")
 _ROWS_AT_ONCE = 4096
 
-Source = Literal["folder", "pixels"]
+CategorySource = Literal["folder", "pixels"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class CatalogueEntry:
     height: int
     mode: str
     category: Category
-    category_source: Source
+    category_source: CategorySource
     confidence: float | None
     brand: str
     hash: str
@@ -67,7 +67,7 @@ class Catalogue:
 
 
 def build_catalogue(settings: DataSettings, project: Path, workers: int = 0) -> Catalogue:
-    """Find, check, measure and categorise every image below data.root.
+    """Finds, checks, measures and categorises every image below data.root.
 
     project: the folder that data.root and the cache are relative to. workers: processes that read; 0 = one per core.
     Raises DataError when the folder is missing or empty, or when more than data.max_reject_ratio of it is rejected.
@@ -78,21 +78,18 @@ def build_catalogue(settings: DataSettings, project: Path, workers: int = 0) -> 
     found, rejected = list_images(root)
     paths = [path_text(path) for path in found]
     workers = workers or len(os.sched_getaffinity(0))
-    entries: list[CatalogueEntry] = []
-    for path, result in read_all(root, paths, Limits.of(settings), workers, project / CACHE).items():
-        if isinstance(result, Reading):
-            entries.append(_entry(path, result, settings))
-        else:
-            rejected.append(result)
+    results = read_all(root, paths, Limits.of(settings), workers, project / CACHE)
+    entries = [_entry(path, result, settings) for path, result in results.items() if isinstance(result, Reading)]
+    rejected += [result for result in results.values() if isinstance(result, ImageRejected)]
     catalogue = Catalogue(entries, sorted(rejected, key=lambda r: r.path))
-    _check_share(catalogue, root, settings.max_reject_ratio)
+    _check_rejects(catalogue, root, settings.max_reject_ratio)
     return catalogue
 
 
 def _entry(path: str, reading: Reading, settings: DataSettings) -> CatalogueEntry:
     measures = Measures(*reading.measures)
     category = category_of_folder(PurePosixPath(path), settings.folders)
-    source: Source = "folder"
+    source: CategorySource = "folder"
     confidence = None
     if category is None:
         source = "pixels"
@@ -114,12 +111,11 @@ def _entry(path: str, reading: Reading, settings: DataSettings) -> CatalogueEntr
     )
 
 
-def _check_share(catalogue: Catalogue, root: Path, allowed: float) -> None:
+def _check_rejects(catalogue: Catalogue, root: Path, allowed: float) -> None:
     rejected = catalogue.rejected
     total = len(catalogue.entries) + len(rejected)
     if total == 0:
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise DataError(f"{root}: no images found ({kinds}); put logos there, or set data.root to another folder")
+        raise DataError(f"{root}: no images found ({KINDS}); put logos there, or set data.root to another folder")
     if catalogue.entries and len(rejected) <= allowed * total:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r.reason for r in rejected).most_common())
@@ -127,7 +123,7 @@ def _check_share(catalogue: Catalogue, root: Path, allowed: float) -> None:
     more = f"\n  and {len(rejected) - 10} more" if len(rejected) > 10 else ""
     raise DataError(
         f"{root}: {len(rejected)} of {total} images were rejected ({reasons}), more than data.max_reject_ratio "
-        f"{allowed:g}; mend or remove them, or raise it:\n  {first}{more}"
+        f"{allowed:g}; repair or remove them, or raise it:\n  {first}{more}"
     )
 
 
@@ -153,13 +149,10 @@ def read_catalogue(path: Path) -> list[CatalogueEntry]:
 
     try:
         with pq.ParquetFile(path) as file:
-            return [_of_row(row) for batch in file.iter_batches(_ROWS_AT_ONCE) for row in batch.to_pylist()]
+            rows = (row for batch in file.iter_batches(_ROWS_AT_ONCE) for row in batch.to_pylist())
+            # `measures` first: it takes its columns out of the row.
+            return [CatalogueEntry(measures=Measures(*map(row.pop, MEASURE_NAMES)), **row) for row in rows]
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro catalogue` first") from None
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro catalogue`") from error
-
-
-def _of_row(row: dict[str, Any]) -> CatalogueEntry:
-    measures = Measures(*(row.pop(name) for name in MEASURE_NAMES))
-    return CatalogueEntry(**row, measures=measures)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import DataError, ImageRejected, Mismatch
-from pipeline.core.files import read_json
+from pipeline.core.facts.data import SplitSummary
+from pipeline.core.json_records import read_record
 from pipeline.core.records import Logo, SplitName
 from pipeline.data import split_table
 from pipeline.data.images import load_logo
-from pipeline.data.splits import Assigned
+from pipeline.data.splits import SplitRow
 from pipeline.settings.params import DataSettings
 
 
-def read_splits(root: Path) -> list[Assigned]:
+def read_splits(root: Path) -> list[SplitRow]:
     """All rows of data/splits.parquet. Raises DataError when it is missing or unreadable."""
     import pyarrow.parquet as pq
 
@@ -26,7 +26,7 @@ def read_splits(root: Path) -> list[Assigned]:
         raise DataError(f"{path}: not found; run `dvc repro split` first") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro split`") from error
-    return [Assigned(**row) for row in rows]
+    return [SplitRow(**row) for row in rows]
 
 
 def load_split(root: Path, settings: DataSettings, names: Iterable[SplitName]) -> dict[SplitName, list[Logo]]:
@@ -46,17 +46,16 @@ def load_split(root: Path, settings: DataSettings, names: Iterable[SplitName]) -
     return loaded
 
 
-def _load(folder: Path, entry: Assigned, settings: DataSettings) -> Logo:
+def _load(folder: Path, entry: SplitRow, settings: DataSettings) -> Logo:
     try:
         logo = load_logo(folder, entry.path, entry.category, settings)
     except ImageRejected as error:
-        raise Mismatch(f"{error}; it was fine when the dataset was split: run `dvc repro` again") from error
+        raise Mismatch(f"{error}; it was usable when the dataset was split: run `dvc repro` again") from error
     if logo.digest != entry.digest:
         raise Mismatch(f"{folder / entry.path}: has changed since the dataset was split; run `dvc repro` again")
     return logo
 
 
-def split_summary(root: Path) -> dict[str, Any]:
-    """data/splits.json: counts and content digests of the splits."""
-    summary: dict[str, Any] = read_json(root / split_table.SUMMARY, "dvc repro split")
-    return summary
+def split_summary(root: Path) -> SplitSummary:
+    """data/splits.json: counts and content digests of the splits. Raises DataError."""
+    return read_record(SplitSummary, root / split_table.SUMMARY, "dvc repro split")

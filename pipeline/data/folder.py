@@ -1,4 +1,4 @@
-"""Pointing params.yaml at another folder of logos, comments kept."""
+"""data.root in params.yaml: setting and checking it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError
 from pipeline.core.files import write_text
-from pipeline.data.images import list_images
+from pipeline.data.images import KINDS, list_images
 from pipeline.settings.params import DataSettings
 
 SAMPLES = "data/samples"
 
 
 def set_data_root(root: Path, folder: Path) -> str:
-    """Set data.root of root/params.yaml to `folder`; returns what was done, in a sentence.
+    """Sets data.root of root/params.yaml to `folder`, keeping comments; returns a sentence for the user.
 
-    Kept relative to the project where it lies inside, absolute elsewhere. Raises DataError when it is no folder.
+    The path is relative for a folder inside the project, absolute otherwise. Raises DataError when it is no folder.
     """
     from ruamel.yaml import YAML
 
@@ -39,7 +39,7 @@ def set_data_root(root: Path, folder: Path) -> str:
 
 
 def check_data_root(root: Path, settings: DataSettings) -> None:
-    """Raises DataError when data.root is no folder or has no image by name; what the samples stage makes is exempt."""
+    """Raises DataError when data.root is no folder or has no image by name; that of the samples stage is exempt."""
     if settings.root == SAMPLES:
         return
     folder = root / settings.root
@@ -48,4 +48,4 @@ def check_data_root(root: Path, settings: DataSettings) -> None:
         raise DataError(f"{folder}: no such folder of logos; {remedy}")
     found, _ = list_images(folder)
     if not found:
-        raise DataError(f"{folder}: holds no image (png, jpg, jpeg, bmp, tiff, webp); add some, or {remedy}")
+        raise DataError(f"{folder}: no images found ({KINDS}); add some, or {remedy}")

@@ -1,8 +1,8 @@
-"""A perceptual hash that real near-duplicates share, and the look-up of those that are close.
+"""A perceptual hash that real near-duplicates share, and a look-up of near ones.
 
-Icon sets share templates (one tile, another glyph), so a hash of coarse brightness links strangers, and the sign of a
-difference that is nearly zero flips with every resize. This one asks where the colour changes clearly, and which
-colour it is. Of logos resized, recompressed, dimmed or turned in hue, 94 to 100 % stay within 6 bits.
+Icon sets share templates (one tile, another glyph), so a hash of coarse brightness links unrelated icons, and the sign
+of a difference near zero flips with every resize. This hash encodes where the colour changes clearly, and which colour
+it is. Of logos resized, recompressed, dimmed or turned in hue, 94 to 100 % stay within 6 bits.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def perceptual_hash(rgb: Pixels) -> str:
 
 
 def _colour(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of the cells, each weighing as much as it differs from the middle one of the border."""
+    """The mean of the cells, weighted by their difference from the median of the border."""
     border = np.concatenate([cells[0], cells[-1], cells[:, 0], cells[:, -1]])
     weights = np.abs(cells - np.median(border, axis=0)).max(axis=2)
     if weights.sum() < 1:
@@ -47,10 +47,10 @@ def _colour(cells: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class NearHashes:
-    """Tells which of many hashes are near one of them, exactly.
+    """Finds, exactly, which of many hashes are near one of them.
 
-    Near ones have about as many ones in all, and differ little in any quarter of their bits: few of the others are
-    compared in full. A look-up among 100,000 hashes of logos takes some 0.1 ms, and 4 ms where all of them are alike.
+    Near hashes have about the same number of ones and differ little in any quarter of their bits, so few others are
+    compared in full. A look-up among 100,000 hashes of logos takes about 0.1 ms, or 4 ms when all of them are alike.
     """
 
     def __init__(self, hashes: Sequence[str], bits: int) -> None:

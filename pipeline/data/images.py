@@ -13,6 +13,7 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,13 @@ from pipeline.settings.params import DataSettings
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-"""Pillow opens by content, so a wrong suffix is no fault; no other decoder is ever reached."""
+"""Pillow opens by content, so a wrong suffix does no harm; no other decoder is ever reached."""
+
+KINDS = "png, jpg, jpeg, bmp, tiff, webp"
+"""SUFFIXES as messages name them."""
+
+MAX_NAME_BYTES = 255
+"""Of a single file name, on every usual file system."""
 
 # What Pillow raises on files that are damaged or hostile; its decoders have no common exception.
 _DECODING = (
@@ -111,12 +118,19 @@ def decode_image(content: bytes, limits: Limits | DataSettings, name: str) -> Pi
 
 def decode(content: bytes, limits: Limits | DataSettings, name: str) -> tuple[Pixels, str]:
     """The bytes of a file to RGBA, and the pixel format that they had (Pillow's mode). Raises ImageRejected."""
-    _check_length(content, limits, name)
+    if not content:
+        raise ImageRejected(name, "empty", "the file has no bytes")
+    if len(content) > limits.max_file_bytes:
+        detail = f"more than {limits.max_file_bytes} bytes; shrink it or raise data.max_file_bytes"
+        raise ImageRejected(name, "too-many-bytes", detail)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            _verify(content, limits, name)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                _check_header(image, limits, name)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                image.verify()  # which leaves an image that cannot be loaded
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 image.load()
                 mode, rgba = image.mode, _rgba(ImageOps.exif_transpose(image))
@@ -134,29 +148,17 @@ def decode(content: bytes, limits: Limits | DataSettings, name: str) -> tuple[Pi
     return rgba, mode
 
 
-def _check_length(content: bytes, limits: Limits | DataSettings, name: str) -> None:
-    if not content:
-        raise ImageRejected(name, "empty", "the file has no bytes")
-    if len(content) > limits.max_file_bytes:
-        detail = f"more than {limits.max_file_bytes} bytes; shrink it or raise data.max_file_bytes"
-        raise ImageRejected(name, "too-many-bytes", detail)
-
-
-def _verify(content: bytes, limits: Limits | DataSettings, name: str) -> None:
-    """Everything that the header tells, before pixels are decoded; verify() leaves an image that cannot be loaded."""
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        width, height = image.size
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            raise ImageRejected(name, "animated", f"it holds {frames} pictures; save the one that is meant")
-        if width * height > limits.max_pixels:
-            detail = f"{width} x {height} pixels, more than {limits.max_pixels}; shrink it or raise data.max_pixels"
-            raise ImageRejected(name, "too-many-pixels", detail)
-        if min(width, height) < limits.min_side_pixels:
-            detail = f"{width} x {height} pixels; both sides need {limits.min_side_pixels} (data.min_side_pixels)"
-            raise ImageRejected(name, "too-small", detail)
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        image.verify()
+def _check_header(image: Image.Image, limits: Limits | DataSettings, name: str) -> None:
+    width, height = image.size
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ImageRejected(name, "animated", f"it holds {frames} pictures; save the one you want")
+    if width * height > limits.max_pixels:
+        detail = f"{width} x {height} pixels, more than {limits.max_pixels}; shrink it or raise data.max_pixels"
+        raise ImageRejected(name, "too-many-pixels", detail)
+    if min(width, height) < limits.min_side_pixels:
+        detail = f"{width} x {height} pixels; both sides need {limits.min_side_pixels} (data.min_side_pixels)"
+        raise ImageRejected(name, "too-small", detail)
 
 
 def _rgba(image: Image.Image) -> Pixels:
@@ -193,36 +195,40 @@ def _refuse_blank(rgba: Pixels, background: str, name: str) -> None:
         raise ImageRejected(name, "blank", f"on the background {background} all of it is {colour}")
 
 
-def list_images(root: Path) -> tuple[list[Path], list[ImageRejected]]:
-    """Image files below a folder, by suffix: sorted paths relative to it, and what was turned away unread.
+def walk_images(root: Path) -> Iterator[tuple[Path, ImageRejected | None]]:
+    """Image files below a folder, by suffix, in the file system's order: each path relative to it, and why it was
+    rejected unread, if it was.
 
     Hidden files and folders are left out. Linked folders are not entered: one inside the root is seen anyway; one
     that leaves it is rejected, as is a link to a file outside.
     """
     real_root = os.path.realpath(root)
-    found: list[Path] = []
-    rejected: list[ImageRejected] = []
     folders = [Path()]
     while folders:
         folder = folders.pop()
+        inner: list[Path] = []
         try:
             with os.scandir(root / folder) as entries:
-                seen = [entry for entry in entries if not entry.name.startswith(".")]
+                for entry in entries:
+                    relative = folder / entry.name
+                    is_folder = entry.is_dir()
+                    if entry.name.startswith(".") or not (is_folder or relative.suffix.lower() in SUFFIXES):
+                        continue
+                    if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(real_root):
+                        detail = "it is a link out of the folder; copy what it points to"
+                        yield relative, ImageRejected(path_text(relative), "link", detail)
+                    elif not is_folder:
+                        yield relative, None
+                    elif not entry.is_symlink():
+                        inner.append(relative)
         except OSError as error:
             detail = f"{error.strerror}; check that you may open the folder"
-            rejected.append(ImageRejected(path_text(folder), "unreadable", detail))
-            continue
-        for entry in seen:
-            is_image = not entry.is_dir() and Path(entry.name).suffix.lower() in SUFFIXES
-            if entry.is_symlink() and (is_image or entry.is_dir()) and not _is_within(entry.path, real_root):
-                detail = "it is a link out of the folder; copy what it points to"
-                rejected.append(ImageRejected(path_text(folder / entry.name), "link", detail))
-            elif is_image:
-                found.append(folder / entry.name)
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append(folder / entry.name)
-    return sorted(found), sorted(rejected, key=lambda r: r.path)
+            yield folder, ImageRejected(path_text(folder), "unreadable", detail)
+        folders += sorted(inner, reverse=True)
 
 
-def _is_within(path: str, real_root: str) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(real_root)
+def list_images(root: Path) -> tuple[list[Path], list[ImageRejected]]:
+    """The image files of `walk_images` and its rejections, each sorted by path."""
+    walk = list(walk_images(root))
+    found = [path for path, rejection in walk if rejection is None]
+    return sorted(found), sorted((r for _, r in walk if r is not None), key=lambda r: r.path)

@@ -14,7 +14,7 @@ from pipeline.data.hashes import NearHashes
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a split needs to know of one image; see `catalogue.CatalogueEntry`."""
+    """What a split depends on for one image; see `catalogue.CatalogueEntry`."""
 
     path: str
     digest: str
@@ -32,7 +32,7 @@ _VARIANTS = frozenset(
     sm md lg xl old new alt alternative original official default vector copy final
     """.split()  # noqa: SIM905 - a literal would take eighty lines
 )
-"""Words that tell variants of one logo apart; they say nothing about whose it is."""
+"""Words that tell variants of one logo apart, not one brand from another."""
 
 _SIZE = re.compile(r"\d+x\d+|\d+px|\d+x|16|20|24|32|40|48|64|72|80|96|128|144|152|180|192|200|256|300|400|512|1024")
 _COPY = re.compile(r"\(\d+\)|@\dx")
@@ -73,7 +73,7 @@ def link(items: Sequence[Item], near_duplicate_bits: int, known: Mapping[int, Sp
     number_of = {look: number for number, look in enumerate(looks)}
     hashes = NearHashes(looks, near_duplicate_bits)
     forest = _Forest()
-    # Who has a digest, brand or look is in one group with all others who have: any one of them stands for all.
+    # All items with one digest, brand or look are in one group, so any of them stands for all.
     holders: dict[tuple[str, str], int] = {}
     aside: list[int] = []
     for index in [*known, *others]:

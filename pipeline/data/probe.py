@@ -1,6 +1,6 @@
 """Measures of one image, from its pixels alone: the same in the catalogue, in training and at inference.
 
-All are computed on the image composited on the background, so what is invisible does not count.
+All are computed on the image composited on the background, so invisible pixels do not count.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def measure(rgba: Pixels, background: tuple[int, int, int] = WHITE) -> Measures:
 
 
 def measure_composited(seen: Pixels, alpha: Bytes) -> Measures:
-    """`measure` of what is composited already: uint8 (H, W, 3), and the alpha that it had, uint8 (H, W)."""
+    """`measure` for a composited image: uint8 (H, W, 3), and its former alpha, uint8 (H, W)."""
     height, width = alpha.shape
     rgb, drawn = _content(seen)
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)

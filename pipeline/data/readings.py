@@ -1,6 +1,6 @@
-"""Reading many image files on all cores, and not reading again those that did not change.
+"""Reading many image files on all cores, and unchanged files only once.
 
-A reading holds what the pixels say, never what the settings decide about categories, so a cache survives those.
+A reading holds what the pixels say, never what the settings decide about categories, so that a cache survives those.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import hashlib
 import json
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from importlib.resources import files
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,18 @@ from tqdm import tqdm
 
 from pipeline.core import pixels
 from pipeline.core.errors import ImageRejected
+from pipeline.core.processes import end_with_parent
 from pipeline.core.records import pixel_digest
 from pipeline.data import hashes, images, probe
+from pipeline.data.answer_cache import Answer, AnswerCache
 from pipeline.data.images import Limits, path_of
-from pipeline.data.known_answers import Answer, KnownAnswers
 
-FEW = 48  # images that are read sooner than worker processes start
+FEW = 48  # so many images are read sooner than worker processes start
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is known of one image file.
+    """The content of one image file.
 
     sha256: of the file. digest: of the pixels. mode: Pillow's name of the pixel format in the file. hash: perceptual,
     64 hex digits. measures: in the order of MEASURE_NAMES.
@@ -74,37 +74,30 @@ def read_one(root: Path, path: str, limits: Limits) -> Reading:
 
 
 def read_all(root: Path, paths: Sequence[str], limits: Limits, workers: int, cache_folder: Path) -> dict[str, Result]:
-    """Every path's reading or rejection, from the cache where size and time of change are as they were.
+    """Every path's reading or rejection, from the cache where size and time of change are the same.
 
-    What was read is kept even when this is interrupted or killed. Raises StorageError when it cannot be.
+    Readings survive an interruption or a kill. Raises StorageError when the cache cannot be written.
     """
     key = json.dumps({"limits": asdict(limits), "code": _code_version()})
     results: dict[str, Result] = {}
     unread: list[str] = []
-    with KnownAnswers(cache_folder, root, key) as known:
+    with AnswerCache(cache_folder, root, key) as cached:
         for path in paths:
-            answer = known.get(path)
+            answer = cached.get(path)
             if answer is None:
                 unread.append(path)
             else:
                 results[path] = _result(answer, path)
-        for path, answer in _read(root, unread, limits, workers):
-            results[path] = _result(answer, path)
-            # A file that could not be opened is asked again next time: permissions change without a trace in it.
-            if answer.get("reason") not in ("unreadable", "crashed"):
-                known.put(path, answer)
-        known.keep_only(paths)
+        if unread:
+            read = _in_processes if workers > 1 and len(unread) > FEW else _here
+            steps = read(root, unread, limits, workers)
+            for path, answer in tqdm(steps, total=len(unread), desc="reading images", unit="image", disable=None):
+                results[path] = _result(answer, path)
+                # A file that could not be opened is tried again next time: its permissions may change without a trace.
+                if answer.get("reason") not in ("unreadable", "crashed"):
+                    cached.put(path, answer)
+        cached.keep_only(paths)
     return {path: results[path] for path in paths}
-
-
-def _read(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[tuple[str, Answer]]:
-    if not paths:
-        return
-    with tqdm(total=len(paths), desc="reading images", unit="image", disable=None) as bar:
-        source = _in_processes if workers > 1 and len(paths) > FEW else _here
-        for done in source(root, paths, limits, workers):
-            bar.update()
-            yield done
 
 
 def _here(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[tuple[str, Answer]]:
@@ -113,7 +106,7 @@ def _here(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterato
 
 
 def _in_processes(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[tuple[str, Answer]]:
-    """A file that ends its worker is found by reading what is left one at a time, and costs itself only."""
+    """A file that ends its worker is found by reading the rest one at a time, and costs only itself."""
     done = 0
     while done < len(paths):
         try:
@@ -130,7 +123,8 @@ def _in_processes(root: Path, paths: list[str], limits: Limits, workers: int) ->
 
 def _pooled(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[Answer]:
     """Workers start as fresh interpreters; only strings, numbers and dicts of them cross."""
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (str(root), asdict(limits)))
+    arguments = (str(root), asdict(limits), os.getpid())
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, arguments)
     try:
         chunk = 1 if workers == 1 else min(16, 1 + len(paths) // (4 * workers))
         yield from pool.map(_attempt_in_worker, paths, chunksize=chunk)
@@ -141,21 +135,13 @@ def _pooled(root: Path, paths: list[str], limits: Limits, workers: int) -> Itera
 _worker: tuple[Path, Limits] | None = None
 
 
-def _start_worker(root: str, limits: dict[str, Any]) -> None:
+def _start_worker(root: str, limits: dict[str, Any], parent: int) -> None:
     global _worker
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(parent)
     cv2.setNumThreads(1)
     _worker = Path(root), Limits(**limits)
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot tell its workers, which would wait for work for ever."""
-    parent = parent_process()
-    assert parent is not None, "a worker has one"
-    parent.join()
-    os._exit(1)
 
 
 def _attempt_in_worker(path: str) -> Answer:
@@ -179,7 +165,7 @@ def _result(answer: Answer, path: str) -> Result:
 
 @cache
 def _code_version() -> str:
-    """Of all that decides a reading: this package's sources and the libraries that decode and measure."""
+    """A digest of everything that decides a reading: our sources, and the libraries that decode and measure."""
     hasher = hashlib.sha256(f"{PIL.__version__} {cv2.__version__} {np.__version__}".encode())
     for module in ("core/pixels.py", "data/images.py", "data/probe.py", "data/hashes.py"):
         hasher.update(files("pipeline").joinpath(module).read_bytes())

@@ -1,6 +1,6 @@
-"""Real logos for whoever has no folder of them yet: those of the pip package `diagrams`.
+"""Real logos for users without a folder of their own: icons of the pip package `diagrams`.
 
-Picked so that they differ: no two alike while others are left, from all providers and all categories evenly.
+They are chosen to differ: no two alike while others are left, evenly from all providers and categories.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 
-from pipeline.core.errors import DataError, StorageError, Unavailable
-from pipeline.core.files import write_bytes, write_text
+from pipeline.core.errors import DataError, Unavailable
+from pipeline.core.files import write_bytes, write_text, writing
 from pipeline.core.records import CATEGORIES, Category
 from pipeline.data.categories import categorise
 from pipeline.data.images import Limits, list_images, path_of, path_text
@@ -50,9 +50,9 @@ class Candidate:
 
 
 def package_folder() -> Path:
-    """The folder of icons, as the installed package's own list of files says.
+    """The folder of icons, by the installed package's own list of files.
 
-    Raises Unavailable when it is not installed in the version whose icons are known.
+    Raises Unavailable when it is not installed in the expected version.
     """
     try:
         package: Distribution = distribution(PACKAGE)
@@ -63,12 +63,12 @@ def package_folder() -> Path:
         raise Unavailable(f"{PACKAGE} {package.version} is installed, the samples are those of {VERSION}; {remedy}")
     icons = [file for file in package.files or [] if file.parts[0] == "resources" and file.suffix == ".png"]
     if not icons:
-        raise Unavailable(f"{PACKAGE} {VERSION} is installed without its icons; install it again")
+        raise Unavailable(f"{PACKAGE} {VERSION} is installed without its icons; reinstall it")
     return Path(str(package.locate_file(icons[0].parts[0])))
 
 
 def read_candidates(source: Path, settings: DataSettings, cache: Path, workers: int) -> list[Candidate]:
-    """All usable icons below a folder, the first of those with the same pixels."""
+    """All usable icons below a folder; of several with the same pixels, the first."""
     paths = [path_text(path) for path in list_images(source)[0]]
     seen: set[str] = set()
     candidates = []
@@ -88,17 +88,14 @@ def choose(candidates: Sequence[Candidate], count: int, seed: int) -> list[Candi
     taken only when all categories are down to such; blurred ones come after sharp ones.
     """
     items = [Item(c.path, c.digest, c.category, brand_of(c.path), c.hash) for c in candidates]
-    first = _first_of_groups(candidates, link(items, ALIKE_BITS).linked, seed)
+    groups = link(items, ALIKE_BITS).linked
+    first = {min(group, key=lambda n: _order(candidates[n], seed)) for group in groups}
     chosen: list[Candidate] = []
     for wanted in (True, False):
         some = [c for n, c in enumerate(candidates) if (n in first) == wanted]
         queues = [_provider_turns([c for c in some if c.category == category], seed) for category in CATEGORIES]
         chosen += list(_turns(queues))[: count - len(chosen)]
     return sorted(chosen, key=lambda c: c.path)
-
-
-def _first_of_groups(candidates: Sequence[Candidate], groups: Sequence[Sequence[int]], seed: int) -> set[int]:
-    return {min(group, key=lambda n: _order(candidates[n], seed)) for group in groups}
 
 
 def _order(candidate: Candidate, seed: int) -> tuple[bool, str]:
@@ -119,39 +116,33 @@ def _provider_turns(candidates: Sequence[Candidate], seed: int) -> list[Candidat
 
 
 def _turns(queues: Sequence[Sequence[Candidate]]) -> Iterator[Candidate]:
-    """The first of each, then the second of each; what is short ends early."""
+    """The first of each queue, then the second of each; short queues end early."""
     for turn in range(max(map(len, queues), default=0)):
         yield from (queue[turn] for queue in queues if turn < len(queue))
 
 
 def copy_samples(chosen: Sequence[Candidate], source: Path, target: Path) -> None:
-    """Put the icons and a notice into a folder, which is whole or as it was.
+    """Replaces a folder by one with the icons and a notice; on an error it stays as it was.
 
     Raises DataError when the folder holds anything but samples, StorageError when it cannot be written.
     """
     if target.exists() and any(target.iterdir()) and not (target / NOTICE).is_file():
         raise DataError(f"{target}: holds files that are no samples; move them elsewhere and set data.root to there")
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+        folder = Path(mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
         try:
-            _fill(made, chosen, source)
-            old = made.with_name(made.name + "-old")
+            folder.chmod(0o755)
+            for candidate in chosen:
+                write_bytes(folder / path_of(candidate.path), (source / path_of(candidate.path)).read_bytes())
+            write_text(folder / NOTICE, _NOTICE.format(count=len(chosen), package=PACKAGE, version=VERSION))
+            old = folder.with_name(folder.name + "-old")
             if target.exists():
                 target.rename(old)
-            made.rename(target)
+            folder.rename(target)
             shutil.rmtree(old, ignore_errors=True)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(f"{target}: cannot be written ({error.strerror or error}); is the disk full?") from error
-
-
-def _fill(folder: Path, chosen: Sequence[Candidate], source: Path) -> None:
-    folder.chmod(0o755)
-    for candidate in chosen:
-        write_bytes(folder / path_of(candidate.path), (source / path_of(candidate.path)).read_bytes())
-    write_text(folder / NOTICE, _NOTICE.format(count=len(chosen), package=PACKAGE, version=VERSION))
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 _NOTICE = """\

@@ -1,4 +1,4 @@
-"""data/splits.parquet: the assignment of images to splits, and what it was made with."""
+"""data/splits.parquet: the assignment of images to splits, with the settings it was made with."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pipeline.core.files import whole
 from pipeline.core.records import SplitName
 from pipeline.data.catalogue import CatalogueEntry
 from pipeline.data.links import Item
-from pipeline.data.splits import Assigned, assign
+from pipeline.data.splits import SplitRow, assign
 from pipeline.settings.params import Settings
 
 TABLE = Path("data/splits.parquet")
 SUMMARY = Path("data/splits.json")
 
-_SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Assigned)])
+_SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(SplitRow)])
 _MADE_WITH = b"tracewright"
 
 
 def split_catalogue(
-    entries: Sequence[CatalogueEntry], settings: Settings, previous: Sequence[Assigned]
-) -> list[Assigned]:
+    entries: Sequence[CatalogueEntry], settings: Settings, previous: Sequence[SplitRow]
+) -> list[SplitRow]:
     """Assign the images of a catalogue; those of `previous` stay where they are."""
     items = [Item(e.path, e.digest, e.category, e.brand, e.hash) for e in entries]
     split = settings.split
@@ -35,19 +35,19 @@ def split_catalogue(
     return assign(items, ratios, split.seed, split.near_duplicate_bits, previous)
 
 
-def write_splits(rows: Sequence[Assigned], settings: Settings, path: Path) -> None:
+def write_splits(rows: Sequence[SplitRow], settings: Settings, path: Path) -> None:
     """Raises StorageError."""
     schema = _SCHEMA.with_metadata({_MADE_WITH: json.dumps(_made_with(settings), sort_keys=True).encode()})
     with whole(path) as temporary:
         pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), temporary)
 
 
-def read_previous(path: Path, settings: Settings) -> list[Assigned]:
-    """An earlier assignment to keep to: none where there is no file, or it was made with other settings or data."""
+def read_previous(path: Path, settings: Settings) -> list[SplitRow]:
+    """An earlier assignment to keep; empty without a file, or when it was made with other settings or data."""
     try:
         table = pq.read_table(path)
         same = json.loads((table.schema.metadata or {})[_MADE_WITH]) == _made_with(settings)
-        return [Assigned(**row) for row in table.to_pylist()] if same else []
+        return [SplitRow(**row) for row in table.to_pylist()] if same else []
     except (OSError, ValueError, LookupError, TypeError):
         return []
 

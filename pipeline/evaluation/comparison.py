@@ -6,22 +6,23 @@ The default's own trace is not counted, for anyone; every other trace is, failed
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.policy import build_policy
 from pipeline.agent.task import Task
+from pipeline.core.facts.comparison import CurvePoint, Duel, ImageResult, MethodKind, MethodResult
 from pipeline.core.intervals import Bootstrap, Interval
-from pipeline.core.records import CATEGORIES
-from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches
+from pipeline.core.records import CATEGORIES, VISIBLE_DAMAGE, ObjectiveName, Scored
+from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
 from pipeline.settings.params import EvaluateSettings
 from pipeline.tracing.space import PRESETS
 from pipeline.tracing.tracer_pool import Evaluator
 
-Row = dict[str, Any]
 TIE = 1e-9  # values nearer than this are the same picture
 
 
@@ -31,7 +32,7 @@ class Method:
 
     name: str
     label: str
-    kind: Literal["ours", "rival", "reference"]
+    kind: MethodKind
     make: Callable[[Task], Proposer]
     sees_budget: bool = False
 
@@ -101,36 +102,68 @@ def _joined(runs: Sequence[Outcome], traces: Sequence[int]) -> Outcome:
 Results = Mapping[str, Sequence[Outcome]]
 
 
-def curve(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap) -> list[Row]:
-    """Mean value, and as a ratio to the default's, at each number of traces."""
-    rows = []
-    for count in traces:
-        value = bootstrap.mean([o.value_at(count) for o in outcomes])
-        rows.append({"traces": count, "value": value.to_json(), "ratio": value.as_ratio().to_json()})
-    return rows
+def method_result(
+    method: Method, outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap
+) -> MethodResult:
+    members = {c: [o for o in outcomes if o.task.logo.category == c] for c in CATEGORIES}
+    return MethodResult(
+        name=method.name,
+        label=method.label,
+        kind=method.kind,
+        curve=curve(outcomes, traces, bootstrap),
+        by_category={c: curve(own, traces, bootstrap) for c, own in members.items() if own},
+    )
 
 
-def curves_by_category(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap) -> dict[str, Any]:
-    by_category: dict[str, Any] = {}
-    for category in CATEGORIES:
-        members = [o for o in outcomes if o.task.logo.category == category]
-        if members:
-            by_category[category] = curve(members, traces, bootstrap)
-    return by_category
+def curve(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstrap) -> tuple[CurvePoint, ...]:
+    """Mean value, bytes relative to the default's and share of damaged images, at each number of traces."""
+    return tuple(
+        CurvePoint(
+            traces=count,
+            value=bootstrap.mean([o.value_at(count) for o in outcomes]),
+            ratio=bootstrap.mean([size_gain(o, count) for o in outcomes]).as_ratio(),
+            damaged=bootstrap.mean([float(is_damaged(o, count)) for o in outcomes]),
+        )
+        for count in traces
+    )
 
 
-def duel(ours: Sequence[Outcome], theirs: Sequence[Outcome], traces: int, bootstrap: Bootstrap) -> Row:
-    """The paired difference in value, image by image; `better` is None where the interval holds zero."""
-    gains = [a.value_at(traces) - b.value_at(traces) for a, b in zip(ours, theirs, strict=True)]
+def size_gain(outcome: Outcome, traces: int) -> float:
+    """ln(default's bytes / bytes) of what was chosen with so many traces."""
+    return math.log(outcome.task.scores.svg_bytes / outcome.chosen_at(traces).scores.svg_bytes)
+
+
+def is_damaged(outcome: Outcome, traces: int) -> bool:
+    """Whether what was chosen with so many traces has visible damage."""
+    return outcome.chosen_at(traces).scores.damage > VISIBLE_DAMAGE
+
+
+def duel(
+    against: str,
+    ours: Sequence[Outcome],
+    theirs: Sequence[Outcome],
+    traces: int,
+    objective: ObjectiveName,
+    bootstrap: Bootstrap,
+) -> Duel:
+    """The paired difference in value, and in bytes, image by image."""
+    pairs = list(zip(ours, theirs, strict=True))
+    gains = [a.value_at(traces) - b.value_at(traces) for a, b in pairs]
     gain = bootstrap.mean(gains)
-    return {
-        "traces": traces,
-        "gain": gain.to_json(),
-        "wins": sum(g > TIE for g in gains),
-        "losses": sum(g < -TIE for g in gains),
-        "ties": sum(abs(g) <= TIE for g in gains),
-        "better": _verdict(gain),
-    }
+    seeks_bytes = objective in ("faithful", "smaller", "target")
+    sizes = [size_gain(a, traces) - size_gain(b, traces) for a, b in pairs]
+    return Duel(
+        against=against,
+        traces=traces,
+        gain=gain,
+        difference=bootstrap.mean(sizes) if seeks_bytes else gain,
+        damaged=sum(is_damaged(a, traces) for a, _ in pairs),
+        rival_damaged=sum(is_damaged(b, traces) for _, b in pairs),
+        wins=sum(g > TIE for g in gains),
+        losses=sum(g < -TIE for g in gains),
+        ties=sum(abs(g) <= TIE for g in gains),
+        better=_verdict(gain),
+    )
 
 
 def _verdict(gain: Interval) -> bool | None:
@@ -139,30 +172,41 @@ def _verdict(gain: Interval) -> bool | None:
     return False if gain.high < 0 else None
 
 
-def image_rows(method: str, outcomes: Sequence[Outcome], traces: Sequence[int]) -> Iterator[Row]:
-    """One row per image and number of traces, for results/evaluate/images.parquet."""
-    for outcome in outcomes:
-        default = outcome.task.scores
-        for count in traces:
-            chosen = outcome.chosen_at(count)
-            value = outcome.value_at(count)
-            yield {
-                "path": outcome.task.logo.name,
-                "category": outcome.task.logo.category,
-                "digest": outcome.task.logo.digest,
-                "method": method,
-                "traces": count,
-                "value": value,
-                "ratio": Interval(value, value, value).as_ratio().mean,
-                "bytes": chosen.scores.svg_bytes,
-                "default_bytes": default.svg_bytes,
-                "ssim": chosen.scores.ssim,
-                "default_ssim": default.ssim,
-                "zoom_ssim": chosen.scores.zoom_ssim,
-                "default_zoom_ssim": default.zoom_ssim,
-                "skill": chosen.scores.skill,
-                "default_skill": default.skill,
-                "params": json.dumps(chosen.params.to_json()),
-                "improved": outcome.best_at(count) is not None,
-                "failures": len(outcome.failures),
-            }
+def image_rows(
+    method: str, outcomes: Sequence[Outcome], traces: Sequence[int], evaluator: Evaluator
+) -> Iterator[dict[str, Any]]:
+    """For results/evaluate/images.parquet: a row per image and number of traces."""
+    places = [(outcome, count) for outcome in outcomes for count in traces]
+    chosen = evaluate_again([(outcome.task.logo, outcome.chosen_at(count)) for outcome, count in places], evaluator)
+    for (outcome, count), scored in zip(places, chosen, strict=True):
+        yield {"method": method, "traces": count, **asdict(_image_result(outcome, count, scored))}
+
+
+def _image_result(outcome: Outcome, traces: int, chosen: Scored) -> ImageResult:
+    value = outcome.value_at(traces)
+    scores, default = chosen.scores, outcome.task.scores
+    metrics, of_default = scores.reported, default.reported
+    return ImageResult(
+        path=outcome.task.logo.name,
+        digest=outcome.task.logo.digest,
+        category=outcome.task.logo.category,
+        value=value,
+        ratio=scores.svg_bytes / default.svg_bytes,
+        bytes=scores.svg_bytes,
+        default_bytes=default.svg_bytes,
+        traced_bytes=scores.traced_bytes,
+        default_traced_bytes=default.traced_bytes,
+        damage=scores.damage,
+        default_damage=default.damage,
+        delta=scores.delta,
+        default_delta=default.delta,
+        ssim=metrics.ssim,
+        default_ssim=of_default.ssim,
+        zoom_ssim=metrics.zoom_ssim,
+        default_zoom_ssim=of_default.zoom_ssim,
+        skill=metrics.skill,
+        default_skill=of_default.skill,
+        params=json.dumps(chosen.params.to_json()),
+        improved=outcome.best_at(traces) is not None,
+        failures=len(outcome.failures),
+    )

@@ -13,16 +13,21 @@ from tqdm import tqdm
 
 from pipeline.agent.agent import TRAINED, Agent, load_agent
 from pipeline.agent.objectives import objective_from
+from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
-from pipeline.core.files import read_json, whole, write_csv, write_json, write_text
+from pipeline.core.facts.comparison import OURS, Comparison, ObjectiveTerms, SecondRenderer
+from pipeline.core.facts.evaluations import EvaluationTotals
+from pipeline.core.facts.training import TrainReport
+from pipeline.core.files import whole, write_csv, write_json, write_text
 from pipeline.core.intervals import Bootstrap
+from pipeline.core.json_records import read_record, write_record
 from pipeline.core.records import Logo
 from pipeline.data.dataset import load_split, split_summary
-from pipeline.evaluation.comparison import Results, curve, curves_by_category, duel, image_rows, methods, run_method
+from pipeline.evaluation.comparison import Method, Results, duel, image_rows, method_result, methods, run_method
 from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
-from pipeline.search.loop import Outcome, run_agent, svg_texts
+from pipeline.search.loop import Outcome, evaluate_again, run_agent, svg_text
 from pipeline.search.tasks import make_tasks
-from pipeline.settings.params import Settings
+from pipeline.settings.params import EvaluateSettings, Settings
 from pipeline.tracing.store_pool import stored_pool
 from pipeline.tracing.tracer_pool import Evaluator, pool_from_settings
 from pipeline.tracking.run import Run
@@ -31,30 +36,73 @@ RESULTS = Path("results/evaluate")
 SVG_METHODS = {"agent": "svg", "default": "default"}
 
 
-def evaluate_agent(root: Path, settings: Settings) -> dict[str, Any]:
+def evaluate_agent(root: Path, settings: Settings) -> Comparison:
     """Run every method on the test split and write results/evaluate; returns evaluate.json.
 
     Raises DataError, Mismatch, Unavailable or StorageError.
     """
     started = time.perf_counter()
     agent = load_agent(root / TRAINED)
-    trained = read_json(root / "results/train/train.json", "dvc repro train")
+    trained = read_record(TrainReport, root / "results/train/train.json", "dvc repro train")
     logos = load_split(root, settings.data, ("test",))["test"]
-    bootstrap = Bootstrap(settings.evaluate.bootstrap_samples, settings.evaluate.confidence, settings.evaluate.seed)
+    compared = methods(agent, settings.evaluate)
     with stored_pool(root, settings.compute, settings.data.background) as evaluator:
-        results, kinds = _run_all(settings, agent, logos, evaluator)
+        results = _run_all(settings, agent, compared, logos, evaluator)
         _write_svgs(root / RESULTS, settings, results, evaluator)
+        rows = [row for name, o in results.items() for row in image_rows(name, o, settings.evaluate.traces, evaluator)]
         evaluator.export(root / RESULTS / "evaluations.parquet")
         evaluations = evaluator.summary()
-    second = _second_opinions(settings, agent, results["agent"], evaluations["versions"]["rasteriser"])
-    report = _report(root, settings, agent, results, kinds, bootstrap)
-    report |= {"evaluations": evaluations, "second_renderer": second}
-    report |= {"run_id": trained["run_id"], "seconds": time.perf_counter() - started}
-    metrics = _metrics(report)
-    with Run.resume(root, trained["run_id"]) as run:
-        run.log_metrics({f"test/{name}": value for name, value in metrics.items()}, trained["total_timesteps"])
-    _write(root / RESULTS, settings, results, report, metrics)
+    report = comparison(
+        settings.evaluate,
+        agent,
+        compared,
+        results,
+        evaluations,
+        second_renderer=_second_opinions(settings, agent, results[OURS], evaluations.versions["rasteriser"]),
+        run_id=trained.run_id,
+        test_digest=split_summary(root).test.digest,
+        started=started,
+    )
+    metrics = flat_metrics(report)
+    with Run.resume(root, trained.run_id) as run:
+        run.log_metrics({f"test/{name}": value for name, value in metrics.items()}, trained.total_timesteps)
+    _write(root / RESULTS, rows, report, metrics)
     return report
+
+
+def comparison(
+    settings: EvaluateSettings,
+    agent: Agent,
+    compared: Sequence[Method],
+    results: Results,
+    evaluations: EvaluationTotals,
+    *,
+    second_renderer: SecondRenderer | None,
+    run_id: str,
+    test_digest: str,
+    started: float,
+) -> Comparison:
+    """started: when the evaluation was, by `time.perf_counter`."""
+    bootstrap = Bootstrap(settings.bootstrap_samples, settings.confidence, settings.seed)
+    return Comparison(
+        run_id=run_id,
+        objective=ObjectiveTerms(**asdict(agent.objective)),
+        images=len(results[OURS]),
+        test_digest=test_digest,
+        traces=tuple(settings.traces),
+        confidence=settings.confidence,
+        seconds=time.perf_counter() - started,
+        failures=dict(Counter(f.kind for outcomes in results.values() for o in outcomes for f in o.failures)),
+        evaluations=evaluations,
+        second_renderer=second_renderer,
+        methods=tuple(method_result(m, results[m.name], settings.traces, bootstrap) for m in compared),
+        duels=tuple(
+            duel(name, results[OURS], outcomes, traces, agent.objective.name, bootstrap)
+            for name, outcomes in results.items()
+            if name != OURS
+            for traces in settings.traces
+        ),
+    )
 
 
 def agent_values(root: Path, settings: Settings, folder: Path) -> dict[str, float]:
@@ -72,7 +120,7 @@ def agent_values(root: Path, settings: Settings, folder: Path) -> dict[str, floa
     return {o.task.logo.name: o.value_at(traces) for o in outcomes}
 
 
-def _tasks(logos: Sequence[Logo], evaluator: Evaluator, agent: Agent) -> list[Any]:
+def _tasks(logos: Sequence[Logo], evaluator: Evaluator, agent: Agent) -> list[Task]:
     tasks, failures = make_tasks(logos, evaluator, agent.background)
     for logo, failed in failures:
         tqdm.write(f"{logo.name}: left out of the test: {failed.kind}: {failed.detail}")
@@ -82,71 +130,35 @@ def _tasks(logos: Sequence[Logo], evaluator: Evaluator, agent: Agent) -> list[An
 
 
 def _run_all(
-    settings: Settings, agent: Agent, logos: Sequence[Logo], evaluator: Evaluator
-) -> tuple[dict[str, list[Outcome]], dict[str, tuple[str, str]]]:
-    """Outcomes by method, and each method's label and kind."""
+    settings: Settings, agent: Agent, compared: Sequence[Method], logos: Sequence[Logo], evaluator: Evaluator
+) -> dict[str, list[Outcome]]:
+    """Outcomes by method."""
     tasks = _tasks(logos, evaluator, agent)
-    compared = methods(agent, settings.evaluate)
     results: dict[str, list[Outcome]] = {}
     with tqdm(total=len(compared), unit="method", desc="evaluate", disable=None) as bar:
         for method in compared:
             bar.set_postfix_str(method.label)
             results[method.name] = run_method(method, agent, tasks, evaluator, settings.evaluate)
             bar.update()
-    return results, {m.name: (m.label, m.kind) for m in compared}
+    return results
 
 
-def _report(
-    root: Path,
-    settings: Settings,
-    agent: Agent,
-    results: Results,
-    kinds: dict[str, tuple[str, str]],
-    bootstrap: Bootstrap,
-) -> dict[str, Any]:
-    traces = settings.evaluate.traces
-    failures = Counter(f.kind for outcomes in results.values() for o in outcomes for f in o.failures)
-    return {
-        "objective": asdict(agent.objective),
-        "images": len(results["agent"]),
-        "test_digest": split_summary(root)["test"]["digest"],
-        "traces": list(traces),
-        "confidence": settings.evaluate.confidence,
-        "failures": dict(failures),
-        "methods": [
-            {
-                "name": name,
-                "label": kinds[name][0],
-                "kind": kinds[name][1],
-                "curve": curve(outcomes, traces, bootstrap),
-                "by_category": curves_by_category(outcomes, traces, bootstrap),
-            }
-            for name, outcomes in results.items()
-        ],
-        "duels": [
-            {"against": name} | duel(results["agent"], outcomes, count, bootstrap)
-            for name, outcomes in results.items()
-            if name != "agent"
-            for count in traces
-        ],
-    }
-
-
-def _metrics(report: dict[str, Any]) -> dict[str, float]:
-    """Flat figures for `dvc metrics` and MLflow: every method's ratio at every number of traces, and the duels."""
-    metrics: dict[str, float] = {"images": report["images"]}
-    for method in report["methods"]:
-        for point in method["curve"]:
-            metrics[f"{method['name']}_ratio_at_{point['traces']}"] = point["ratio"]["mean"]
-    for fight in report["duels"]:
-        metrics[f"gain_over_{fight['against']}_at_{fight['traces']}"] = fight["gain"]["mean"]
-        metrics[f"gain_over_{fight['against']}_at_{fight['traces']}_low"] = fight["gain"]["low"]
+def flat_metrics(report: Comparison) -> dict[str, float]:
+    """Flat figures for `dvc metrics` and MLflow: each method's ratio and damaged share by traces, and the duels."""
+    metrics: dict[str, float] = {"images": report.images}
+    for method in report.methods:
+        for point in method.curve:
+            metrics[f"{method.name}_ratio_at_{point.traces}"] = point.ratio.mean
+            metrics[f"{method.name}_damaged_at_{point.traces}"] = point.damaged.mean
+    for fight in report.duels:
+        metrics[f"gain_over_{fight.against}_at_{fight.traces}"] = fight.gain.mean
+        metrics[f"gain_over_{fight.against}_at_{fight.traces}_low"] = fight.gain.low
     return metrics
 
 
 def _second_opinions(
     settings: Settings, agent: Agent, outcomes: Sequence[Outcome], rasteriser: str
-) -> dict[str, Any] | None:
+) -> SecondRenderer | None:
     """What the second renderer says of the agent's choices at the most traces; None where there is no second."""
     renderer = second_renderer(rasteriser)
     if renderer is None:
@@ -160,26 +172,28 @@ def _second_opinions(
 def _write_svgs(folder: Path, settings: Settings, results: Results, evaluator: Evaluator) -> None:
     for method, name in SVG_METHODS.items():
         chosen = [(o.task.logo, o.chosen_at(max(settings.evaluate.traces))) for o in results[method]]
-        for (logo, _), svg in zip(chosen, svg_texts(chosen, evaluator), strict=True):
+        for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):
             # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
-            write_text(folder / name / f"{logo.digest}.svg", svg)
+            write_text(folder / name / f"{logo.digest}.svg", svg_text(scored))
 
 
-def _write(
-    folder: Path, settings: Settings, results: Results, report: dict[str, Any], metrics: dict[str, float]
-) -> None:
+def _write(folder: Path, rows: list[dict[str, Any]], report: Comparison, metrics: dict[str, float]) -> None:
     import pandas as pd
 
-    rows = [row for name, o in results.items() for row in image_rows(name, o, settings.evaluate.traces)]
     with whole(folder / "images.parquet") as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
     curves = [
-        {"method": m["name"], "traces": point["traces"], **point["ratio"]}
-        for m in report["methods"]
-        for point in m["curve"]
+        {
+            "method": method.name,
+            "traces": point.traces,
+            "low": point.ratio.low,
+            "high": point.ratio.high,
+            "ratio": point.ratio.mean,
+            "damaged": point.damaged.mean,
+        }
+        for method in report.methods
+        for point in method.curve
     ]
-    for row in curves:
-        row["ratio"] = row.pop("mean")
     write_csv(folder / "curves.csv", curves)
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "evaluate.json", report)
+    write_record(folder / "evaluate.json", report)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
 from pipeline.machine.sources import Absent
 
 DEADLINE_SECONDS = 2.0
-"""For one source. Where nothing is wrong it is read in a millisecond; a crowded machine may take a second."""
+"""For one source. On an idle machine it takes a millisecond, on a crowded one perhaps a second."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,164 +27,89 @@ class Outcome:
 
 
 class Source:
-    """A name, and the reading of it. hangs_since: by the monotonic clock, while a reading does not come back."""
+    """A name, and the function that reads it."""
 
     def __init__(self, name: str, read: Callable[[], Any]) -> None:
         self.name, self.read = name, read
-        self.hangs_since: float | None = None
+        self.hanging: _Reader | None = None
         self._was_up = False
         self._trouble = ""
 
-    def outcome(self, answer: _Answer) -> Outcome:
-        error = answer.error
-        if isinstance(error, Absent):
-            return self._down(str(error), answer.seconds) if self._was_up else Outcome(None, None, answer.seconds)
-        if error is not None:
-            return self._down(f"{type(error).__name__}: {error}", answer.seconds)
-        self._tell("")
-        self._was_up = True
-        return Outcome(answer.value, True, answer.seconds)
+    @property
+    def hangs(self) -> bool:
+        """Whether a reading that missed its deadline has not ended yet."""
+        return self.hanging is not None and self.hanging.is_alive()
 
-    def _down(self, why: str, seconds: float) -> Outcome:
-        self._tell(why)
-        return Outcome(None, False, seconds)
-
-    def _tell(self, trouble: str) -> None:
-        """Once when it begins and once when it ends, not at every scrape."""
+    def outcome(self, value: Any, error: Exception | None, seconds: float) -> Outcome:
+        if isinstance(error, Absent) and not self._was_up:
+            return Outcome(None, None, seconds)
+        self._was_up = self._was_up or error is None
+        # A change is logged, and not the same trouble at every scrape.
+        trouble = (
+            "" if error is None else str(error) if isinstance(error, Absent) else f"{type(error).__name__}: {error}"
+        )
         if trouble != self._trouble:
             _log.warning("source %s: %s", self.name, trouble or "answers again")
             self._trouble = trouble
+        return Outcome(value, error is None, seconds)
 
 
-class Crew:
-    """Reads sources one after another in a thread of its own. One that passes the deadline keeps that thread, and
-    another goes on with the rest; until it answers it is not read again, so threads never pile up.
+class _Reader(threading.Thread):
+    """Reads sources one after another, until all are read or it is abandoned.
 
-    One reader at a time.
+    answers: by name, value or error, and seconds. began: when the current source was begun, by the monotonic clock.
     """
 
-    def __init__(self, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        self._deadline_seconds = deadline_seconds
-        self._inbox: SimpleQueue[_Round | None] | None = None
+    def __init__(self, sources: Sequence[Source]) -> None:
+        super().__init__(name="read sources", daemon=True)
+        self._sources, self._lock, self._abandoned = sources, threading.Lock(), False
+        self.answers: dict[str, tuple[Any, Exception | None, float]] = {}
+        self.current, self.began = sources[0], monotonic()
 
-    def read(self, sources: Sequence[Source]) -> dict[str, Outcome]:
-        """By name. What a source raises is its outcome; this never raises and ends soon."""
-        done = threading.Event()
-        round_ = self._begin(sources, done.set)
-        while (seconds := round_.seconds_left(self._deadline_seconds)) is not None:
-            if not done.wait(seconds) and round_.leave_behind(self._deadline_seconds):
-                self._hand_on(round_, None)
-        return round_.outcomes(sources)
-
-    async def read_soon(self, sources: Sequence[Source]) -> dict[str, Outcome]:
-        """As `read`, and an event loop goes on meanwhile."""
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-        round_ = self._begin(sources, lambda: loop.call_soon_threadsafe(done.set))
-        while (seconds := round_.seconds_left(self._deadline_seconds)) is not None:
+    def run(self) -> None:
+        for source in self._sources:
+            with self._lock:
+                if self._abandoned:
+                    return
+                self.current, self.began = source, monotonic()
+            value, error = None, None
             try:
-                await asyncio.wait_for(done.wait(), seconds)
-            except TimeoutError:
-                if round_.leave_behind(self._deadline_seconds):
-                    self._hand_on(round_, None)
-        return round_.outcomes(sources)
+                value = source.read()
+            except Exception as raised:  # noqa: BLE001 a source may fail in any way, and that costs its own metrics only
+                error = raised
+            self.answers[source.name] = value, error, monotonic() - self.began
 
-    def _begin(self, sources: Sequence[Source], on_done: Callable[[], object]) -> _Round:
-        round_ = _Round([source for source in sources if source.hangs_since is None], on_done)
-        self._hand_on(round_, self._inbox)
-        return round_
-
-    def close(self) -> None:
-        """End the thread."""
-        if self._inbox is not None:
-            self._inbox.put(None)
-            self._inbox = None
-
-    def _hand_on(self, round_: _Round, inbox: SimpleQueue[_Round | None] | None) -> None:
-        """To the thread that reads from `inbox`; None: to a new one."""
-        if inbox is None:
-            inbox = SimpleQueue()
-            threading.Thread(target=_serve, args=[inbox], name="read sources", daemon=True).start()
-        self._inbox = round_.inbox = inbox
-        inbox.put(round_)
+    def wait(self, deadline_seconds: float) -> Source | None:
+        """Until all are read; or the source that missed its deadline, which keeps this thread."""
+        while self.is_alive():
+            self.join(max(0.0, self.began + deadline_seconds - monotonic()))
+            with self._lock:
+                if self.is_alive() and monotonic() >= self.began + deadline_seconds:
+                    self._abandoned = True
+                    return self.current
+        return None
 
 
-def _serve(inbox: SimpleQueue[_Round | None]) -> None:
-    while (round_ := inbox.get()) is not None:
-        if not round_.work(inbox):
-            return
+def read_all(sources: Sequence[Source], deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, Outcome]:
+    """By name. What a source raises is its outcome. One caller at a time.
 
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    value: Any
-    error: Exception | None
-    seconds: float
-
-
-class _Round:
-    """The sources of one scrape. inbox: of the thread that reads them; another's answers come too late.
-
-    on_done: called by that thread when all are read.
+    A source that misses its deadline costs that time and a thread once: the others are read by another thread, and
+    until its reading ends it is not read again. Its late answer is dropped.
     """
-
-    def __init__(self, sources: Sequence[Source], on_done: Callable[[], object]) -> None:
-        self.inbox: SimpleQueue[_Round | None] | None = None
-        self._on_done, self._done = on_done, False
-        self._lock = threading.Lock()
-        self._left = deque(sources)
-        self._answers: dict[str, _Answer] = {}
-        self._current: Source | None = None
-        self._began = monotonic()
-
-    def work(self, inbox: SimpleQueue[_Round | None]) -> bool:
-        """Read what is left; False when another thread has taken over."""
-        while True:
-            with self._lock:
-                if not self._left:
-                    self._done = True
-                    self._on_done()
-                    return True
-                source = self._current = self._left.popleft()
-                self._began = monotonic()
-            answer = _read(source)
-            with self._lock:
-                if self.inbox is not inbox:
-                    source.hangs_since = None
-                    return False
-                self._answers[source.name] = answer
-                self._current = None
-
-    def seconds_left(self, deadline_seconds: float) -> float | None:
-        """Until the source that is being read passes its deadline; None when all are read."""
-        with self._lock:
-            if self._done:
-                return None
-            return deadline_seconds if self._current is None else self._began + deadline_seconds - monotonic()
-
-    def leave_behind(self, deadline_seconds: float) -> bool:
-        """Give up the source that is being read, if its time is over."""
-        with self._lock:
-            source = self._current
-            if source is None or monotonic() < self._began + deadline_seconds:
-                return False
-            source.hangs_since = self._began
-            self.inbox = self._current = None
-            return True
-
-    def outcomes(self, sources: Sequence[Source]) -> dict[str, Outcome]:
-        return {source.name: source.outcome(self._answer(source)) for source in sources}
-
-    def _answer(self, source: Source) -> _Answer:
-        known = self._answers.get(source.name)
-        if known is not None:
-            return known
-        since = source.hangs_since or self._began  # it may have come back just now, too late
-        return _Answer(None, TimeoutError("does not answer in time"), monotonic() - since)
-
-
-def _read(source: Source) -> _Answer:
-    began = monotonic()
-    try:
-        return _Answer(source.read(), None, monotonic() - began)
-    except Exception as error:  # noqa: BLE001 a source may fail in any way, and that costs its own metrics only
-        return _Answer(None, error, monotonic() - began)
+    answers: dict[str, tuple[Any, Exception | None, float]] = {}
+    left = [source for source in sources if not source.hangs]
+    while left:
+        reader = _Reader(left)
+        reader.start()
+        late = reader.wait(deadline_seconds)
+        done = left if late is None else left[: left.index(late)]
+        answers |= {source.name: reader.answers[source.name] for source in done}
+        left = left[len(done) + 1 :]
+        if late is not None:
+            late.hanging = reader
+    late_error = TimeoutError("does not answer in time")
+    for source in sources:
+        if source.name not in answers:
+            assert source.hanging is not None
+            answers[source.name] = None, late_error, monotonic() - source.hanging.began
+    return {source.name: source.outcome(*answers[source.name]) for source in sources}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.machine.deadline import Crew, Source
+from pipeline.machine.deadline import DEADLINE_SECONDS, Source, read_all
 from pipeline.machine.gpus import Gpus
 from pipeline.machine.processes import read_tree
 from pipeline.machine.samples import Moment, Sample, from_line, merged, sample_between, to_line
@@ -30,7 +30,6 @@ class Recorder:
 
     Nothing that goes wrong here reaches who records: what cannot be read makes the next interval longer, what cannot
     be written is written later. latest: the newest sample, None before the first. gpus: None for NVIDIA's, by NVML.
-    crew: reads, with a deadline for each source.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Recorder:
         interval_seconds: float = INTERVAL_SECONDS,
         machine: Machine | None = None,
         gpus: Gpus | None = None,
-        crew: Crew | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
         most_samples: int = MOST_SAMPLES,
     ) -> None:
         self.latest: Sample | None = None
@@ -48,7 +47,7 @@ class Recorder:
         self._machine = machine or Machine()
         self._file = _File(folder / HISTORY, most_samples)
         self._sources = _sources(self._machine, folder, gpus or Gpus(self._machine.monotonic))
-        self._crew = crew or Crew()
+        self._deadline_seconds = deadline_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="record resources", daemon=True)
         self._first: Moment | None = None
@@ -66,7 +65,6 @@ class Recorder:
         """Take the last sample and end, or give up after a few seconds."""
         self._stopping.set()
         self._thread.join(CLOSING_SECONDS)
-        self._crew.close()
 
     def _run(self) -> None:
         self._note()
@@ -92,7 +90,7 @@ class Recorder:
 
     def _moment(self) -> Moment | None:
         """None when something that every sample has cannot be read, or hangs."""
-        found = {name: outcome.value for name, outcome in self._crew.read(self._sources).items()}
+        found = {name: outcome.value for name, outcome in read_all(self._sources, self._deadline_seconds).items()}
         host, disk, tree = found["host"], found["disk"], found["training"]
         if host is None or disk is None or tree is None:
             return None

@@ -17,12 +17,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from pipeline.core.errors import DataError
-from pipeline.core.files import project_root, whole, write_json, write_text
-from pipeline.reports.results import OURS, ImageResult, Results
-from pipeline.reports.run_report import SCHEMA_VERSION, RunReport, as_json
+from pipeline.core.facts.comparison import OURS, ImageResult
+from pipeline.core.files import project_root, whole, write_text
+from pipeline.core.json_records import from_json, write_record
+from pipeline.reports.results import Results
+from pipeline.reports.run_report import SCHEMA_VERSION, RunReport
 
 RUNS = Path(".tracewright/runs")
 FOLDER = "report"
@@ -47,7 +47,7 @@ def keep(run_folder: Path, report: RunReport, page: str, results: Results, svgs:
     with whole(folder / SVGS) as temporary:
         _pack(temporary, _in_order(report, results.images), svgs)
     write_text(folder / PAGE, page)
-    write_json(folder / REPORT, as_json(report))
+    write_record(folder / REPORT, report)
     return folder
 
 
@@ -107,13 +107,9 @@ def read_report(folder: Path) -> RunReport:
         found = content.get("schema_version") if isinstance(content, dict) else None
         if found != SCHEMA_VERSION:
             raise DataError(f"{path}: is of form {found}, this release reads {SCHEMA_VERSION}; run `dvc repro report`")
-        return RunReport.model_validate(content)
+        return from_json(RunReport, content)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro report`") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise DataError(f"{path}: {where}: {first['msg'].lower()}; run `dvc repro --force report`") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); run `dvc repro --force report`") from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from pipeline.core.errors import DataError
-from pipeline.core.files import read_json
-from pipeline.reports.parts import Quality
+from pipeline.core.facts.data import QualityReport
+from pipeline.core.json_records import read_record
 
 CATALOGUE, SPLITS, QUALITY = "data/catalogue.parquet", "data/splits.parquet", "data/quality.json"
 SHOWN = ["path", "category", "category_source", "confidence", "width", "height", "file_bytes", "mode", "quality",
@@ -35,12 +33,6 @@ def read_catalogue(root: Path) -> Any:
     return table
 
 
-def read_quality(root: Path) -> Quality:
+def read_quality(root: Path) -> QualityReport:
     """Raises DataError."""
-    path = root / QUALITY
-    try:
-        return Quality.model_validate(read_json(path, "dvc repro catalogue"))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise DataError(f"{path}: {where}: {first['msg'].lower()}; run `dvc repro --force catalogue`") from None
+    return read_record(QualityReport, root / QUALITY, "dvc repro --force catalogue")

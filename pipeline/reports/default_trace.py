@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def trace_default(path: Path) -> dict[str, object]:
-    """svg, bytes, ssim, zoom_ssim, width, height, and the image as PNG in base64.
+    """svg, bytes, damage, delta, width, height, and the image as PNG in base64.
 
     Raises ImageRejected, or DataError where VTracer fails.
     """
@@ -48,8 +48,8 @@ def trace_default(path: Path) -> dict[str, object]:
     return {
         "svg": outcome.svg,
         "bytes": outcome.scores.svg_bytes,
-        "ssim": outcome.scores.ssim,
-        "zoom_ssim": outcome.scores.zoom_ssim,
+        "damage": outcome.scores.damage,
+        "delta": outcome.scores.delta,
         "width": logo.width,
         "height": logo.height,
         "png": base64.b64encode(thumbnails.png_of(rgba)).decode("ascii"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from pipeline.core.facts.comparison import OURS
+from pipeline.core.facts.data import QualityReport
 from pipeline.reports import tables, words
 from pipeline.reports.findings import headline
-from pipeline.reports.parts import Finding, Quality
-from pipeline.reports.results import OURS, Results
+from pipeline.reports.parts import Finding
+from pipeline.reports.results import Results
 from pipeline.reports.run_report import improved_and_worst
 from pipeline.reports.tables import to_markdown
 
@@ -73,7 +75,7 @@ def _comparison(results: Results, made: Collection[str]) -> Iterator[str]:
     comparison = results.comparison
     yield "## Against its rivals\n"
     yield (
-        f"{_sentence(words.RATIO_WORDS[comparison.objective.name])}, geometric mean over "
+        f"{_sentence(words.RATIO_WORDS)}, geometric mean over "
         f"{words.counted(comparison.images, 'test image')} with its {words.percent(comparison.confidence)} interval; "
         "lower is better, 1 is VTracer's default. Every method keeps the default where it finds nothing better.\n"
     )
@@ -152,8 +154,8 @@ def _registry(results: Results) -> Iterator[str]:
     reason = f": {decision.grounds}" if decision.grounds else ""
     yield words.in_markdown(f"{said}{reason}.") + "\n"
     if decision.gain:
-        gain = words.change(decision.gain.mean, results.comparison.objective.name)
-        limits = words.gain_range(decision.gain, results.comparison.objective.name)
+        gain = words.change(decision.gain.mean, "balanced")
+        limits = words.gain_range(decision.gain, "balanced")
         images = f", {words.counted(decision.images, 'test image')}" if decision.images is not None else ""
         yield f"Difference: {gain} ({words.percent(results.comparison.confidence)} interval {limits}{images}).\n"
 
@@ -182,7 +184,7 @@ def _data(results: Results) -> Iterator[str]:
         yield to_markdown(tables.counts(failures, "Kind"))
 
 
-def _quality(quality: Quality) -> Iterator[str]:
+def _quality(quality: QualityReport) -> Iterator[str]:
     said = [f"{words.count(quality.images)} images"] if quality.images is not None else []
     said += [f"{words.count(quality.distinct_images)} of them distinct"] if quality.distinct_images is not None else []
     said += [f"mean quality {quality.quality_mean:.2f} of 1"] if quality.quality_mean is not None else []
@@ -242,7 +244,7 @@ def _reproduce(results: Results) -> Iterator[str]:
     steps = [f"git checkout {_code(commit)}"] if commit else []
     steps += ["dvc checkout  # data and models, where a cache or a remote has them", "dvc repro"]
     yield "```sh\n" + "\n".join(steps) + "\n```\n"
-    rows = {"Run": training.run_id, "Experiment": training.experiment, "Model": training.model_id}
+    rows: dict[str, str | None] = {"Run": training.run_id, "Experiment": training.experiment, "Model": training.model}
     rows[commit_of] = commit and commit + changed
     if training.best and training.best.timesteps is not None:
         value = f", validation value {words.number(training.best.value, 3)}" if training.best.value is not None else ""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS
 from pipeline.reports import rival_findings, run_findings, words
 from pipeline.reports.parts import Finding
-from pipeline.reports.results import DEFAULT, FIXED, OURS, Results
+from pipeline.reports.results import Results
 
 KINDS: tuple[Callable[[Results], Iterator[Finding]], ...] = (
     rival_findings.rivals,
     rival_findings.losses_elsewhere,
     rival_findings.losses_in_categories,
     rival_findings.ablation,
-    rival_findings.looks,
+    rival_findings.damage,
     rival_findings.weakest_category,
     rival_findings.unimproved,
     run_findings.decision,
@@ -42,14 +43,24 @@ def headline(results: Results) -> str:
     parts: list[str] = []
     for rival in (DEFAULT, FIXED):
         if duel := comparison.duel(rival, traces):
-            limits = words.gain_range(duel.gain, name)
+            limits = words.gain_range(duel.difference, name)
             limits = limits if parts else f"{words.percent(comparison.confidence)} interval {limits}"
             than = rival_findings.rival_words(rival)
-            parts.append(f"{words.change(duel.gain.mean, name)} than {than} ({limits})")
+            parts.append(f"{words.change(duel.difference.mean, name)} than {than} ({limits})")
     if not parts:
         return f"{label} was evaluated on {images}."
     verb = words.LESS_MORE[name][0]
     return (
         f"With {words.counted(traces, 'trace')} per logo, {label} {verb} {' and '.join(parts)}, "
-        f"on {images} that nobody trained on."
+        f"on {images} that nobody trained on.{_damage(results)}"
     )
+
+
+def _damage(results: Results) -> str:
+    """How many are damaged, ours and the default's."""
+    comparison = results.comparison
+    duel = comparison.duel(DEFAULT, comparison.headline_traces)
+    if duel is None:
+        return ""
+    ours = words.counted(duel.damaged, "of its SVGs shows", "of its SVGs show")
+    return f" {ours[:1].upper()}{ours[1:]} visible damage, of the default's {duel.rival_damaged}."

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.errors import TracewrightError
-from pipeline.core.records import Pixels
+from pipeline.core.facts.comparison import ImageResult
+from pipeline.core.records import VISIBLE_DAMAGE, Pixels
 from pipeline.reports import words
 from pipeline.reports.colours import LIGHT
-from pipeline.reports.results import ImageResult
 from pipeline.reports.tables import change_in_bytes
 
 Colour = tuple[int, int, int]
@@ -173,7 +173,7 @@ def shade(one: Pixels, other: Pixels) -> Pixels:
 
 
 def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
-    """Bicubic, as zoom SSIM enlarges; Lanczos to shrink."""
+    """Bicubic to enlarge, Lanczos to shrink."""
     if pixels.shape[:2] == (height, width):
         return pixels
     way = Image.Resampling.BICUBIC if width > pixels.shape[1] else Image.Resampling.LANCZOS
@@ -189,14 +189,14 @@ def _captions(subject: Subject, original: Pixels, ours: Pixels | None) -> list[t
         apart, scale = f"mean {difference(original, ours).mean():.2f} of 255", f"shown {DIFFERENCE_SCALE} × as strong"
     return [
         (f"{width} × {height} pixels", f"crops: {zoom_of(width, height)} × enlarged"),
-        (f"{words.count(result.default_bytes)} bytes", _scores(result.default_ssim, result.default_zoom_ssim)),
-        (size, _scores(result.ssim, result.zoom_ssim)),
+        (f"{words.count(result.default_bytes)} bytes", _damage(result.default_damage)),
+        (size, _damage(result.damage)),
         (apart, scale),
     ]
 
 
-def _scores(ssim: float | None, zoom_ssim: float | None) -> str:
-    return f"SSIM {words.number(ssim, 3)} · zoom {words.number(zoom_ssim, 3)}"
+def _damage(pixels: float) -> str:
+    return f"{words.number(pixels, 0)} pixels damaged" if pixels > VISIBLE_DAMAGE else "no visible damage"
 
 
 def _title(strip: Image.Image, subject: Subject, label: str) -> None:

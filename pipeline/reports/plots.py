@@ -19,11 +19,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from pipeline.core.facts.comparison import (
+    FIXED,
+    OURS,
+    PORTFOLIO,
+    RANDOM,
+    TPE,
+    UNTRAINED,
+    Comparison,
+    ImageResult,
+    MethodResult,
+)
 from pipeline.core.intervals import Interval
 from pipeline.core.records import CATEGORIES
 from pipeline.reports import words
 from pipeline.reports.colours import LIGHT
-from pipeline.reports.results import FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Comparison, ImageResult, Method
 
 DPI = 200
 WIDTH = 8.0  # inches
@@ -89,7 +99,7 @@ def _headline(figure: Figure, comparison: Comparison) -> None:
     _trace_axis(axes, comparison.traces)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.2f}"))
     axes.grid(axis="y")
-    axes.set_ylabel(_start(words.RATIO_WORDS[comparison.objective.name]))
+    axes.set_ylabel(_start(words.RATIO_WORDS))
     sure = f"{words.percent(comparison.confidence)} interval over {words.counted(comparison.images, 'test image')}"
     is_bytes = comparison.objective.name == "smaller"
     _head(axes, "How small the SVGs get" if is_bytes else "How far the objective gets",
@@ -97,7 +107,7 @@ def _headline(figure: Figure, comparison: Comparison) -> None:
     _end_labels(axes, labels)
 
 
-def _marked_together(flats: Sequence[Method], traces: int) -> list[list[Method]]:
+def _marked_together(flats: Sequence[MethodResult], traces: int) -> list[list[MethodResult]]:
     """Methods without a curve, VTracer's presets in one group while they lie close together."""
     presets = [m for m in flats if m.name.startswith("preset_")]
     means = [r.mean for m in presets if (r := m.at(traces))]
@@ -106,13 +116,13 @@ def _marked_together(flats: Sequence[Method], traces: int) -> list[list[Method]]
     return [*([m] for m in flats if m not in presets), presets]
 
 
-def _joint_label(methods: Sequence[Method]) -> str:
+def _joint_label(methods: Sequence[MethodResult]) -> str:
     if len(methods) == 1:
         return _label(methods[0])
     return f"{len(methods)} VTracer presets"
 
 
-def _curve(axes: Axes, method: Method, dodge: float) -> None:
+def _curve(axes: Axes, method: MethodResult, dodge: float) -> None:
     """Points moved sideways by `dodge`, a factor, so that the bars of two methods do not hide each other."""
     points = [(p.traces, p.ratio) for p in method.curve if p.ratio]
     x = np.array([t for t, _ in points], dtype=float)
@@ -201,14 +211,14 @@ def _categories(figure: Figure, comparison: Comparison) -> None:
     axes.set_ylim(0, max(1.1, axes.get_ylim()[1]))
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y")
-    axes.set_ylabel(_start(words.RATIO_WORDS[comparison.objective.name]))
+    axes.set_ylabel(_start(words.RATIO_WORDS))
     sure = f"{words.percent(comparison.confidence)} interval"
     _head(axes, f"Per category, at {words.counted(traces, 'trace')}", f"lower is better · lines: {sure}")
     handles = [Patch(color=_bar_colour(m), label=_label(m)) for m in methods]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1, handleheight=1)
 
 
-def _bar(axes: Axes, x: float, width: float, ratio: Interval, method: Method) -> None:
+def _bar(axes: Axes, x: float, width: float, ratio: Interval, method: MethodResult) -> None:
     ours = method.kind == "ours"
     axes.bar(x, ratio.mean, width, color=_bar_colour(method), zorder=2)
     axes.vlines(x, ratio.low, ratio.high, color=INK, linewidth=1.2, zorder=3)
@@ -257,11 +267,11 @@ def _gains(figure: Figure, images: Sequence[ImageResult], traces: int, is_bytes:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1, handleheight=1)
 
 
-def _method_colour(method: Method) -> str:
+def _method_colour(method: MethodResult) -> str:
     return STRONG if method.kind == "ours" else LIGHT.method(method.name)
 
 
-def _bar_colour(method: Method) -> str:
+def _bar_colour(method: MethodResult) -> str:
     """Large areas of the rivals' colours would outshout ours: half of them is paper."""
     if method.kind == "ours":
         return STRONG
@@ -269,7 +279,7 @@ def _bar_colour(method: Method) -> str:
     return to_hex(((1 + red) / 2, (1 + green) / 2, (1 + blue) / 2))
 
 
-def _label(method: Method) -> str:
+def _label(method: MethodResult) -> str:
     return words.shortened(words.visible(method.label), 26)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from pipeline.core.errors import DataError, ImageRejected
-from pipeline.core.files import read_json, write_bytes, write_json, write_text
+from pipeline.core.facts.comparison import OURS, Comparison, ImageResult
+from pipeline.core.facts.data import QualityReport
+from pipeline.core.facts.decision import Decision
+from pipeline.core.facts.training import Progress, TrainReport
+from pipeline.core.files import write_bytes, write_text
+from pipeline.core.json_records import from_json, read_record, write_record
 from pipeline.core.pixels import on_background, rgb_of
 from pipeline.core.records import Pixels
 from pipeline.data.images import path_of
@@ -29,19 +31,18 @@ from pipeline.reports.document import (
 )
 from pipeline.reports.findings import find, headline
 from pipeline.reports.page import as_html
-from pipeline.reports.parts import Part, Quality
 from pipeline.reports.pictures import Render, Subject
 from pipeline.reports.resource_findings import Setup
 from pipeline.reports.resources import read_resources
-from pipeline.reports.results import OURS, Comparison, Decision, ImageResult, Progress, Results, Training, Values
+from pipeline.reports.results import Results, Values
 from pipeline.reports.run_folder import read_checkpoints
-from pipeline.reports.run_report import as_json, improved_and_worst, run_report
+from pipeline.reports.run_report import improved_and_worst, run_report
 from pipeline.settings.params import Settings
 
 TRAIN, EVALUATE, REGISTER = "results/train/train.json", "results/evaluate/evaluate.json", "results/register.json"
 PROGRESS, IMAGES, QUALITY = "results/train/progress.csv", "results/evaluate/images.parquet", "data/quality.json"
 OURS_SVGS, DEFAULT_SVGS = "results/evaluate/svg", "results/evaluate/default"
-IMAGE_COLUMNS = tuple(f.name for f in fields(ImageResult))
+T = TypeVar("T")
 
 Read = Callable[[Path], Pixels]
 """A path to straight RGBA, uint8 (height, width, 4). Raises ImageRejected."""
@@ -75,7 +76,7 @@ def write_report(
     report = run_report(results, findings, made)
     markdown = as_markdown(results, findings, made)
     archive.write_images(folder / archive.IMAGES, results)
-    write_json(folder / archive.REPORT, as_json(report))
+    write_record(folder / archive.REPORT, report)
     page = as_html(markdown, headline(results), made)
     write_text(folder / archive.PAGE, page)
     write_text(folder / "report.md", markdown)
@@ -134,8 +135,8 @@ def read_results(root: Path, settings: Settings, *, commit: str | None = None, r
 
     Raises DataError naming the command that makes what is missing.
     """
-    training = _parsed(Training, root / TRAIN, "dvc repro train")
-    comparison = _parsed(Comparison, root / EVALUATE, "dvc repro evaluate")
+    training = read_record(TrainReport, root / TRAIN, "dvc repro train")
+    comparison = read_record(Comparison, root / EVALUATE, "dvc repro evaluate")
     images, values = _read_images(root / IMAGES, max(comparison.traces))
     run_folder = (runs or root / archive.RUNS) / _folder_name(training.run_id)
     return Results(
@@ -146,7 +147,7 @@ def read_results(root: Path, settings: Settings, *, commit: str | None = None, r
         values=values,
         progress=_read_progress(root / PROGRESS),
         decision=_optional(Decision, root / REGISTER, "dvc repro register"),
-        quality=_optional(Quality, root / QUALITY, "dvc repro catalogue"),
+        quality=_optional(QualityReport, root / QUALITY, "dvc repro catalogue"),
         checkpoints=read_checkpoints(run_folder),
         resources=read_resources(
             run_folder, Setup(n_envs=settings.train.n_envs, batch_size=settings.train.ppo.batch_size)
@@ -155,20 +156,8 @@ def read_results(root: Path, settings: Settings, *, commit: str | None = None, r
     )
 
 
-P = TypeVar("P", bound=Part)
-
-
-def _parsed(kind: type[P], path: Path, made_by: str) -> P:
-    try:
-        return kind.model_validate(read_json(path, made_by))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise DataError(f"{path}: {where}: {first['msg'].lower()}; run `{made_by}` again") from None
-
-
-def _optional(kind: type[P], path: Path, made_by: str) -> P | None:
-    return _parsed(kind, path, made_by) if path.is_file() else None
+def _optional(kind: type[T], path: Path, made_by: str) -> T | None:
+    return read_record(kind, path, made_by) if path.is_file() else None
 
 
 def _read_progress(path: Path) -> tuple[Progress, ...]:
@@ -176,12 +165,11 @@ def _read_progress(path: Path) -> tuple[Progress, ...]:
     if not path.is_file():
         return ()
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [{k: v for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(file)]
+        rows = [{name: cell or None for name, cell in row.items()} for row in csv.DictReader(file)]
     try:
-        return tuple(Progress.model_validate(row) for row in rows)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DataError(f"{path}: {first['loc']}: {first['msg'].lower()}; run `dvc repro train` again") from None
+        return from_json(tuple[Progress, ...], rows)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; run `dvc repro train` again") from None
 
 
 def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Values]:
@@ -191,7 +179,7 @@ def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Valu
     try:
         compared = pq.read_table(path, columns=["method", "traces", "path", "value"]).to_pylist()
         ours = pq.read_table(path, filters=[("method", "==", OURS), ("traces", "==", traces)]).to_pylist()
-        images = tuple(ImageResult(**{n: row.get(n) for n in IMAGE_COLUMNS}) for row in ours)
+        images = from_json(tuple[ImageResult, ...], ours)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro evaluate` first") from None
     except (OSError, ValueError) as error:

@@ -9,13 +9,12 @@ from pipeline.machine.history import HISTORY as HISTORY
 from pipeline.machine.history import read_history
 from pipeline.machine.samples import Sample
 from pipeline.reports import resource_findings
-from pipeline.reports.parts import Finding, Resources, Usage
+from pipeline.reports.parts import Finding, Resources, Unit, Usage
 from pipeline.reports.resource_findings import Setup
 from pipeline.reports.run_report import thinned
 
 MOST_POINTS = 600  # of a chart
 
-Unit = str
 SERIES: tuple[tuple[str, Unit, Callable[[Sample], float | None]], ...] = (
     ("processor", "ratio", lambda s: s.cpu_ratio),
     ("training's cores", "count", lambda s: s.training_cpu_cores),
@@ -82,7 +81,7 @@ def _usage(samples: Sequence[Sample]) -> Iterator[Usage]:
             limit = LIMITS.get(name)
             yield Usage(
                 name=name,
-                unit=unit,  # type: ignore[arg-type]  # one of SERIES' own
+                unit=unit,
                 mean=sum(seconds * v for seconds, v in known) / whole,
                 highest=max(v for _, v in known),
                 limit=limit(samples[-1]) if limit else None,
@@ -91,12 +90,13 @@ def _usage(samples: Sequence[Sample]) -> Iterator[Usage]:
 
 def _cards(samples: Sequence[Sample]) -> list[tuple[str, Unit, Callable[[Sample], float | None]]]:
     series: list[tuple[str, Unit, Callable[[Sample], float | None]]] = []
+    fields: tuple[tuple[str, Unit, str], ...] = (
+        ("", "ratio", "utilization_ratio"),
+        (" memory", "bytes", "memory_used_bytes"),
+        (" temperature", "celsius", "temperature_celsius"),
+    )
     for index in sorted({card.index for sample in samples for card in sample.gpus}):
-        for what, unit, field in (
-            ("", "ratio", "utilization_ratio"),
-            (" memory", "bytes", "memory_used_bytes"),
-            (" temperature", "celsius", "temperature_celsius"),
-        ):
+        for what, unit, field in fields:
             series.append((f"GPU {index}{what}", unit, _of_card(index, field)))
     return series
 

@@ -7,12 +7,17 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Duel
 from pipeline.core.intervals import Bootstrap, Interval
+from pipeline.core.json_records import to_json
+from pipeline.core.records import VISIBLE_DAMAGE, ObjectiveName
 from pipeline.reports import words
 from pipeline.reports.parts import Finding, Level
-from pipeline.reports.results import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Duel, Results
+from pipeline.reports.results import Results
 
 MANY_UNIMPROVED = 0.25  # of the test images
+MANY_DAMAGED = 0.08  # of the test images
+MOST_NAMED = 5
 STRONG_RIVALS = (FIXED, PORTFOLIO, RANDOM, TPE)
 
 
@@ -86,49 +91,44 @@ def ablation(results: Results) -> Iterator[Finding]:
     }
     level, said = verdicts[verdict(duel)]
     text = (
-        f"{said}: {words.change(duel.gain.mean, name)} at {words.counted(duel.traces, 'trace')} than "
-        f"{rival_words(UNTRAINED)} ({_sure(results, duel.gain)})."
+        f"{said}: {words.change(duel.difference.mean, name)} at {words.counted(duel.traces, 'trace')} than "
+        f"{rival_words(UNTRAINED)} ({_sure(results, duel.difference)}), {_damaged(duel)}."
     )
     text += " What is gained may come from the surrogate alone." if said == by_chance else ""
-    yield Finding(level, text, duel.model_dump(mode="json"))
+    yield Finding(level, text, to_json(duel))
 
 
-def looks(results: Results) -> Iterator[Finding]:
-    """Whether fewer bytes were paid for with looks."""
-    pairs = {
-        "SSIM": [(i.ssim, i.default_ssim) for i in results.images],
-        "zoom SSIM": [(i.zoom_ssim, i.default_zoom_ssim) for i in results.images],
-    }
-    changes = {n: [a - b for a, b in p if a is not None and b is not None] for n, p in pairs.items()}
-    changes = {n: c for n, c in changes.items() if c}
-    if not changes:
+def damage(results: Results) -> Iterator[Finding]:
+    """How many of the SVGs show damage, and which are the worst."""
+    images, hurt = results.images, [i for i in results.images if i.damage > VISIBLE_DAMAGE]
+    if not images:
         return
-    worst = min(min(c) for c in changes.values())
-    said = words.listed([f"{n} {words.signed(float(np.mean(c)), 4)}" for n, c in changes.items()])
-    said += f" on average, {words.signed(worst, 4)} on the worst image"
-    evidence = {n: {"mean": float(np.mean(c)), "worst": min(c), "images": len(c)} for n, c in changes.items()}
-    tolerance = results.settings.objective.tolerance
-    if results.comparison.objective.name != "smaller":
-        yield Finding("info", f"Looks against the default's: {said}.", evidence)
-    elif worst >= -tolerance - 1e-9:
-        yield Finding("good", f"The smaller files look no worse than the default's: {said}.", evidence)
-    else:
-        text = f"Some files look worse than the default's by more than {tolerance:g}: {said}."
-        yield Finding("attention", text, evidence)
+    of_default = sum(i.default_damage > VISIBLE_DAMAGE for i in images)
+    evidence = {"damaged": len(hurt), "default_damaged": of_default, "images": len(images)}
+    counted = f"{len(hurt)} of {words.counted(len(images), 'test image')}"
+    text = (
+        f"{counted} ({words.percent(len(hurt) / len(images))}) show visible damage; the fair default's: {of_default}."
+    )
+    worst = sorted(hurt, key=lambda i: -i.damage)[:MOST_NAMED]
+    if worst:
+        named = [f"{words.shortened(words.visible(i.path))} ({words.number(i.damage, 0)} pixels)" for i in worst]
+        text += f" Look at {words.listed(named)}."
+    few = len(hurt) <= MANY_DAMAGED * len(images)
+    yield Finding("good" if few else "attention", text, evidence)
 
 
 def weakest_category(results: Results) -> Iterator[Finding]:
-    comparison, name = results.comparison, results.comparison.objective.name
+    comparison = results.comparison
     traces, ours = comparison.headline_traces, comparison.method(OURS)
     overall = ours.at(traces) if ours else None
     ratios = {c: r for c in comparison.categories if ours and (r := ours.in_category(c, traces))}
     if overall is None or len(ratios) < 2:
         return
     weakest, strongest = (most(ratios, key=lambda c: ratios[c].mean) for most in (max, min))
+    change = {c: words.change(-math.log(ratios[c].mean), "smaller") for c in (weakest, strongest)}
     text = (
-        f"The weakest category is {weakest}: {words.change(-math.log(ratios[weakest].mean), name)} than the default "
-        f"at {words.counted(traces, 'trace')}; the strongest is {strongest}: "
-        f"{words.change(-math.log(ratios[strongest].mean), name)}."
+        f"The weakest category is {weakest}: {change[weakest]} than the default "
+        f"at {words.counted(traces, 'trace')}; the strongest is {strongest}: {change[strongest]}."
     )
     level: Level = "attention" if ratios[weakest].low > overall.mean else "info"
     yield Finding(level, text, {c: r.to_json() for c, r in ratios.items()})
@@ -175,35 +175,36 @@ def _values(results: Results, method: str, traces: int) -> Mapping[str, float]:
 
 def _of_duel(results: Results, duel: Duel) -> Finding:
     name, ours = results.comparison.objective.name, results.comparison.label(OURS)
-    than, at, sure = rival_words(duel.against), words.counted(duel.traces, "trace"), _sure(results, duel.gain)
-    evidence = duel.model_dump(mode="json")
+    than, at = rival_words(duel.against), words.counted(duel.traces, "trace")
+    sure = f"({_sure(results, duel.difference)}), {_damaged(duel)}"
+    evidence = to_json(duel)
+    needs, change = words.needs(duel.difference.mean, name), words.change(duel.difference.mean, name)
     match verdict(duel):
         case True:
-            text = f"At {at} {ours} {words.needs(duel.gain.mean, name)} than {than} ({sure})."
-            return Finding("good", text, evidence)
+            return Finding("good", f"At {at} {ours} {needs} than {than} {sure}.", evidence)
         case False:
-            text = f"{_start(than)} is ahead at {at}: {ours} {words.needs(duel.gain.mean, name)} ({sure})."
-            return Finding("attention", text, evidence)
+            return Finding("attention", f"{_start(than)} is ahead at {at}: {ours} {needs} {sure}.", evidence)
         case _:
-            text = (
-                f"At {at} {ours} and {than} cannot be told apart: "
-                f"{words.change(duel.gain.mean, name)} could be chance ({sure})."
-            )
+            text = f"At {at} {ours} and {than} cannot be told apart: {change} could be chance {sure}."
             return Finding("info", text, evidence)
+
+
+def _damaged(duel: Duel) -> str:
+    return f"{duel.damaged} damaged against {duel.rival_damaged}"
 
 
 def _category_loss(results: Results, rival: str, category: str, traces: int, gain: Interval, images: int) -> Finding:
     text = (
         f"{_start(rival_words(rival))} is ahead at {words.counted(traces, 'trace')} on {category} logos: "
-        f"{results.comparison.label(OURS)} {words.needs(gain.mean, results.comparison.objective.name)} "
-        f"({_sure(results, gain)}, {words.counted(images, 'image')})."
+        f"{results.comparison.label(OURS)} {words.needs(gain.mean, 'balanced')} "
+        f"({_sure(results, gain, 'balanced')}, {words.counted(images, 'image')})."
     )
     evidence = {"against": rival, "category": category, "traces": traces, "gain": gain.to_json(), "images": images}
     return Finding("attention", text, evidence)
 
 
-def _sure(results: Results, gain: Interval) -> str:
-    limits = words.gain_range(gain, results.comparison.objective.name)
+def _sure(results: Results, gain: Interval, objective: ObjectiveName | None = None) -> str:
+    limits = words.gain_range(gain, objective or results.comparison.objective.name)
     return f"{words.percent(results.comparison.confidence)} interval {limits}"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.core.facts.training import StageResult
+from pipeline.core.json_records import to_json
 from pipeline.reports import words
 from pipeline.reports.parts import Finding, Level
-from pipeline.reports.results import Results, StageResult
+from pipeline.reports.results import Results
 
 FEW_TEST_IMAGES = 30  # below this a bootstrap over images is itself unsure
 IMBALANCE = 3.0  # largest category / smallest
@@ -50,7 +52,7 @@ def trend(results: Results) -> Iterator[Finding]:
         return
     points = f"over {words.counted(len(validations), 'validation')}"
     best = results.training.best
-    at = f"; the best was at {best.timesteps:,} timesteps" if best and best.timesteps is not None else ""
+    at = f"; the best was at {best.timesteps:,} timesteps"
     level: Level = "attention" if trend.direction == "declining" else "info"
     text = {
         "improving": f"Validation was still improving at the end, {points}: more train.total_timesteps may gain more",
@@ -58,12 +60,12 @@ def trend(results: Results) -> Iterator[Finding]:
         "declining": f"Validation was declining at the end, {points}: the model kept is the best one, not the last",
         "unknown": f"There are too few validations ({len(validations)}) to tell a trend",
     }[trend.direction]
-    yield Finding(level, f"{text}{at}.", trend.model_dump(mode="json"))
+    yield Finding(level, f"{text}{at}.", to_json(trend))
 
 
 def _if_last(results: Results) -> str:
     best = results.training.best
-    is_last = best is not None and best.timesteps == results.training.validations[-1].timesteps
+    is_last = best.timesteps == results.training.validations[-1].timesteps
     return ", but the last was the best: more train.total_timesteps may gain more" if is_last else ""
 
 
@@ -71,9 +73,9 @@ def curriculum(results: Results) -> Iterator[Finding]:
     stages = results.training.final_stages
     if not stages:
         return
-    failed = [s for s in stages if s.passed is False]
+    failed = [s for s in stages if not s.passed]
     for stage in failed:
-        yield Finding("attention", _failed_stage(stage), stage.model_dump(mode="json"))
+        yield Finding("attention", _failed_stage(stage), to_json(stage))
     if all(s.passed for s in stages):
         passed = "The one stage" if len(stages) == 1 else f"All {len(stages)} stages"
         verb = "was" if len(stages) == 1 else "were"
@@ -82,12 +84,12 @@ def curriculum(results: Results) -> Iterator[Finding]:
 
 def _failed_stage(stage: StageResult) -> str:
     text = f"Stage {stage.name} of the curriculum was not passed"
-    if stage.success_rate is not None and stage.pass_rate is not None:
+    if stage.success_rate is not None:
         text += (
             f": {words.percent(stage.success_rate)} of its episodes reached the goal, "
             f"{words.percent(stage.pass_rate)} were asked for"
         )
-    return text + (f" ({words.counted(stage.attempts, 'attempt')})." if stage.attempts else ".")
+    return text + f" ({words.counted(stage.attempts, 'attempt')})."
 
 
 def seeds(results: Results) -> Iterator[Finding]:
@@ -99,17 +101,20 @@ def seeds(results: Results) -> Iterator[Finding]:
         f"Over {len(training.seeds)} seeds the best validation value is {words.number(spread.mean, 3)} "
         f"± {words.number(spread.std, 3)} (standard deviation): differences below that are luck of the seed."
     )
-    yield Finding("info", text, spread.model_dump(mode="json"))
+    yield Finding("info", text, to_json(spread))
 
 
 def stopped(results: Results) -> Iterator[Finding]:
-    training = results.training
-    if not training.stopped:
+    stop, planned, made = (
+        results.training.stopped,
+        results.settings.train.total_timesteps,
+        results.training.total_timesteps,
+    )
+    if stop is None:
         return
-    planned, made = results.settings.train.total_timesteps, training.total_timesteps
-    after = f" after {made:,} of {planned:,} timesteps" if made is not None else ""
-    level: Level = "info" if training.stopped == "early stopping" else "attention"
-    yield Finding(level, f"Training ended before its time{after}: {training.stopped}.", {"stopped": training.stopped})
+    level: Level = "info" if stop.kind == "no_improvement" else "attention"
+    text = f"Training ended early, after {made:,} of {planned:,} timesteps: {stop.text}."
+    yield Finding(level, text, to_json(stop))
 
 
 def failures(results: Results) -> Iterator[Finding]:
@@ -135,9 +140,9 @@ def _failures_of(where: str, failures: dict[str, int], traces: int | None) -> It
 
 
 def comparable(results: Results) -> Iterator[Finding]:
-    """Said only where it is not so: a run that met accidents of the machine cannot be had again to the bit."""
+    """Only where another run may differ: a worker was lost to the machine, not to the setting."""
     stages = {"training": results.training.evaluations, "evaluation": results.comparison.evaluations}
-    struck = [name for name, evaluations in stages.items() if evaluations and not evaluations.bit_comparable]
+    struck = [name for name, evaluations in stages.items() if not evaluations.bit_comparable]
     if struck:
         text = (
             f"In {' and '.join(struck)} a worker died, ran out of memory or passed its deadline, so another run may "
@@ -150,20 +155,17 @@ def second_renderer(results: Results) -> Iterator[Finding]:
     second = results.comparison.second_renderer
     if second is None:
         return
-    far = "" if second.ssim_difference is None else f"; SSIM differs by {second.ssim_difference.mean:.4f} on average"
-    if second.zoom_ssim_difference is not None:
-        far += f", zoom SSIM by {second.zoom_ssim_difference.mean:.4f}"
+    difference = second.damage_difference
+    far = "" if difference is None else f"; damage differs by {difference.mean:.1f} pixels on average"
     name = second.renderer.split()[0].removesuffix("-py")
     text = f"A second renderer ({name}) confirms {second.upheld} of {second.images} choices{far}."
     level: Level = "good" if second.upheld == second.images else "attention"
-    yield Finding(level, text, second.model_dump(mode="json"))
+    yield Finding(level, text, to_json(second))
 
 
 def speed(results: Results) -> Iterator[Finding]:
     training = results.training
     pace = training.steps_per_second
-    if pace is None:
-        return
     text = f"Training made {words.number(pace, 0 if pace >= 10 else 1)} timesteps per second"
     shares = sorted(training.time_shares.items(), key=lambda item: -item[1])
     if shares:
@@ -206,7 +208,7 @@ def decision(results: Results) -> Iterator[Finding]:
     decision = results.decision
     if decision is None:
         return
-    version = f"{decision.name} version {decision.version}" if decision.version is not None else decision.name
+    version = f"{decision.name} version {decision.version}"
     said: dict[str, tuple[Level, str]] = {
         "promoted": ("good", f"The registry's gate promoted {version} to champion"),
         "first": ("info", f"{version} is the first model in the registry and became champion"),
@@ -214,4 +216,4 @@ def decision(results: Results) -> Iterator[Finding]:
     }
     level, text = said[decision.decision]
     reason = f": {decision.grounds}." if decision.grounds else "."
-    yield Finding(level, text + reason, decision.model_dump(mode="json"))
+    yield Finding(level, text + reason, to_json(decision))

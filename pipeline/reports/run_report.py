@@ -9,14 +9,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from pipeline.core.facts.comparison import Comparison, ImageResult
+from pipeline.core.facts.data import CategoryQuality, RejectedFile
+from pipeline.core.facts.decision import Decision
+from pipeline.core.facts.training import CheckpointEntry, EarlyStop, Progress, TrainReport
+from pipeline.core.json_records import json_schema
 from pipeline.reports import words
 from pipeline.reports.findings import headline
-from pipeline.reports.parts import CategoryQuality, CheckpointEntry, Finding, Part, Reject, Resources
-from pipeline.reports.results import Comparison, Decision, ImageResult, Progress, Results, Training
+from pipeline.reports.parts import Finding, Resources
+from pipeline.reports.results import Results
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[3] = 3
 SHOWN_IMAGES = 10  # on a sheet
 MOST_REJECTS, MOST_POINTS = 200, 500
 SETTINGS = {"objective", "tracing", "train", "curriculum", "evaluate"}
@@ -24,21 +30,22 @@ SETTINGS = {"objective", "tracing", "train", "curriculum", "evaluate"}
 T = TypeVar("T")
 
 
-class DatasetReport(Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetReport:
     """What the images are like. rejects: files by reason. rejected: the first 200 of them, with their reasons.
 
     from_pixels: images that were categorised from their pixels, of them `unsure` with a probability below one half.
     measures: [lowest, quarter, median, three quarters, highest] of each.
     """
 
-    root: str | None
-    images: int | None
-    distinct_images: int | None
-    reject_ratio: float | None
-    quality_mean: float | None
+    root: str
+    images: int
+    distinct_images: int
+    reject_ratio: float
+    quality_mean: float
     categories: dict[str, CategoryQuality]
     rejects: dict[str, int]
-    rejected: tuple[Reject, ...]
+    rejected: tuple[RejectedFile, ...]
     from_pixels: int
     unsure: int
     modes: dict[str, int]
@@ -46,26 +53,29 @@ class DatasetReport(Part):
     recommendations: tuple[str, ...]
 
 
-class CheckpointsReport(Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointsReport:
     """The states that were kept of the training, oldest first. best: the name of that of the best validation."""
 
     count: int
     total_bytes: int
-    latest: str | None
+    latest: str
     best: str | None
     entries: tuple[CheckpointEntry, ...]
 
 
-class RunReport(Part):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
     """report.json. Values are in natural log units, 0 is VTracer's default; null is what was not measured."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     headline: str
+    headline_traces: int
     run_id: str
     git_commit: str | None
-    ended_early: str | None
+    ended_early: EarlyStop | None
     findings: tuple[Finding, ...]
-    training: Training
+    training: TrainReport
     progress: tuple[Progress, ...]
     comparison: Comparison
     images_table: Literal["images.parquet"]
@@ -83,15 +93,16 @@ def run_report(results: Results, findings: Sequence[Finding], made: Collection[s
     """Everything that the Markdown says, as values. made: the pictures that were drawn."""
     training = results.training
     best, worst = improved_and_worst(results.images)
-    address = words.without_secrets(training.tracking_uri) if training.tracking_uri else None
+    address = words.without_secrets(training.tracking_uri)
     return RunReport(
-        schema_version=2,
+        schema_version=SCHEMA_VERSION,
         headline=headline(results),
+        headline_traces=results.comparison.headline_traces,
         run_id=training.run_id,
         git_commit=training.git_commit or results.commit,
         ended_early=training.stopped,
         findings=tuple(findings),
-        training=training.model_copy(update={"tracking_uri": address}),
+        training=replace(training, tracking_uri=address),
         progress=tuple(thinned(results.progress, MOST_POINTS)),
         comparison=results.comparison,
         images_table="images.parquet",
@@ -106,13 +117,9 @@ def run_report(results: Results, findings: Sequence[Finding], made: Collection[s
     )
 
 
-def as_json(report: RunReport) -> dict[str, Any]:
-    return report.model_dump(mode="json")
-
-
 def schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) that every report.json fulfils."""
-    described = RunReport.model_json_schema(mode="serialization")
+    described = json_schema(RunReport)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described, "title": "tracewright run report"}
 
 
@@ -126,9 +133,9 @@ def improved_and_worst(images: Sequence[ImageResult]) -> tuple[list[ImageResult]
 
     Among images that kept the default, those with the most bytes come first: there was most to gain.
     """
-    ordered = sorted(images, key=lambda i: (-i.value, -(i.default_bytes or 0), i.path))
+    ordered = sorted(images, key=lambda i: (-i.value, -i.default_bytes, i.path))
     best = [i for i in ordered[:SHOWN_IMAGES] if i.improved][: -(-len(ordered) // 2)]
-    rest = sorted(ordered[len(best) :], key=lambda i: (i.value, -(i.default_bytes or 0), i.path))
+    rest = sorted(ordered[len(best) :], key=lambda i: (i.value, -i.default_bytes, i.path))
     return best, rest[:SHOWN_IMAGES]
 
 
@@ -149,7 +156,7 @@ def _dataset(results: Results) -> DatasetReport | None:
         rejects=dict(Counter(quality.rejects).most_common()),
         rejected=quality.rejected[:MOST_REJECTS],
         from_pixels=len(quality.from_pixels),
-        unsure=sum(i.confidence is not None and i.confidence < 0.5 for i in quality.from_pixels),
+        unsure=sum(i.confidence < 0.5 for i in quality.from_pixels),
         recommendations=quality.recommendations,
     )
 
@@ -158,11 +165,10 @@ def _checkpoints(results: Results) -> CheckpointsReport | None:
     entries, best = results.checkpoints, results.training.best
     if not entries:
         return None
-    at = best.timesteps if best else None
     return CheckpointsReport(
         count=len(entries),
-        total_bytes=sum(entry.bytes or 0 for entry in entries),
+        total_bytes=sum(entry.bytes for entry in entries),
         latest=entries[-1].name,
-        best=next((entry.name for entry in entries if entry.timesteps == at), None),
+        best=next((entry.name for entry in entries if entry.timesteps == best.timesteps), None),
         entries=entries,
     )

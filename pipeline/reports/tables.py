@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.core.facts.comparison import OURS, Comparison, ImageResult
+from pipeline.core.facts.data import QualityReport
+from pipeline.core.facts.training import CheckpointEntry, TrainReport, Validation
 from pipeline.core.records import SPLITS
 from pipeline.reports import words
-from pipeline.reports.parts import CheckpointEntry, Quality, Usage
-from pipeline.reports.results import OURS, Comparison, ImageResult, Results, Training, Validation
+from pipeline.reports.parts import Usage
+from pipeline.reports.results import Results
 from pipeline.reports.rival_findings import verdict
 from pipeline.settings.ranges import Choices, Fixed, Freedom, Range
 
@@ -49,8 +52,9 @@ def duels(comparison: Comparison) -> Table:
     rows = [
         (
             comparison.label(d.against),
-            words.change(d.gain.mean, name),
-            words.gain_range(d.gain, name),
+            words.change(d.difference.mean, name),
+            words.gain_range(d.difference, name),
+            f"{d.damaged} / {d.rival_damaged}",
             " / ".join(words.count(n) for n in (d.wins, d.ties, d.losses)),
             said[verdict(d)],
         )
@@ -58,8 +62,8 @@ def duels(comparison: Comparison) -> Table:
         if d.traces == comparison.headline_traces
     ]
     sure = f"{words.percent(comparison.confidence)} interval"
-    columns = (f"{comparison.label(OURS)} against", "Difference", sure, "Wins / ties / losses", "Verdict")
-    return Table(columns, tuple(rows), left=frozenset({0, 4}))
+    columns = (f"{comparison.label(OURS)} against", "Difference", sure, "Damaged", "Wins / ties / losses", "Verdict")
+    return Table(columns, tuple(rows), left=frozenset({0, 5}))
 
 
 def categories(comparison: Comparison, images: Sequence[ImageResult]) -> Table:
@@ -73,7 +77,7 @@ def categories(comparison: Comparison, images: Sequence[ImageResult]) -> Table:
     return Table(("Method", *heads), tuple(rows), strong)
 
 
-def curriculum(training: Training) -> Table:
+def curriculum(training: TrainReport) -> Table:
     said = {True: "yes", False: "no", None: words.DASH}
     rows = [
         (
@@ -98,14 +102,14 @@ def curriculum(training: Training) -> Table:
     return Table(columns, tuple(rows), left=frozenset({0, 1}))
 
 
-def validations(training: Training) -> Table:
+def validations(training: TrainReport) -> Table:
     """One row per validation on held-out images; the model kept in bold."""
     rows = [_validation(v) for v in training.validations]
     best = training.best.timesteps if training.best else None
     strong = frozenset(i for i, v in enumerate(training.validations) if v.timesteps == best)
     columns = (
-        "Timesteps", "Value", "Bytes ratio", "SSIM", "Zoom SSIM", "Skill", "MSE", "PSNR", "Target reached",
-        "Time per image", "Failures",
+        "Timesteps", "Value", "Bytes ratio", "Damaged", "Colour error", "SSIM", "Zoom SSIM", "Skill", "MSE", "PSNR",
+        "Target reached", "Time per image", "Failures",
     )  # fmt: skip
     return Table(columns, tuple(rows), strong, frozenset())
 
@@ -115,6 +119,8 @@ def _validation(v: Validation) -> tuple[str, ...]:
         words.count(v.timesteps),
         words.interval(v.value),
         words.interval(v.bytes_ratio),
+        words.share(v.damaged_ratio),
+        words.number(v.delta.mean, 2),
         words.number(v.ssim.mean if v.ssim else None, 4),
         words.number(v.zoom_ssim.mean if v.zoom_ssim else None, 4),
         words.number(v.skill.mean if v.skill else None, 3),
@@ -134,12 +140,13 @@ def validated_categories(last: Validation) -> Table:
             words.count(c.images),
             words.interval(c.value),
             words.interval(c.bytes_ratio),
+            words.share(c.damaged_ratio),
             words.interval(c.skill, 3),
             words.share(c.target_reached_ratio),
         )
         for name, c in last.by_category.items()
     ]
-    return Table(("Category", "Images", "Value", "Bytes ratio", "Skill", "Target reached"), tuple(rows))
+    return Table(("Category", "Images", "Value", "Bytes ratio", "Damaged", "Skill", "Target reached"), tuple(rows))
 
 
 def settings(results: Results) -> Table:
@@ -163,12 +170,14 @@ def settings(results: Results) -> Table:
 def _objective(results: Results) -> str:
     objective = results.settings.objective
     match results.comparison.objective.name:
+        case "faithful":
+            return "faithful: fewest bytes without visible damage"
         case "smaller":
-            return f"smaller: fewest bytes, SSIM and zoom SSIM at most {objective.tolerance:g} below the default's"
+            return "smaller: fewest bytes, no more damage than the default's"
         case "sharper":
-            return f"sharper: least SSIM error, no more bytes, zoom SSIM at most {objective.tolerance:g} below"
+            return "sharper: least colour error, no more bytes and no more damage than the default's"
         case "target":
-            return f"target: fewest bytes at a skill of {objective.target:g} or more"
+            return f"target: fewest bytes at a damage of {objective.max_damage:g} pixels or less"
         case "balanced":
             w = objective.weights
             return f"balanced: quality {w.quality:g}, size {w.size:g}, work {w.work:g}"
@@ -195,7 +204,7 @@ def _freedom(value: Freedom) -> tuple[str, str]:
             return "range", f"{value.low:g} to {value.high:g}{', log scale' if value.log else ''}"
 
 
-def data(training: Training) -> Table:
+def data(training: TrainReport) -> Table:
     """Images per category and split."""
     by_category = training.dataset.by_category
     rows = [(c, *(str(n.get(s, 0)) for s in SPLITS), str(sum(n.values()))) for c, n in by_category.items()]
@@ -204,7 +213,7 @@ def data(training: Training) -> Table:
     return Table(("Category", "Train", "Validation", "Test", "All"), tuple(rows), frozenset({len(rows) - 1}))
 
 
-def quality(measured: Quality) -> Table:
+def quality(measured: QualityReport) -> Table:
     """Images per category: who said so, how sure, how good."""
     rows = [
         (
@@ -220,7 +229,7 @@ def quality(measured: Quality) -> Table:
     return Table(("Category", "Images", "By folder", "From pixels", "Mean confidence", "Mean quality"), tuple(rows))
 
 
-def rejected(measured: Quality, most: int) -> Table:
+def rejected(measured: QualityReport, most: int) -> Table:
     """The first files that were turned away, with their reasons."""
     rows = [(words.shortened(words.visible(r.path)), r.reason, r.detail) for r in measured.rejected[:most]]
     return Table(("File", "Reason", "Detail"), tuple(rows), left=frozenset({0, 1, 2}))
@@ -271,12 +280,13 @@ def images(chosen: Sequence[ImageResult]) -> Table:
             words.count(i.default_bytes),
             words.count(i.bytes),
             change_in_bytes(i),
-            _looks(i.ssim, i.default_ssim),
-            _looks(i.zoom_ssim, i.default_zoom_ssim),
+            words.number(i.damage, 1),
+            words.number(i.default_damage, 1),
+            words.number(i.delta, 2),
         )
         for i in chosen
     ]
-    columns = ("Image", "Category", "Default's bytes", "Bytes", "Change", "SSIM", "Zoom SSIM")
+    columns = ("Image", "Category", "Default's bytes", "Bytes", "Change", "Damage, px", "Default's", "Colour error")
     return Table(columns, tuple(rows), left=frozenset({0, 1}))
 
 
@@ -288,14 +298,6 @@ def change_in_bytes(image: ImageResult) -> str:
         return words.DASH
     change = image.bytes / image.default_bytes - 1
     return f"{'−' if change < 0 else '+'}{words.percent(change)}"
-
-
-def _looks(ours: float | None, default: float | None) -> str:
-    if ours is None:
-        return words.DASH
-    if default is None:
-        return f"{ours:.4f}"
-    return f"{ours:.4f} ({words.signed(ours - default, 4) if abs(ours - default) >= 0.00005 else 'same'})"
 
 
 def times(results: Results) -> Table:

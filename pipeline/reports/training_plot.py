@@ -10,17 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.core.facts.comparison import RANDOM
+from pipeline.core.facts.training import Progress, TrainReport
 from pipeline.reports import words
 from pipeline.reports.colours import LIGHT
 from pipeline.reports.plots import MUTED, PAPER, STRONG, png
-from pipeline.reports.results import RANDOM, Progress, Training
 from pipeline.reports.training_stages import stage_spans
 
 STAGE_SHADES = ("#e9edf3", "#f4f6f9")
 FAILED = "#b3261e"
 
 
-def training(results: Training, progress: Sequence[Progress], confidence: float, is_bytes: bool) -> bytes:
+def training(results: TrainReport, progress: Sequence[Progress], confidence: float, is_bytes: bool) -> bytes:
     """Return and validation value over timesteps, the curriculum's stages shaded.
 
     is_bytes: whether values are logarithms of bytes, so that a second scale can say how many fewer.
@@ -29,7 +30,7 @@ def training(results: Training, progress: Sequence[Progress], confidence: float,
 
 
 def _training(
-    figure: Figure, results: Training, progress: Sequence[Progress], confidence: float, is_bytes: bool
+    figure: Figure, results: TrainReport, progress: Sequence[Progress], confidence: float, is_bytes: bool
 ) -> None:
     axes: Axes = figure.subplots()
     _returns(axes, progress)
@@ -62,7 +63,7 @@ def _returns(axes: Axes, progress: Sequence[Progress]) -> None:
         axes.plot(x, y, color=LIGHT.methods[RANDOM], linewidth=1.3, label=label, zorder=3)
 
 
-def _validations(axes: Axes, results: Training, confidence: float) -> None:
+def _validations(axes: Axes, results: TrainReport, confidence: float) -> None:
     validated = [(v.timesteps, v.value) for v in results.validations if v.value]
     if not validated:
         return
@@ -84,7 +85,7 @@ def _value(fewer: ArrayLike) -> NDArray[np.float64]:
     return -np.log(np.maximum(1 - np.asarray(fewer, dtype=np.float64), 1e-9))
 
 
-def _stage_bands(axes: Axes, results: Training, progress: Sequence[Progress]) -> None:
+def _stage_bands(axes: Axes, results: TrainReport, progress: Sequence[Progress]) -> None:
     failed = {s.name for s in results.final_stages if s.passed is False}
     for index, (name, start, end) in enumerate(stage_spans(results, progress)):
         if end <= start:
@@ -97,7 +98,7 @@ def _stage_bands(axes: Axes, results: Training, progress: Sequence[Progress]) ->
         )  # fmt: skip
 
 
-def _best_mark(axes: Axes, results: Training) -> None:
+def _best_mark(axes: Axes, results: TrainReport) -> None:
     kept = results.best.timesteps if results.best else None
     value = next((v.value.mean for v in results.validations if v.timesteps == kept and v.value), None)
     if kept is None or value is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.reports.results import Progress, Training
+from pipeline.core.facts.training import Progress, TrainReport
 
 
-def stage_spans(results: Training, progress: Sequence[Progress]) -> list[tuple[str, float, float]]:
+def stage_spans(results: TrainReport, progress: Sequence[Progress]) -> list[tuple[str, float, float]]:
     """(stage, first, last timestep), from the progress where it was written, else from the stages' own lengths."""
     spans: list[tuple[str, float, float]] = []
     for point in progress:

@@ -28,19 +28,16 @@ FAILURE_WORDS = {
 }
 
 LESS_MORE: dict[ObjectiveName, tuple[str, str, str]] = {
+    "faithful": ("needs", "fewer bytes", "more bytes"),
     "smaller": ("needs", "fewer bytes", "more bytes"),
     "sharper": ("leaves", "less error", "more error"),
-    "target": ("is", "better in the objective", "worse in the objective"),
+    "target": ("needs", "fewer bytes", "more bytes"),
     "balanced": ("is", "better in the objective", "worse in the objective"),
 }
 """Verb, what a gain is called, what a loss is called."""
 
-RATIO_WORDS: dict[ObjectiveName, str] = {
-    "smaller": "SVG bytes ÷ the default's bytes",
-    "sharper": "SSIM error ÷ the default's error",
-    "target": "objective's ratio to the default, exp(−value)",
-    "balanced": "objective's ratio to the default, exp(−value)",
-}
+RATIO_WORDS = "SVG bytes ÷ the fair default's bytes"
+"""What is plotted by number of traces, whatever the objective. The fair default is VTracer's, minified."""
 
 
 def percent(share: float) -> str:

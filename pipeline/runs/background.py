@@ -13,22 +13,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
 from pipeline.core.errors import DataError, Mismatch, StorageError, Unavailable
 from pipeline.core.files import read_json, write_json
 from pipeline.core.locks import Lock
-from pipeline.machine.processes import find_process
 from pipeline.machine.sources import Machine
+from pipeline.runs.launch import LAUNCH, Launch, read_launch
+from pipeline.runs.state import process_of
 from pipeline.settings.overrides import Overrides
 from pipeline.settings.params import Settings, parse_settings
 from pipeline.tracking import mlflow_store
 
-LAUNCH = "launch.json"
 SETTINGS = "settings.json"
 LOG = "log.txt"
 OUT = "out"
@@ -40,49 +39,6 @@ LOOK_SECONDS = 1.0
 _MACHINE = Machine()
 _STARTED: list[subprocess.Popen[bytes]] = []
 """By this process; kept so that Python reaps those that end before it does, and does not mind the others."""
-
-Phase = Literal["starting", "waiting", "running", "ended"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What is known of a background training's process.
-
-    overrides: what differed from params.yaml. cores, memory_bytes: what it may use. pid, process_started_seconds: of
-    the process that has it or had it last. exit_code, error: how that ended, None while it goes on and after a kill.
-    """
-
-    run_id: str
-    overrides: Overrides
-    cores: int
-    memory_bytes: int
-    phase: Phase = "starting"
-    pid: int | None = None
-    process_started_seconds: float | None = None
-    exit_code: int | None = None
-    error: str | None = None
-    now: bool = False
-
-    def write(self, folder: Path) -> None:
-        write_json(folder / LAUNCH, asdict(self))
-
-    @property
-    def process(self) -> psutil.Process | None:
-        """None when it has ended, however it did."""
-        if self.pid is None or self.process_started_seconds is None:
-            return None
-        found: psutil.Process | None = find_process(_MACHINE, self.pid, self.process_started_seconds)
-        return found
-
-
-def read_launch(folder: Path) -> Launch | None:
-    """None for a run that was not started in the background. Raises DataError for a damaged file."""
-    if not (folder / LAUNCH).is_file():
-        return None
-    try:
-        return Launch(**read_json(folder / LAUNCH, "tracewright runs start"))
-    except TypeError as error:
-        raise DataError(f"{folder / LAUNCH}: is no launch of this release ({error}); delete {folder}") from error
 
 
 def runs_folder(root: Path) -> Path:
@@ -122,7 +78,7 @@ def resume(root: Path, run_id: str) -> Launch:
     """
     folder = runs_folder(root) / run_id
     launch = launched(root, run_id)
-    if launch.process is not None:
+    if process_of(_MACHINE, None, launch) is not None:
         raise Unavailable(f"run {run_id} is being trained by process {launch.pid}; `tracewright runs follow {run_id}`")
     if launch.exit_code == 0:
         raise Mismatch(f"run {run_id} is finished; what it made is in {folder / OUT}")
@@ -202,13 +158,13 @@ def wait_for_room(home: Path, folder: Path, check_stop: Callable[[], None], look
 
 
 def living(home: Path) -> Iterator[Launch]:
-    """Of the background trainings those whose process lives."""
+    """The background trainings whose process lives."""
     for path in sorted((home / mlflow_store.RUNS).glob(f"*/{LAUNCH}")):
         try:
             launch = read_launch(path.parent)
         except DataError:
-            continue  # it is named by `tracewright runs list`
-        if launch is not None and launch.phase in ("waiting", "running") and launch.process is not None:
+            continue  # `tracewright runs list` names it
+        if launch is not None and launch.phase in ("waiting", "running") and process_of(_MACHINE, None, launch):
             yield launch
 
 
@@ -255,6 +211,6 @@ def last_lines(folder: Path, count: int) -> list[str]:
 
 
 def describe(overrides: Overrides) -> str:
-    """`train.seed=2, ...`, or that there are none."""
+    """`train.seed=2, ...`, or a note that there are none."""
     parts: list[str] = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     return ", ".join(parts) or "params.yaml as it was"

@@ -11,24 +11,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
-from monitoring.runs import STATUS
-from monitoring.status import LIVING_STATES, StatusError, read_status
 from pipeline.core.errors import DataError
-from pipeline.machine.processes import find_process
-from pipeline.machine.readings import Status
 from pipeline.machine.sources import Machine
-from pipeline.runs.background import Launch, describe, read_launch, runs_folder
+from pipeline.runs.background import describe, runs_folder
+from pipeline.runs.launch import read_launch
+from pipeline.runs.state import ACTIVE, RunState, process_of, state_of
+from pipeline.runs.status import STATUS, StatusError, read_status
 from pipeline.tracking.journal import JOURNAL, records
 
-State = Literal["waiting", "preparing", "training", "finished", "stopped", "failed", "gone"]
-"""gone: its process ended without a word, as after a kill or a power cut."""
-
 DVC_SECONDS = 60.0
-_STOPPED = 75
 _MACHINE = Machine()
 
 
@@ -40,7 +34,7 @@ class Training:
     """
 
     run_id: str
-    state: State
+    state: RunState
     phase: str
     timesteps: int
     total_timesteps: int
@@ -85,52 +79,22 @@ def training_in(folder: Path) -> Training | None:
         status = None
     if launch is None and status is None:
         return None
-    launched = launch.process if launch else None
-    process = launched or _process_of(status)
-    state = _state(launch, status, launched, process)
-    figures = status.figures if status else {}
-    done, total = (int(figures.get(name, 0)) for name in ("timesteps", "total_timesteps"))
-    speed = figures.get("steps_per_second") if state == "training" else None
+    process = process_of(_MACHINE, status, launch)
+    state = state_of(status, launch, process.pid if process else None)
     best = _best(folder)
     return Training(
         run_id=folder.name,
         state=state,
-        phase=status.phase if status and state in LIVING_STATES else "",
-        timesteps=done,
-        total_timesteps=total,
-        seconds_left=max(0, total - done) / speed if speed else None,
+        phase=status.phase if status and state in ACTIVE else "",
+        timesteps=status.timesteps if status else 0,
+        total_timesteps=status.total_timesteps if status else 0,
+        seconds_left=status.seconds_left if status and state == "training" else None,
         best_value=best[0] if best else None,
         best_bytes_ratio=best[1] if best else None,
         overrides=describe(launch.overrides) if launch else "",
         process=process,
         trouble=trouble or (launch.error if launch and state == "failed" else None),
     )
-
-
-def _process_of(status: Status | None) -> psutil.Process | None:
-    """The process that trains it, of those that were not started in the background."""
-    if status is None or status.state not in LIVING_STATES:
-        return None
-    found: psutil.Process | None = find_process(_MACHINE, status.pid, status.process_started_seconds)
-    return found
-
-
-def _state(
-    launch: Launch | None, status: Status | None, launched: psutil.Process | None, process: psutil.Process | None
-) -> State:
-    if launched is not None and launch is not None:
-        if launch.phase == "waiting":
-            return "waiting"
-        if status is None or status.pid != launched.pid:  # what it says was said by a process before
-            return "preparing"
-        return "preparing" if status.state == "preparing" else "training"
-    if process is not None and status is not None:
-        return "training" if status.state == "training" else "preparing"
-    if launch is not None and launch.phase == "ended" and launch.exit_code is not None:
-        return {0: "finished", _STOPPED: "stopped"}.get(launch.exit_code, "failed")  # type: ignore[return-value]
-    if launch is not None or status is None or status.state in LIVING_STATES:
-        return "gone"
-    return status.state  # type: ignore[return-value]  # read_status lets only known words through
 
 
 def _best(folder: Path) -> tuple[float, float | None] | None:

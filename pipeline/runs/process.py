@@ -12,7 +12,8 @@ import psutil
 
 from pipeline.core.errors import StorageError, TracewrightError
 from pipeline.core.stop_signals import stop_request
-from pipeline.runs.background import OUT, read_launch, runs_folder, settings_of, wait_for_room
+from pipeline.runs.background import OUT, runs_folder, settings_of, wait_for_room
+from pipeline.runs.launch import read_launch
 from pipeline.tracking import mlflow_store
 
 
@@ -58,7 +59,7 @@ def _train(root: Path, folder: Path) -> None:
         settings = settings_of(folder)
         stop.check()
         trained = train_into(folder / OUT, settings, root=root, run_id=folder.name, progress=False)
-    print(f"trained {trained.report['total_timesteps']} steps in {trained.report['seconds']:.0f} s; {folder / OUT}")
+    print(f"trained {trained.report.total_timesteps} steps in {trained.report.seconds:.0f} s; {folder / OUT}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import DataError, Mismatch
+from pipeline.core.facts.data import SplitSummary
 from pipeline.core.files import read_json, write_json
 from pipeline.core.locks import free
 from pipeline.settings.params import Settings
@@ -73,7 +73,7 @@ def read_lineage(run_folder: Path) -> Lineage:
 
 
 def fingerprint_of(
-    root: Path, settings: Settings, split: Mapping[str, Any], evaluation_versions: Mapping[str, str], seed: int
+    root: Path, settings: Settings, split: SplitSummary, evaluation_versions: Mapping[str, str], seed: int
 ) -> dict[str, str]:
     """split: the split's summary, with a digest of each part's images."""
     values = {
@@ -82,7 +82,7 @@ def fingerprint_of(
         if key.partition(".")[0] in SECTIONS and key not in WITHOUT_EFFECT
     }
     values |= {"seed": str(seed)}
-    values |= {f"images.{part}": str(split[part]["digest"]) for part in ("train", "val") if part in split}
+    values |= {"images.train": split.train.digest, "images.val": split.val.digest}
     values |= {f"code.{path}": digest for path, digest in lineage.code_inputs(root, "train").items()}
     return values | {f"version.{name}": version for name, version in _versions(evaluation_versions)}
 

@@ -144,14 +144,14 @@ def evaluate_again(
 
     Raises DataError when a picture cannot be made any more.
     """
-    evaluations = evaluator.evaluate(
-        [Job(logo, scored.params, keep_svg=keep_svg, metrics=True) for logo, scored in chosen]
-    )
-    again: list[Scored] = []
-    for (logo, _), evaluation in zip(chosen, evaluations, strict=True):
+    again = [scored for _, scored in chosen]
+    wanted = [i for i, scored in enumerate(again) if keep_svg or scored.scores.metrics is None]
+    jobs = [Job(chosen[i][0], again[i].params, keep_svg=keep_svg, metrics=True) for i in wanted]
+    for i, evaluation in zip(wanted, evaluator.evaluate(jobs), strict=True):
         if not isinstance(evaluation, Scored):
-            raise DataError(f"{logo.name}: traced well before and not now ({evaluation}); run the stage again")
-        again.append(evaluation)
+            name = chosen[i][0].name
+            raise DataError(f"{name}: traced well before and not now ({evaluation}); run the stage again")
+        again[i] = evaluation
     return again
 
 

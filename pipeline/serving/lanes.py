@@ -9,20 +9,20 @@ from typing import Any
 
 from pipeline.agent.agent import Agent
 from pipeline.core.errors import DataError, ImageRejected, Unavailable
-from pipeline.serving.orders import Order, Refused
+from pipeline.serving.rows import RequestError, Row
 from pipeline.tracing.tracer_pool import TracerPool, worker_count
 from pipeline.vectorizing.batch import vectorize_image_bytes, with_objective
 
 BUSY = 503
-"""Service Unavailable: the same request may succeed later, or with less to do."""
+"""Service Unavailable: the same request may succeed later, or a smaller one now."""
 
 
-class Late(Exception):
-    """The deadline of the image that a lane is at has passed."""
+class DeadlinePassed(Exception):
+    """The deadline of a lane's current image has passed."""
 
 
 class Deadline:
-    """Of a request, in seconds from now; it may be brought forward to this moment from any thread."""
+    """Of a request, in seconds from now; any thread may end it early."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
@@ -36,15 +36,15 @@ class Deadline:
         self._at = 0.0
 
     def check(self) -> None:
-        """Raises Late."""
+        """Raises DeadlinePassed."""
         if time.monotonic() > self._at:
-            raise Late
+            raise DeadlinePassed
 
 
 class Lanes:
-    """Images go in from any thread and are done in the order they came, `count` at a time; 0 is one per core.
+    """Vectorises images, submitted from any thread, in order, `count` at a time; 0 is one per core.
 
-    A tracing process that dies costs its image one more try; one that is at work when a deadline passes is ended, so
+    When a tracing process dies, its image is tried once more. When a deadline passes, the tracing process is killed, so
     that its lane is free at once.
     """
 
@@ -54,20 +54,20 @@ class Lanes:
         self._own = threading.local()
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="lane", initializer=self._open)
 
-    def submit(self, order: Order, agent: Agent, deadline: Deadline) -> Future[dict[str, Any]]:
-        """The future has vectorize_image_bytes's answer, or raises Refused."""
-        return self._threads.submit(lambda: self._own.lane.vectorize(order, agent, deadline))
+    def submit(self, row: Row, agent: Agent, deadline: Deadline) -> Future[dict[str, Any]]:
+        """The future has vectorize_image_bytes's answer, or raises RequestError."""
+        return self._threads.submit(lambda: self._own.lane.vectorize(row, agent, deadline))
 
     @property
     def pids(self) -> list[int]:
-        """Of the tracing processes there are at the moment."""
+        """Of the current tracing processes."""
         return [pid for lane in self._lanes for pid in lane.pids]
 
     def close(self) -> None:
-        """Break off what is begun, do no more of what waits, and end the tracing processes. May be called again."""
+        """Interrupts running images, cancels waiting ones, and ends the tracing processes. May be called again."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for lane in self._lanes:
-            lane.hurry()
+            lane.interrupt()
         self._threads.shutdown()
         for lane in self._lanes:
             lane.close()
@@ -89,33 +89,32 @@ class _Lane:
     def pids(self) -> tuple[int, ...]:
         return self._pool.pids if self._pool else ()
 
-    def vectorize(self, order: Order, agent: Agent, deadline: Deadline) -> dict[str, Any]:
+    def vectorize(self, row: Row, agent: Agent, deadline: Deadline) -> dict[str, Any]:
         self._deadline = deadline
-        seeking = with_objective(agent, order.objective, order.target)
         try:
             deadline.check()
-            return self._tried_twice(order, seeking)
-        except Late:
-            self.close()  # whatever the process is at, nobody waits for it any more
-            raise Refused(BUSY, "it was not done in time; ask for fewer traces, or send a smaller image") from None
+            return self._try_twice(row, with_objective(agent, row.objective, row.max_damage))
+        except DeadlinePassed:
+            self.close()  # nobody waits any more for what the process is doing
+            raise RequestError(BUSY, "it was not done in time; ask for fewer traces, or send a smaller image") from None
         except ImageRejected as error:
-            raise Refused(400, f"image: {error.reason}: {error.detail}") from None
+            raise RequestError(400, f"image: {error.reason}: {error.detail}") from None
         except DataError as error:
-            raise Refused(422, str(error)) from None
+            raise RequestError(422, str(error)) from None
         except Unavailable as error:
             self.close()
-            raise Refused(BUSY, f"{error}; try again later") from None
+            raise RequestError(BUSY, f"{error}; try again later") from None
 
-    def _tried_twice(self, order: Order, agent: Agent) -> dict[str, Any]:
-        """A process that somebody ended says nothing about the image; one that dies twice does."""
+    def _try_twice(self, row: Row, agent: Agent) -> dict[str, Any]:
+        """A first death may have another cause than the image; a second one may not."""
         pool = self._pool_for(agent)
         deaths = pool.failures["died"]
         try:
-            return vectorize_image_bytes(order.image, agent, pool, traces=order.traces)
+            return vectorize_image_bytes(row.image, agent, pool, traces=row.traces)
         except DataError:
             if pool.failures["died"] == deaths:
                 raise
-        return vectorize_image_bytes(order.image, agent, pool, traces=order.traces)
+        return vectorize_image_bytes(row.image, agent, pool, traces=row.traces)
 
     def _pool_for(self, agent: Agent) -> TracerPool:
         limits = agent.timeout_seconds, agent.worker_memory_bytes, agent.background
@@ -125,8 +124,8 @@ class _Lane:
             self._limits = limits
         return self._pool
 
-    def hurry(self) -> None:
-        """The time of what it is at is up."""
+    def interrupt(self) -> None:
+        """Ends the deadline of the current image."""
         self._deadline.end()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What one request may ask for, and how the service goes about it: TRACEWRIGHT_SERVE_* in the environment."""
+"""Limits of requests and settings of the service: TRACEWRIGHT_SERVE_* in the environment."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Whole = Annotated[int, Field(ge=1)]
 
 
 class ServeSettings(Section):
-    """docs/serving.md says what each is for; a field's name in capitals, after PREFIX, is its variable.
+    """docs/serving.md describes each; its variable is the field's name in capitals, after PREFIX.
 
-    max_side_pixels: of an image's longer side. lanes: images worked on at once, each with a tracing process of its own;
-    0 is one per core. waiting: requests held beside as many as there are lanes. follow: the alias whose holder is
-    served, where the model that the server was started with holds it; none stays with that model.
+    max_side_pixels: of an image's longer side. lanes: images vectorised at once, each by its own tracing process; 0 for
+    one per core. waiting: requests held in addition to one per lane. follow: the alias whose holder is served, if the
+    model that the server was started with holds it; none keeps that model.
     """
 
     max_body_bytes: Annotated[int, Field(ge=1_000)] = 20_000_000
@@ -41,17 +41,18 @@ class ServeSettings(Section):
 
 
 def settings_from(environment: Mapping[str, str] = os.environ) -> ServeSettings:
-    """Raises SettingsError with all that is wrong: unknown variables, values out of range.
+    """Raises SettingsError, which lists all unknown variables and values out of range.
 
     The deadline must lie below MLflow's own (`mlflow models serve --timeout`), or MLflow would answer in our place.
     """
-    values = {
-        name.removeprefix(PREFIX).lower(): _value(text) for name, text in environment.items() if name.startswith(PREFIX)
-    }
+    texts = {name.removeprefix(PREFIX).lower(): text for name, text in environment.items() if name.startswith(PREFIX)}
     try:
-        settings = ServeSettings.model_validate(values)
+        settings = ServeSettings.model_validate({name: _value(text) for name, text in texts.items()})
     except ValidationError as error:
-        lines = "\n".join(f"  {_as_variable(line)}" for line in error_lines(ServeSettings, error.errors()))
+        # The variable's name in place of the key's.
+        key = re.compile(r"^\w+|(?<=did you mean )\w+")
+        errors = error_lines(ServeSettings, error.errors())
+        lines = "\n".join(f"  {key.sub(lambda found: PREFIX + found[0].upper(), line)}" for line in errors)
         raise SettingsError(f"the service cannot start with these variables:\n{lines}") from None
     mlflows = float(environment.get(MLFLOWS_TIMEOUT, "60"))
     if settings.deadline_seconds >= mlflows:
@@ -67,8 +68,3 @@ def _value(text: str) -> Any:
         return read_yaml(text)[0]
     except yaml.YAMLError:
         return text
-
-
-def _as_variable(line: str) -> str:
-    """A line of `error_lines` with the variable's name for the key's."""
-    return re.sub(r"^\w+|(?<=did you mean )\w+", lambda key: PREFIX + key[0].upper(), line)

@@ -1,4 +1,4 @@
-"""The service without its door: the agent that answers at present, and what it makes of orders."""
+"""The service behind the middleware: the current model, and its answers to rows."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 from pipeline.agent.agent import Agent
 from pipeline.serving.lanes import BUSY, Deadline, Lanes
 from pipeline.serving.limits import ServeSettings
-from pipeline.serving.orders import Order, Refused
+from pipeline.serving.rows import RequestError, Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """name: what answers say made them, as `tracewright/3`, or the beginning of its weights' SHA-256."""
+    """name: shown in answers, such as `tracewright/3`, or the beginning of its weights' SHA-256."""
 
     agent: Agent
     name: str
 
 
 class Service:
-    """Answers orders with the model it has; another may take its place at any time.
+    """Answers rows with the current model, which may be replaced at any time.
 
-    A request is answered by one model, whichever it began with. settings: what requests may ask for. No process is
-    started before the first order, so a model may be loaded to be looked at.
+    Each request is answered by the model it began with. settings: limits of requests. No process is started before the
+    first row, so that a model can be loaded only to inspect it.
     """
 
     def __init__(self, model: Model, settings: ServeSettings) -> None:
@@ -39,11 +39,11 @@ class Service:
         """End all tracing processes; nothing can be answered afterwards. May be called again."""
         self.lanes.close()
 
-    def answer(self, orders: Sequence[Order]) -> list[dict[str, Any]]:
-        """One answer per order, without a deadline. Raises Refused, which names the row."""
+    def answer(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """One answer per row, without a deadline. Raises RequestError, which names the row."""
         model = self.model
         deadline = Deadline(float("inf"))
-        futures = [self.lanes.submit(order, model.agent, deadline) for order in orders]
+        futures = [self.lanes.submit(row, model.agent, deadline) for row in rows]
         answers = []
         try:
             for number, future in enumerate(futures):
@@ -55,26 +55,34 @@ class Service:
                 future.cancel()
         return answers
 
-    async def answer_until(self, orders: Sequence[Order], deadline: Deadline) -> list[dict[str, Any]]:
-        """As `answer`, beside other requests: each has no more images in the lanes' queue than there are lanes, so that
-        one with many rows does not keep others waiting.
+    async def answer_until(self, rows: Sequence[Row], deadline: Deadline) -> list[dict[str, Any]]:
+        """As `answer`, beside other requests. Each has at most one queued image per lane, so that a request with many
+        rows does not delay others.
 
-        What is not done by the deadline raises Refused. However it ends, the lanes are not kept busy with it.
+        Raises RequestError at the deadline. However it ends, its images leave the lanes.
         """
         model = self.model
         turns = asyncio.Semaphore(self.lanes.count)
 
-        async def one(number: int, order: Order) -> dict[str, Any]:
+        async def one(number: int, row: Row) -> dict[str, Any]:
             async with turns:
                 with _naming(number):
-                    return _complete(await asyncio.wrap_future(self.lanes.submit(order, model.agent, deadline)), model)
+                    return _complete(await asyncio.wrap_future(self.lanes.submit(row, model.agent, deadline)), model)
 
-        tasks = [asyncio.create_task(one(number, order)) for number, order in enumerate(orders)]
+        tasks = [asyncio.create_task(one(number, row)) for number, row in enumerate(rows)]
         try:
             async with asyncio.timeout(deadline.seconds_left):
                 return [await task for task in tasks]
         except TimeoutError:
-            raise Refused(BUSY, _too_late(len(orders), self.settings)) from None
+            less = (
+                "ask for fewer traces or a smaller image"
+                if len(rows) == 1
+                else "send fewer rows or ask for fewer traces"
+            )
+            seconds = f"{self.settings.deadline_seconds:g} seconds"
+            raise RequestError(
+                BUSY, f"not done within {seconds}, the service may be busy; try again, or {less}"
+            ) from None
         finally:
             deadline.end()
             for task in tasks:
@@ -90,10 +98,5 @@ def _complete(answer: dict[str, Any], model: Model) -> dict[str, Any]:
 def _naming(number: int) -> Iterator[None]:
     try:
         yield
-    except Refused as error:
-        raise Refused(error.status, f"row {number}: {error}") from None
-
-
-def _too_late(rows: int, settings: ServeSettings) -> str:
-    less = "ask for fewer traces or a smaller image" if rows == 1 else "send fewer rows or ask for fewer traces"
-    return f"not done within {settings.deadline_seconds:g} seconds, the service may be busy; try again, or {less}"
+    except RequestError as error:
+        raise RequestError(error.status, f"row {number}: {error}") from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.core.files import write_json, write_text
+from pipeline.core.files import write_text
+from pipeline.core.json_records import write_record
 from pipeline.data.catalogue import TABLE, build_catalogue, write_catalogue
 from pipeline.data.quality_report import quality_markdown, quality_report
 from pipeline.settings.params import load_settings
@@ -17,10 +18,10 @@ def main() -> None:
     catalogue = build_catalogue(settings.data, root, settings.compute.workers)
     report = quality_report(catalogue, settings.data)
     write_catalogue(catalogue.entries, root / TABLE)
-    write_json(root / "data/quality.json", report)
+    write_record(root / "data/quality.json", report)
     write_text(root / "data/quality.md", quality_markdown(report))
-    print(f"{report['images']} images, {len(report['rejected'])} rejected; data/quality.md says what they are like")
-    for sentence in report["recommendations"]:
+    print(f"{report.images} images, {len(report.rejected)} rejected; data/quality.md says what they are like")
+    for sentence in report.recommendations:
         print(f"- {sentence}")
 
 

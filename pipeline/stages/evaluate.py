@@ -12,11 +12,10 @@ from pipeline.stages.entry import run
 def main() -> None:
     root = Path.cwd()
     report = evaluate_agent(root, load_settings(root / "params.yaml"))
-    print(f"{report['images']} test images; ratio to the default's ({report['objective']['name']}), lower is better")
-    traces = report["traces"]
-    print(f"{'':26}" + "".join(f"{n:>8}" for n in traces))
-    for method in report["methods"]:
-        print(f"{method['label']:26}" + "".join(f"{point['ratio']['mean']:8.3f}" for point in method["curve"]))
+    print(f"{report.images} test images; ratio to the default's ({report.objective.name}), lower is better")
+    print(f"{'':26}" + "".join(f"{n:>8}" for n in report.traces))
+    for method in report.methods:
+        print(f"{method.label:26}" + "".join(f"{point.ratio.mean:8.3f}" for point in method.curve))
 
 
 if __name__ == "__main__":

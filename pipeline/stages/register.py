@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.core.files import write_json
+from pipeline.core.json_records import write_record
 from pipeline.settings.params import load_settings
 from pipeline.stages.entry import run
 from pipeline.tracking.promotion import register
@@ -21,8 +21,8 @@ def main() -> None:
         return agent_values(root, settings, agent_dir)
 
     result = register(root, settings, evaluate_agent)
-    write_json(root / "results/register.json", result)
-    print(f"{result['name']} version {result['version']}: {result['reason']}")
+    write_record(root / "results/register.json", result)
+    print(f"{result.name} version {result.version}: {result.reason}")
 
 
 if __name__ == "__main__":

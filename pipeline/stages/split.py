@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.core.files import write_json
+from pipeline.core.json_records import write_record
 from pipeline.core.records import SPLITS
 from pipeline.data import catalogue, split_table
 from pipeline.data.splits import summarise
@@ -20,9 +20,9 @@ def main() -> None:
     rows = split_table.split_catalogue(entries, settings, previous)
     summary = summarise(rows)
     split_table.write_splits(rows, settings, root / split_table.TABLE)
-    write_json(root / split_table.SUMMARY, summary)
-    print(", ".join(f"{summary[split]['images']} images in {split}" for split in SPLITS))
-    for path in summary["aside"]:
+    write_record(root / split_table.SUMMARY, summary)
+    print(", ".join(f"{summary.content(split).images} images in {split}" for split in SPLITS))
+    for path in summary.aside:
         print(f"- {path} is in no split: it resembles images of two splits")
 
 

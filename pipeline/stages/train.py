@@ -13,8 +13,8 @@ def main() -> None:
     root = Path.cwd()
     report = train_all_seeds(root, load_settings(root / "params.yaml"))
     print(
-        f"trained {report['total_timesteps']} steps in {report['seconds']:.0f} s "
-        f"({report['steps_per_second']:.0f} steps/s); MLflow run {report['run_id']}"
+        f"trained {report.total_timesteps} steps in {report.seconds:.0f} s "
+        f"({report.steps_per_second:.0f} steps/s); MLflow run {report.run_id}"
     )
 
 

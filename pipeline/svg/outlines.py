@@ -20,21 +20,23 @@ Complexes = NDArray[np.complex128]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Basis = tuple[Floats, Floats, Floats, Floats]
+Singles = NDArray[np.float32]
+Basis = tuple[Singles, Singles, Singles, Singles]
 
 STEPS = 8
 """Samples per segment of the input."""
 FIT_SAMPLES = 16
 """Samples that a span is fitted to."""
-_CENTRED = np.linspace(-1, 1, FIT_SAMPLES)
+_CENTRED = np.linspace(-1, 1, FIT_SAMPLES, dtype=np.float32)
+_WEIGHTS = np.linspace(0, 1, FIT_SAMPLES)
 LINE_TOLERANCE = 0.8
 """Of the tolerance: so far may points be from a line, for a bend shows more than a displacement."""
 AXIS_TOLERANCE = 1.0
 """The same for level and upright lines, which are the likeliest."""
 SPANS = (2, 3, 5, 8, 13, 21)
 """Numbers of input segments that one output segment may stand for, besides 1."""
-MOST_ROUNDS = 2
-"""After the first, in which the segments that were found may become longer still."""
+MOST_ROUNDS = 1
+"""After the first, in which the segments that were found may become longer still. A second saves 0.1 % of the bytes."""
 MOST_JOINTS = 4000
 """Drawings with more are photographs or gradients in bands: only the shortest spans are tried, to bound the time."""
 
@@ -70,10 +72,11 @@ class _Samples:
     lengths: Floats
 
     def at(self, position: Floats, loop: Ints) -> Complexes:
-        """Points at positions that may run past a loop's end, and then start over. loop: broadcast to position."""
+        """Points at positions up to one loop's length outside of a loop. loop: broadcast to position."""
         start, length = self.starts[loop], self.lengths[loop]
-        inside = start + np.mod(position - start, length)
-        found: Complexes = np.interp(inside, self.position, self.points)
+        beyond = position - start
+        beyond = np.where(beyond < 0, beyond + length, np.where(beyond >= length, beyond - length, beyond))
+        found: Complexes = np.interp(start + beyond, self.position, self.points)
         return found
 
 
@@ -182,7 +185,7 @@ def _sampled(loops: list[Loop]) -> _Samples:
         closing = np.stack([a, a + (b - a) / 3, b - (b - a) / 3, b], 1)
         where = np.searchsorted(owner, open_loops, "right")
         controls, owner = np.insert(controls, where, closing, 0), np.insert(owner, where, open_loops)
-    curves = controls @ np.stack(_bernstein(np.linspace(0, 1, STEPS + 1))).astype(np.complex128)
+    curves = controls @ _STEP_BASIS
     steps = np.abs(np.diff(curves, axis=1))
     total = steps.sum(1)
     before = np.cumsum(total) - total + owner
@@ -192,11 +195,15 @@ def _sampled(loops: list[Loop]) -> _Samples:
     return _Samples(position.ravel(), curves.ravel(), before, owner, starts, lengths)
 
 
-def _bernstein(u: Floats) -> Basis:
+def _bernstein(u: Singles) -> Basis:
     """The four cubic Bernstein polynomials, each in the shape of u."""
     v = 1 - u
     uu, vv = u * u, v * v
-    return vv * v, 3 * u * vv, 3 * uu * v, uu * u
+    uv = 3 * u * v
+    return vv * v, uv * v, uv * u, uu * u
+
+
+_STEP_BASIS = np.stack(_bernstein(np.linspace(0, 1, STEPS + 1, dtype=np.float32))).astype(np.complex128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,123 +379,182 @@ class _Fits:
     error: Floats
 
 
-def _span_samples(samples: _Samples, joints: _Joints, first: Ints, last: Ints) -> tuple[Complexes, Floats]:
-    """(points, parameters), each (spans, FIT_SAMPLES); parameters are chord lengths, 0 to 1."""
+def _span_samples(samples: _Samples, joints: _Joints, first: Ints, last: Ints) -> tuple[Complexes, Floats, Floats]:
+    """Points, (spans, FIT_SAMPLES), and their parameters, chord lengths from 0 to 1: of the first, and up to the last.
+
+    Both float64 (spans,).
+    """
     owner = joints.owner[first]
     begin, end = joints.position[first], joints.position[last]
     end = np.where(end <= begin, end + samples.lengths[owner], end)
     begin, end = begin + joints.rounding[first], end - joints.rounding[last]
-    weights = np.linspace(0, 1, FIT_SAMPLES)
-    position = begin[:, None] + (end - begin)[:, None] * weights
-    points = samples.at(position, owner[:, None])
+    points = samples.at(begin[:, None] + (end - begin)[:, None] * _WEIGHTS, owner[:, None])
     lead, tail = np.abs(points[:, 0] - joints.point[first]), np.abs(joints.point[last] - points[:, -1])
     total = np.maximum(lead + tail + end - begin, 1e-9)
-    parameters = (lead[:, None] + (end - begin)[:, None] * weights) / total[:, None]
-    return points, parameters
+    return points, lead / total, (end - begin) / total
 
 
-def _off_lines(points: Complexes, direction: Complexes) -> Floats:
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """What segments are fitted to. Coordinates are pixels from the start of each span, which is 0; planes are x and y.
+
+    points: float32 (2, FIT_SAMPLES, spans). u: their parameters, 0 to 1, float32 (FIT_SAMPLES, spans). end: float32
+    (2, spans). out, back: unit tangents into the segment at its ends, 0 where the direction is free, (2, spans).
+    """
+
+    points: Singles
+    u: Singles
+    end: Singles
+    out: Singles
+    back: Singles
+
+    @classmethod
+    def of(cls, samples: _Samples, joints: _Joints, first: Ints, last: Ints) -> _Spans:
+        found, lead, way = _span_samples(samples, joints, first, last)
+        start = joints.point[first]
+        u = lead.astype(np.float32) + way.astype(np.float32) * _WEIGHTS.astype(np.float32)[:, None]
+        points = _planes((found - start[:, None]).T)
+        end = _planes(joints.point[last] - start)
+        return cls(points, u, end, _planes(joints.tangent[first]), _planes(-joints.tangent[last]))
+
+    def taken(self, index: Ints) -> _Spans:
+        return _Spans(
+            self.points.take(index, axis=2),
+            self.u.take(index, axis=1),
+            self.end.take(index, axis=1),
+            self.out.take(index, axis=1),
+            self.back.take(index, axis=1),
+        )
+
+
+def _planes(values: Complexes) -> Singles:
+    """Complex numbers (...) as float32 (2, ...)."""
+    planes = np.empty((2, *values.shape), np.float32)
+    planes[0], planes[1] = values.real, values.imag
+    return planes
+
+
+def _lengths(planes: Singles) -> Singles:
+    x, y = planes
+    lengths: Singles = np.sqrt(x * x + y * y)
+    return lengths
+
+
+def _dot(left: Singles, right: Singles) -> Singles:
+    product: Singles = left[0] * right[0] + left[1] * right[1]
+    return product
+
+
+def _directions(planes: Singles) -> Singles:
+    directions: Singles = np.divide(planes, np.maximum(_lengths(planes), np.float32(1e-12)))
+    return directions
+
+
+def _off_lines(points: Singles, direction: Singles) -> Singles:
     """The largest distance of the points from the straight line that fits them best, which is near direction."""
-    across = (points * np.conj(direction)[:, None]).imag
-    across = across - across.mean(1)[:, None]
-    slope = across @ _CENTRED / (_CENTRED @ _CENTRED)
-    error: Floats = np.abs(across - slope[:, None] * _CENTRED).max(1)
+    across = points[1] * direction[0] - points[0] * direction[1]
+    across -= across.mean(0)
+    across -= _CENTRED[:, None] * (_CENTRED @ across / (_CENTRED @ _CENTRED))
+    error: Singles = np.abs(across).max(0)
     return error
 
 
-def _off_axes(points: Complexes, chord: Complexes) -> Floats:
+def _off_axes(points: Singles, chord: Singles) -> Singles:
     """The largest distance of the points from a level or an upright line, infinite where the chord is neither."""
-    level = np.abs(chord.imag) <= np.abs(chord.real)
-    across = np.where(level[:, None], points.imag, points.real)
-    error = np.abs(across - (across.min(1) + across.max(1))[:, None] / 2).max(1)
-    near: Bools = np.minimum(np.abs(chord.real), np.abs(chord.imag)) <= np.sin(SMOOTH)
-    return np.where(near, error, np.inf)
+    x, y = np.abs(chord)
+    across = np.where(y <= x, points[1], points[0])
+    near: Bools = np.minimum(x, y) <= np.float32(np.sin(SMOOTH))
+    return np.where(near, (across.max(0) - across.min(0)) / 2, np.float32(np.inf))
 
 
-def _cubics(
-    points: Complexes, u: Floats, start: Complexes, end: Complexes, out: Complexes, back: Complexes
-) -> tuple[Complexes, Complexes, Floats]:
-    """Least-squares cubics between fixed ends (Schneider 1990): the inner control points and the largest error.
-
-    out, back: unit tangents into the curve at its ends, 0 where the direction is free.
-    """
-    length = np.abs(np.diff(points, axis=1)).sum(1) + np.abs(points[:, 0] - start) + np.abs(points[:, -1] - end)
+def _cubics(spans: _Spans) -> tuple[Singles, Singles, Singles]:
+    """Least-squares cubics between fixed ends (Schneider 1990): the inner control points and the largest error."""
+    points, u, end, out, back = spans.points, spans.u, spans.end, spans.out, spans.back
+    length = _lengths(np.diff(points, axis=1)).sum(0) + _lengths(points[:, 0]) + _lengths(points[:, -1] - end)
     basis = _bernstein(u)
-    if not (out.all() and back.all()):
-        one, two = _free(points, basis, start, end)
-        out = np.where(out == 0, _unit(one - start), out)
-        back = np.where(back == 0, _unit(two - end), back)
+    open_out, open_back = ~out.any(0), ~back.any(0)
+    if open_out.any() or open_back.any():
+        one, two = _free(points, basis, end)
+        out = np.where(open_out, _directions(one), out)
+        back = np.where(open_back, _directions(two - end), back)
     for _ in range(2):
-        one, two, sound = _held(points, basis, start, end, out, back, length)
-        u = _nearer(points, u, basis, start, one, two, end)
+        one, two, sound = _held(points, basis, end, out, back, length)
+        u = _nearer(points, u, basis, one, two, end)
         basis = _bernstein(u)
-    error = np.abs(_curve(basis, start, one, two, end) - points).max(1)
-    return one, two, np.where(sound, error, np.inf)
+    error = _lengths(_curve(basis, one, two, end) - points).max(0)
+    return one, two, np.where(sound, error, np.float32(np.inf))
 
 
-def _curve(basis: Basis, start: Complexes, one: Complexes, two: Complexes, end: Complexes) -> Complexes:
-    b0, b1, b2, b3 = basis
-    return start[:, None] * b0 + one[:, None] * b1 + two[:, None] * b2 + end[:, None] * b3
+def _curve(basis: Basis, one: Singles, two: Singles, end: Singles) -> Singles:
+    _, b1, b2, b3 = basis
+    curve: Singles = one[:, None] * b1
+    curve += two[:, None] * b2
+    curve += end[:, None] * b3
+    return curve
 
 
-def _free(points: Complexes, basis: Basis, start: Complexes, end: Complexes) -> tuple[Complexes, Complexes]:
+def _moments(points: Singles, basis: Basis, end: Singles) -> tuple[Singles, Singles, Singles, Singles, Singles]:
+    """The normal equations: of the inner polynomials among themselves, and with what the ends leave."""
+    _, b1, b2, b3 = basis
+    rest = points - end[:, None] * (b2 + b3)
+    return (b1 * b1).sum(0), (b1 * b2).sum(0), (b2 * b2).sum(0), (b1 * rest).sum(1), (b2 * rest).sum(1)
+
+
+def _free(points: Singles, basis: Basis, end: Singles) -> tuple[Singles, Singles]:
     """Inner control points where nothing but the ends is given."""
-    b0, b1, b2, b3 = basis
-    rest = points - start[:, None] * (b0 + b1) - end[:, None] * (b2 + b3)
-    a11, a12, a22 = (b1 * b1).sum(1), (b1 * b2).sum(1), (b2 * b2).sum(1)
-    r1, r2 = (b1 * rest).sum(1), (b2 * rest).sum(1)
-    scale = np.maximum(a11 * a22 - a12 * a12, 1e-12)
-    return start + (a22 * r1 - a12 * r2) / scale, end + (a11 * r2 - a12 * r1) / scale
+    a11, a12, a22, r1, r2 = _moments(points, basis, end)
+    scale = np.maximum(a11 * a22 - a12 * a12, np.float32(1e-12))
+    return np.divide(a22 * r1 - a12 * r2, scale), end + np.divide(a11 * r2 - a12 * r1, scale)
 
 
 def _held(
-    points: Complexes, basis: Basis, start: Complexes, end: Complexes, out: Complexes, back: Complexes, length: Floats
-) -> tuple[Complexes, Complexes, Bools]:
+    points: Singles, basis: Basis, end: Singles, out: Singles, back: Singles, length: Singles
+) -> tuple[Singles, Singles, Bools]:
     """Inner control points on given tangents, and whether their distances from the ends are reasonable."""
-    b0, b1, b2, b3 = basis
-    rest = points - start[:, None] * (b0 + b1) - end[:, None] * (b2 + b3)
-    a11, a22 = (b1 * b1).sum(1), (b2 * b2).sum(1)
-    a12 = (b1 * b2).sum(1) * (out * np.conj(back)).real
-    r1 = (np.conj(out) * (b1 * rest).sum(1)).real
-    r2 = (np.conj(back) * (b2 * rest).sum(1)).real
-    scale = np.maximum(a11 * a22 - a12 * a12, 1e-9)
-    first, second = (a22 * r1 - a12 * r2) / scale, (a11 * r2 - a12 * r1) / scale
-    sound = (first > 0.02 * length) & (second > 0.02 * length) & (first < length) & (second < length)
-    return start + first * out, end + second * back, sound
+    a11, a12, a22, sum1, sum2 = _moments(points, basis, end)
+    a12 = a12 * _dot(out, back)
+    r1, r2 = _dot(out, sum1), _dot(back, sum2)
+    scale = np.maximum(a11 * a22 - a12 * a12, np.float32(1e-9))
+    first: Singles = np.divide(a22 * r1 - a12 * r2, scale)
+    second: Singles = np.divide(a11 * r2 - a12 * r1, scale)
+    least = np.float32(0.02) * length
+    sound = (first > least) & (second > least) & (first < length) & (second < length)
+    return first * out, end + second * back, sound
 
 
-def _nearer(
-    points: Complexes, u: Floats, basis: Basis, start: Complexes, one: Complexes, two: Complexes, end: Complexes
-) -> Floats:
+def _nearer(points: Singles, u: Singles, basis: Basis, one: Singles, two: Singles, end: Singles) -> Singles:
     """One Gauss-Newton step of each parameter towards the nearest point of the curve."""
     v = 1 - u
-    a, b, c = 3 * (one - start)[:, None], 6 * (two - one)[:, None], 3 * (end - two)[:, None]
-    speed = (v * v) * a + (u * v) * b + (u * u) * c
-    apart = _curve(basis, start, one, two, end) - points
-    step = (apart.real * speed.real + apart.imag * speed.imag) / np.maximum(speed.real**2 + speed.imag**2, 1e-9)
-    nearer: Floats = np.clip(u - step, 0, 1)
+    a, b, c = 3 * one, 6 * (two - one), 3 * (end - two)
+    speed = a[:, None] * (v * v) + b[:, None] * (u * v) + c[:, None] * (u * u)
+    apart = _curve(basis, one, two, end) - points
+    step = _dot(apart, speed) / np.maximum(_dot(speed, speed), np.float32(1e-9))
+    nearer: Singles = np.clip(u - step, np.float32(0), np.float32(1))
     return nearer
 
 
 def _fitted(samples: _Samples, joints: _Joints, first: Ints, last: Ints, tolerance: float) -> _Fits:
     """The best of a line and a cubic for each span; the error is infinite where neither will do."""
-    points, u = _span_samples(samples, joints, first, last)
-    start, end = joints.point[first], joints.point[last]
-    out, back = joints.tangent[first], -joints.tangent[last]
-    chord = _unit(end - start)
-    straight = _off_lines(points, chord) <= LINE_TOLERANCE * tolerance
-    straight |= _off_axes(points, chord) <= AXIS_TOLERANCE * tolerance
-    for tangent, way in ((out, chord), (back, -chord)):
-        straight &= (tangent == 0) | ((tangent * np.conj(way)).real > np.cos(SMOOTH))
-    straight &= np.abs(end - start) > 1e-6
-    error = np.zeros(len(first))
-    one, two = start.copy(), end.copy()
+    spans = _Spans.of(samples, joints, first, last)
+    chord = _directions(spans.end)
+    straight = _off_lines(spans.points, chord) <= LINE_TOLERANCE * tolerance
+    straight |= _off_axes(spans.points, chord) <= AXIS_TOLERANCE * tolerance
+    for tangent, way in ((spans.out, chord), (spans.back, -chord)):
+        straight &= ~tangent.any(0) | (_dot(tangent, way) > np.cos(SMOOTH))
+    straight &= _lengths(spans.end) > 1e-6
     curved = np.flatnonzero(~straight)
+    start = joints.point[first]
+    one, two, error = start.copy(), joints.point[last], np.zeros(len(first))
     if len(curved):
-        one[curved], two[curved], error[curved] = _cubics(
-            points[curved], u[curved], start[curved], end[curved], out[curved], back[curved]
-        )
+        inner_one, inner_two, error[curved] = _cubics(spans.taken(curved))
+        one[curved] += _complexes(inner_one)
+        two[curved] = start[curved] + _complexes(inner_two)
     return _Fits(first, last, np.where(straight, LINE, CUBIC), one, two, error)
+
+
+def _complexes(planes: Singles) -> Complexes:
+    complexes: Complexes = planes[0] + 1j * planes[1].astype(np.float64)
+    return complexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -506,25 +572,27 @@ class _Chains:
 
 
 def _chains(joints: _Joints) -> _Chains:
-    joint: list[Ints] = []
-    room: list[Ints] = []
-    bounds: list[tuple[int, int]] = []
-    place = 0
-    edges = np.flatnonzero(np.diff(joints.owner, prepend=-1, append=-1))
-    for low, high in pairwise(edges.tolist()):
-        corners = np.flatnonzero(joints.corner[low:high])
-        shift = int(corners[0]) if len(corners) else int(np.argmin(joints.point[low:high].real))
-        order = low + (np.arange(high - low + 1) + shift) % (high - low)
-        stops = np.flatnonzero(joints.corner[order])
-        stops = stops if len(stops) and stops[-1] == high - low else np.append(stops, high - low)
-        places = np.arange(high - low + 1)
-        following = stops[np.minimum(np.searchsorted(stops, places, "right"), len(stops) - 1)]
-        joint.append(order)
-        room.append(np.where(places == high - low, 0, following - places))
-        bounds.append((place, place + high - low))
-        place += high - low + 1
-    chain = np.concatenate(joint)
-    return _Chains(chain, joints.owner[chain], np.concatenate(room), bounds)
+    low = np.flatnonzero(np.diff(joints.owner, prepend=-1))
+    count = np.diff(low, append=len(joints.owner))
+    loop = np.repeat(np.arange(len(low)), count + 1)
+    begin = np.cumsum(count + 1) - count - 1
+    places = np.arange(len(loop))
+    local = places - begin[loop]
+    order = low[loop] + (local + _chain_starts(joints, low, count)[loop]) % count[loop]
+    last = local == count[loop]
+    stops = np.append(np.flatnonzero(joints.corner[order] | last), len(places))
+    room = np.where(last, 0, stops[np.searchsorted(stops, places, "right").clip(max=len(stops) - 1)] - places)
+    bounds = list(zip(begin.tolist(), (begin + count).tolist(), strict=True))
+    return _Chains(order, joints.owner[order], room, bounds)
+
+
+def _chain_starts(joints: _Joints, low: Ints, count: Ints) -> Ints:
+    """By loop, from its first joint on: the first corner or, where it has none, the leftmost joint."""
+    left = np.repeat(np.minimum.reduceat(joints.point.real, low), count)
+    corners = np.append(np.flatnonzero(joints.corner), len(left))
+    leftmost = np.flatnonzero(joints.point.real == left)
+    corner = corners[np.searchsorted(corners, low)]
+    return np.where(corner < low + count, corner, leftmost[np.searchsorted(leftmost, low)]) - low
 
 
 def _candidates(
@@ -644,10 +712,9 @@ def _loops(samples: _Samples, joints: _Joints, chains: _Chains, fits: _Fits, tol
     curved = np.flatnonzero(fits.degree == CUBIC)
     if len(curved):
         a, b = first[curved], last[curved]
-        points, u = _span_samples(samples, joints, a, b)
-        tangents = joints.tangent
         start, end = joints.point[a], joints.point[b]
-        new_one, new_two, error = _cubics(points, u, start, end, tangents[a], -tangents[b])
+        inner_one, inner_two, error = _cubics(_Spans.of(samples, joints, a, b))
+        new_one, new_two = start + _complexes(inner_one), start + _complexes(inner_two)
         good = error <= np.maximum(1.5 * tolerance, 1.2 * fits.error[curved])
         # Where the fit fails there is none to keep either: the straight thirds, which a tiny span can bear.
         third = (end - start) / 3
@@ -665,7 +732,7 @@ def _straightened(
     if not line.any():
         return joints
     a, b = first[line], last[line]
-    points, _ = _span_samples(samples, joints, a, b)
+    points, _, _ = _span_samples(samples, joints, a, b)
     chord = joints.point[b] - joints.point[a]
     middle = points[:, FIT_SAMPLES // 8 : -FIT_SAMPLES // 8].mean(1)
     centred = points - points.mean(1)[:, None]

@@ -39,14 +39,14 @@ NOTICED = 8.0
 FAINT, OBVIOUS = 5.0, 10.0
 """Mean distances over a window: from the first on its middle counts, from the second on in full."""
 
-VISIBLE = 4.0
-"""Damage in pixels above which a trace counts as damaged: chosen for the smallest files within it to be sound."""
-
 _SEEN = 4.0
 """Pixels whose colour differs by less are taken for identical: they cannot count alone, and hardly move a mean."""
 
 _FLAT = 1.0
 """Where no neighbour differs by more the image has no edge that could have moved."""
+
+_SOFT = np.uint32(0x00FFFFFF)
+"""What no premultiplied pixel is."""
 
 _UNIT = 1024
 """Sums are of whole numbers of this fraction."""
@@ -77,7 +77,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """score: estimated area of visible damage in pixels, 0 for an identical drawing, VISIBLE where a person sees it.
+    """score: estimated area of visible damage in pixels, 0 for an identical drawing; seen from VISIBLE_DAMAGE on.
 
     delta: mean colour error over the canvas on white, OKLab distance x 100.
     """
@@ -115,21 +115,25 @@ class Ground:
 class Reference:
     """An image as its drawings are compared with it: what depends on it alone, computed once.
 
-    grounds: the image on each of BACKGROUNDS. opaque: whether no pixel is transparent.
+    grounds: the image on each of BACKGROUNDS. plain: uint32 (H, W), its pixels as a drawing has them, packed, and _SOFT
+    where they are half transparent. solid: bool (H, W), where a pixel and its eight neighbours are opaque.
     """
 
     grounds: tuple[Ground, ...]
-    opaque: bool
+    plain: NDArray[np.uint32]
+    solid: NDArray[np.bool_]
 
     @classmethod
     def of(cls, rgba: Pixels) -> Reference:
         """rgba: uint8 (H, W, 4), straight alpha, composited as browsers do, in sRGB."""
-        opaque = bool(rgba[..., 3].min() == 255)
-        return cls(tuple(Ground.of(on_background(rgba, color), color) for color in BACKGROUNDS), opaque)
+        alpha = rgba[..., 3]
+        plain = np.select([alpha == 255, alpha == 0], [packed(rgba), np.uint32(0)], _SOFT)
+        solid = cv2.erode((alpha == 255).astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.bool_)
+        return cls(tuple(Ground.of(on_background(rgba, color), color) for color in BACKGROUNDS), plain, solid)
 
     @property
     def nbytes(self) -> int:
-        return sum(ground.nbytes for ground in self.grounds)
+        return sum(ground.nbytes for ground in self.grounds) + int(self.plain.nbytes + self.solid.nbytes)
 
 
 def damage(reference: Reference, rgba: Pixels) -> Damage:
@@ -138,16 +142,16 @@ def damage(reference: Reference, rgba: Pixels) -> Damage:
     rgba: uint8 (H, W, 4), premultiplied alpha, of the reference's size, drawn with anti-aliasing on nothing. Raises
     ValueError for another size.
     """
-    grounds = _grounds(reference, rgba)
-    areas, distances = zip(*[_areas(ground, composite(rgba, ground.background)) for ground in grounds], strict=True)
-    mean = _total(distances[0]) / grounds[0].edges.size
-    return Damage(score=max(_total(area) for area in areas), delta=mean)
+    grounds, delta = _errors(reference, rgba)
+    return Damage(score=max(_total(area) for _, area in _areas(grounds, reference.plain.shape)), delta=delta)
 
 
 def damage_map(reference: Reference, rgba: Pixels) -> Floats:
     """Where: float32 (H, W), the part of each pixel that counts, 0 to 1, the larger of both backgrounds."""
-    areas = [_areas(ground, composite(rgba, ground.background))[0] for ground in _grounds(reference, rgba)]
-    return cast(Floats, np.maximum.reduce(areas))
+    worst = np.zeros(rgba.shape[0] * rgba.shape[1], np.float32)
+    for pixels, area in _areas(_errors(reference, rgba)[0], reference.plain.shape):
+        worst[pixels] = np.maximum(worst[pixels], area)
+    return worst.reshape(rgba.shape[:2])
 
 
 def worst_region(reference: Reference, rgba: Pixels) -> Box | None:
@@ -165,7 +169,9 @@ def worst_region(reference: Reference, rgba: Pixels) -> Box | None:
 
 def composite(rgba: Pixels, background: tuple[int, int, int]) -> Pixels:
     """uint8 (H, W, 4), opaque: premultiplied alpha over one colour, rounded to the nearest."""
-    behind = _behind(background)[rgba[..., 3]].view(np.uint8).reshape(rgba.shape)
+    if not rgba.size:
+        return rgba
+    behind = _behind(background).take(rgba[..., 3]).view(np.uint8).reshape(rgba.shape)
     return cast(Pixels, cv2.add(np.ascontiguousarray(rgba), behind))
 
 
@@ -178,8 +184,22 @@ def _behind(background: tuple[int, int, int]) -> NDArray[np.uint32]:
 
 def oklab(rgb: Pixels) -> Floats:
     """OKLab x 100 of sRGB colours: uint8 (N, 3) to float32 (3, N)."""
-    linear = np.ascontiguousarray(_LINEAR[rgb].T)
-    return _mixed(_cube_root(_mixed(linear, _TO_LMS)), _TO_LAB)
+    return _mixed(_cube_root(_mixed(_LINEAR.take(rgb.T), _TO_LMS)), _TO_LAB)
+
+
+def _oklab_of(colours: NDArray[np.uint32]) -> Floats:
+    """The same of packed colours (N,). Equal ones in a row, of which flat shapes have many, are converted once."""
+    if not len(colours):
+        return np.zeros((3, 0), np.float32)
+    heads = np.append(0, np.flatnonzero(colours[1:] != colours[:-1]) + 1)
+    if len(heads) * 2 > len(colours):
+        return oklab(_unpacked(colours)[:, :3])
+    lab = oklab(_unpacked(colours[heads])[:, :3])
+    return np.repeat(lab, np.diff(heads, append=len(colours)), axis=1)
+
+
+def _unpacked(colours: NDArray[np.uint32]) -> Pixels:
+    return np.ascontiguousarray(colours).view(np.uint8).reshape(-1, 4)
 
 
 def _mixed(planes: Floats, matrix: tuple[tuple[float, float, float], ...]) -> Floats:
@@ -197,31 +217,93 @@ def _cube_root(values: Floats) -> Floats:
     return root
 
 
-def _grounds(reference: Reference, rgba: Pixels) -> tuple[Ground, ...]:
-    """Those that can differ: a background that nobody sees needs no second look."""
-    shape = reference.grounds[0].edges.shape
-    if rgba.shape != (*shape, 4):
-        raise ValueError(f"the drawing's shape is {rgba.shape}, not {(*shape, 4)}")
-    covered = reference.opaque and rgba[..., 3].min() == 255
-    return reference.grounds[:1] if covered else reference.grounds
+@dataclass(frozen=True, eq=False, slots=True)
+class _Errors:
+    """Pixels of a drawing that look different on a background.
+
+    pixels: indices in the flattened image, rising. drawn: their colours, float32 (3, n), OKLab x 100. distances: from
+    the image's, float32 (n,).
+    """
+
+    ground: Ground
+    pixels: Indices
+    drawn: Floats
+    distances: Floats
+
+    @classmethod
+    def of(cls, ground: Ground, pixels: Indices, colours: NDArray[np.uint32]) -> _Errors:
+        """colours: of the drawing, packed, premultiplied."""
+        shown = composite(_unpacked(colours)[np.newaxis], ground.background).view("<u4").ravel()
+        differing = np.flatnonzero(shown != ground.packed.ravel().take(pixels))
+        pixels, drawn = pixels[differing], _oklab_of(shown[differing])
+        lab = ground.lab.reshape(3, -1).take(_padded(pixels, ground.edges.shape[1]), axis=1)
+        return cls(ground, pixels, drawn, _distances(drawn, lab))
+
+    def taken(self, which: NDArray[np.bool_]) -> _Errors:
+        index = np.flatnonzero(which)
+        return _Errors(self.ground, self.pixels[index], self.drawn.take(index, axis=1), self.distances[index])
 
 
-def _areas(ground: Ground, rgba: Pixels) -> tuple[Floats, Floats]:
-    """The part of each pixel that counts, 0 to 1, and the colour distance: both float32 (H, W)."""
-    distances, residuals = np.zeros((2, *rgba.shape[:2]), np.float32)
-    drawn_packed = packed(rgba)
-    differing = np.flatnonzero(drawn_packed != ground.packed)
-    drawn = oklab(drawn_packed.ravel()[differing].view(np.uint8).reshape(-1, 4)[:, :3])
-    at = _padded(differing, rgba.shape[1])
-    of_differing = _distances(drawn, ground.lab.reshape(3, -1)[:, at])
-    distances.ravel()[differing] = of_differing
-    seen = of_differing > _SEEN
-    residuals.ravel()[differing[seen]] = of_differing[seen]
-    seen &= ground.edges.ravel()[differing]
-    residuals.ravel()[differing[seen]] = _residuals(ground, drawn[:, seen], at[seen], of_differing[seen])
-    area = (_window_means(residuals) - np.float32(FAINT)) / np.float32(OBVIOUS - FAINT)
-    area = np.clip(area, np.float32(0), np.float32(1)) * (residuals > np.float32(NOTICED))
-    return area, distances
+def _errors(reference: Reference, rgba: Pixels) -> tuple[list[list[_Errors]], float]:
+    """What is seen on each background, and the mean distance on the first.
+
+    What is opaque in the image and in the drawing looks the same on all of them, and is the first part of each.
+    """
+    if rgba.shape != (*reference.plain.shape, 4):
+        raise ValueError(f"the drawing's shape is {rgba.shape}, not {(*reference.plain.shape, 4)}")
+    drawn, (light, dark) = packed(rgba).ravel(), reference.grounds
+    changed = np.flatnonzero(drawn != reference.plain.ravel())
+    drawn = drawn[changed]
+    errors = _Errors.of(light, changed, drawn)
+    mean = _total(errors.distances) / reference.plain.size
+    errors = errors.taken(errors.distances > _SEEN)
+    covered = (drawn >= 0xFF000000) & reference.solid.ravel().take(changed)
+    if covered.all():
+        return [[errors]], mean
+    alike = covered[np.searchsorted(changed, errors.pixels)]
+    both = errors.taken(alike)
+    through = np.flatnonzero(~covered)
+    on_dark = _Errors.of(dark, changed[through], drawn[through])
+    return [[both, errors.taken(~alike)], [both, on_dark.taken(on_dark.distances > _SEEN)]], mean
+
+
+def _areas(grounds: list[list[_Errors]], shape: tuple[int, ...]) -> list[tuple[Indices, Floats]]:
+    """For each background the pixels that count, and the part of each that does, 0 to 1.
+
+    Only they and what is in their windows need a residual: for a good drawing next to nothing.
+    """
+    parts = {id(part): part for ground in grounds for part in ground}
+    noticed = {key: _noticed(part) for key, part in parts.items()}
+    near = _around(np.concatenate(list(noticed.values())), shape)
+    fields = {}
+    for key, part in parts.items():
+        close = part.taken(near.take(part.pixels))
+        fields[key] = close.pixels, _residuals(close)
+    areas = []
+    for ground in grounds:
+        pixels = np.concatenate([noticed[id(part)] for part in ground])
+        residuals = np.zeros(shape, np.float32)
+        for part in ground:
+            where, values = fields[id(part)]
+            residuals.ravel()[where] = values
+        area = (_window_means(residuals, pixels) - np.float32(FAINT)) / np.float32(OBVIOUS - FAINT)
+        areas.append((pixels, np.clip(area, np.float32(0), np.float32(1))))
+    return areas
+
+
+def _noticed(errors: _Errors) -> Indices:
+    """The pixels whose residual is above NOTICED."""
+    candidates = errors.taken(errors.distances > NOTICED)
+    return candidates.pixels[_residuals(candidates, NOTICED) > NOTICED]
+
+
+def _around(pixels: Indices, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """bool (H * W,): which pixels are in the 5 x 5 window of one of some."""
+    mask = np.zeros(shape, np.uint8)
+    if len(pixels):
+        mask.ravel()[pixels] = 1
+        mask = cv2.dilate(mask, np.ones((5, 5), np.uint8))  # type: ignore[assignment]
+    return mask.ravel().view(np.bool_)
 
 
 def _padded(pixels: Indices, width: int) -> Indices:
@@ -229,23 +311,31 @@ def _padded(pixels: Indices, width: int) -> Indices:
     return pixels + 2 * (pixels // width) + width + 3
 
 
-def _residuals(ground: Ground, drawn: Floats, at: Indices, distances: Floats) -> Floats:
-    """The distances (N,) that remain when the image may be moved by up to SLACK pixels in any of 8 directions.
+def _residuals(errors: _Errors, enough: float = 0.0) -> Floats:
+    """The distances (n,) that remain when the image may be moved by up to SLACK pixels in any of 8 directions.
 
-    drawn: float32 (3, N). at: where, in the padded image.
+    Those that are found to be `enough` or less are not made as small as they may be.
     """
-    lab, stride = ground.lab.reshape(3, -1), ground.lab.shape[2]
-    here = lab[:, at]
-    sides = {step: lab[:, at + step] for step in (-1, 1, -stride, stride)}
-    near, far = np.float32(1 - SLACK), np.float32(SLACK)
-    least = distances
-    for there in sides.values():
-        least = np.minimum(least, _distances(drawn, near * here + far * there))
+    residuals = errors.distances.copy()
+    moving = np.flatnonzero(errors.ground.edges.ravel().take(errors.pixels))
+    if not len(moving):
+        return residuals
+    lab, stride = errors.ground.lab.reshape(3, -1), errors.ground.lab.shape[2]
+    at, drawn = _padded(errors.pixels[moving], stride - 2), errors.drawn.take(moving, axis=1)
+    near, far = np.float32(1 - SLACK) * lab.take(at, axis=1), np.float32(SLACK)
+    least = residuals[moving]
+    for step in (-1, 1, -stride, stride):
+        np.minimum(least, _distances(drawn, near + far * lab.take(at + step, axis=1)), out=least)
+    residuals[moving] = least
+    left = np.flatnonzero(least > enough)
+    moving, at, drawn, least = moving[left], at[left], drawn.take(left, axis=1), least[left]
+    here, sides = lab.take(at, axis=1), {step: lab.take(at + step, axis=1) for step in (-1, 1, -stride, stride)}
     for across in (-1, 1):
         for along in (-stride, stride):
-            corner = here + sides[across] + sides[along] + lab[:, at + across + along]
-            least = np.minimum(least, _distances(drawn, np.float32(0.25) * corner))
-    return least
+            corner = here + sides[across] + sides[along] + lab.take(at + across + along, axis=1)
+            np.minimum(least, _distances(drawn, np.float32(0.25) * corner), out=least)
+    residuals[moving] = least
+    return residuals
 
 
 def _distances(left: Floats, right: Floats) -> Floats:
@@ -265,15 +355,19 @@ def _edges(lab: Floats) -> NDArray[np.bool_]:
     return edges
 
 
-def _window_means(values: Floats) -> Floats:
-    """The mean of the 5 x 5 values around each, mirrored at the border.
+def _window_means(values: Floats, pixels: Indices) -> Floats:
+    """The mean of the 5 x 5 values around some pixels, (n,), mirrored at the border.
 
     Repeated, an error in the outermost row would count three times.
     """
-    a, b = values.shape
+    if not len(pixels):
+        return np.zeros(0, np.float32)
+    height, width = values.shape
     padded = np.pad(values, 2, mode="reflect")
-    rows = padded[:a] + padded[1 : a + 1] + padded[2 : a + 2] + padded[3 : a + 3] + padded[4:]
-    means: Floats = rows[:, :b] + rows[:, 1 : b + 1] + rows[:, 2 : b + 2] + rows[:, 3 : b + 3] + rows[:, 4:]
+    rows = padded[:height] + padded[1 : height + 1] + padded[2 : height + 2] + padded[3 : height + 3] + padded[4:]
+    at = pixels + pixels // width * 4
+    a, b, c, d, e = (rows.ravel().take(at + step) for step in range(5))
+    means: Floats = a + b + c + d + e
     means *= np.float32(1 / 25)
     return means
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.core.errors import StorageError
+from pipeline.core.facts.evaluations import EvaluationTotals
 from pipeline.core.files import whole
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Lost, Scored
 from pipeline.settings.params import ComputeSettings
@@ -119,15 +120,15 @@ class StoredEvaluator:
             _log.warning("%s: %d evaluations were not kept and are missing", path, len(self.known) - count)
         return count
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> EvaluationTotals:
         """How much was asked for and found, what failed, and whether another run must come to the same bits."""
-        return {
-            "asked": self.asked,
-            "found": self.found,
-            "failures": dict(sorted(self.pool.failures.items())),
-            "bit_comparable": not self.pool.accidents,
-            "versions": self.pool.versions,
-        }
+        return EvaluationTotals(
+            asked=self.asked,
+            found=self.found,
+            failures=dict(sorted(self.pool.failures.items())),
+            bit_comparable=not self.pool.accidents,
+            versions=dict(self.pool.versions),
+        )
 
     def _find(self, jobs: Mapping[bytes, Job]) -> dict[bytes, Evaluation]:
         try:

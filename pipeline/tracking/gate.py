@@ -1,4 +1,4 @@
-"""Whether a new model takes the champion's place: pure arithmetic on what both achieved on the same images."""
+"""Whether a new model replaces the champion: pure arithmetic on what both achieved on the same images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.core.intervals import Bootstrap, Interval
 
 Values = Mapping[str, float]
-"""Image -> what a model achieved there, in the objective's natural log units: 0 is the default, above 0 is better."""
+"""Image -> a model's result there, in natural log units of the objective: 0 is the default, above 0 is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +40,12 @@ def verdict(
     confidence: float,
     seed: int,
 ) -> Verdict:
-    """Promote when the lower confidence limit of the paired mean gain is above `min_improvement`.
+    """Promotes when the lower confidence limit of the paired mean gain is above `min_improvement`.
 
-    Without a champion the challenger is held against the default, 0 on every image, and must exceed 0. Against a
-    champion so few images that chance alone could have every one of them better (0.5 ** images, two-sided, above
-    1 - confidence) decide nothing. Raises ValueError for a negative `min_improvement`, under which two models could
-    each replace the other.
+    Without a champion the challenger is compared with the default, 0 on every image, and must exceed 0. Against a
+    champion it is refused when there are so few images that chance alone could make all of them better (0.5 ** images,
+    two-sided, above 1 - confidence). Raises ValueError for a negative `min_improvement`, which would let two models
+    replace each other.
     """
     if min_improvement < 0:
         raise ValueError(f"min_improvement is {min_improvement:g}; it must be 0 or above")
@@ -83,7 +83,7 @@ def _refusal(
 def _sentence(
     refusal: str | None, interval: Interval | None, images: int, left_out: int, confidence: float, *, rival: bool
 ) -> str:
-    """The reason in one line, with the numbers it rests on."""
+    """The reason in one line, with its numbers."""
     decision = "promoted: better beyond chance" if refusal is None else f"refused: {refusal}"
     if interval is None:
         return decision

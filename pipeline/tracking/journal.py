@@ -1,19 +1,19 @@
-"""The local truth about a run: a file of JSON lines that is only appended to, and synced at each append.
+"""The local truth about a run: a file of JSON lines that only grows, and is synced at each append.
 
 Every line is a record with a `kind`:
 
     start    time, experiment, name, params, tags, datasets
-    metrics  step, time, values                      what was measured at a step
-    refused  step, time, values                      what was no finite number: counted, never sent
+    metrics  step, time, values                      measured at a step
+    refused  step, time, values                      not finite: counted, never sent
     tags     tags
     artifact path, folder, sha256                    a file, kept in the run's folder
     model    name, step, params, metrics, dataset, sha256
-    resume                                           the run goes on
+    resume                                           the run continues
     end      time, status, failure, refused
 
-Times are milliseconds since 1970. A resumed training replays the steps since its last checkpoint, so what is there
-already, a metric by name and step, a model by name, an artifact by content, is not written again. Once the run has
-ended, a metric that differs from the one known at its step was measured anew, and is written.
+Times are milliseconds since 1970. A resumed training replays the steps since its last checkpoint, so records that exist
+(a metric by name and step, a model by name, an artifact by content) are not written again. After the end of the run, a
+metric that differs from the one at its step is a new measurement, and is written.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core.errors import DataError, StorageError
+from pipeline.core.files import drop_torn_line, writing
 from pipeline.tracking.lineage import Dataset
 
 JOURNAL = "journal.jsonl"
@@ -49,12 +50,12 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ :-]{0,249}")
 
 
 class Journal:
-    """`folder/journal.jsonl`, with the files and models it speaks of beside it. One process writes at a time.
+    """`folder/journal.jsonl`, and beside it the files and models that it names. One process writes at a time.
 
-    Records that a full disk refuses wait in memory, with a warning, and are written with the next.
-    refused: how often a value that is no finite number was offered, by name. status: what the last `end` said, None
-    while the run goes on. size: bytes of whole records. Raises StorageError when the folder cannot be used, DataError
-    when the file is damaged.
+    Records that do not fit on the disk wait in memory, with a warning, and are written with the next.
+    refused: number of values that were not finite, by name. status: that of the last `end`, None while the run
+    continues. size: bytes of whole records. Raises StorageError when the folder cannot be used, DataError when the file
+    is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,14 +68,14 @@ class Journal:
         self._known: dict[tuple[str, int], tuple[int, float | str]] = {}
         self._models: set[str] = set()
         self._artifacts: set[tuple[str, str | None, str]] = set()
-        with self._writable():
+        with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab", buffering=0)
-            self._drop_torn_line()
+            drop_torn_line(self.path)
         with ExitStack() as opening:
             opening.callback(self.close)
             for record, end in records(self.path, 0):
-                self._take_in(record)
+                self._apply(record)
                 self.size = end
             opening.pop_all()
 
@@ -98,23 +99,21 @@ class Journal:
         if wrong:
             raise ValueError(f"{wrong[0]!r} cannot be the name of a metric")
         fresh = {name: float(value) for name, value in values.items() if self._is_new(name, int(step), float(value))}
-        finite = {name: value for name, value in fresh.items() if math.isfinite(value)}
-        now = _now()
-        written = [
-            {"kind": "metrics", "step": int(step), "time": now, "values": part}
-            for part in _parts(finite, VALUES_PER_RECORD)
-        ]
-        odd = {name: str(value) for name, value in fresh.items() if name not in finite}
-        if odd:
-            written.append({"kind": "refused", "step": int(step), "time": now, "values": odd})
+        finite = iter([(name, value) for name, value in fresh.items() if math.isfinite(value)])
+        common: Record = {"step": int(step), "time": _now()}
+        written = []
+        while part := dict(islice(finite, VALUES_PER_RECORD)):
+            written.append({"kind": "metrics", **common, "values": part})
+        if odd := {name: str(value) for name, value in fresh.items() if not math.isfinite(value)}:
+            written.append({"kind": "refused", **common, "values": odd})
         self._append(*written)
 
     def tags(self, tags: Mapping[str, str]) -> None:
         self._append({"kind": "tags", "tags": {name: str(value) for name, value in tags.items()}})
 
     def artifact(self, path: Path, folder: str | None) -> None:
-        """A file, copied because it may change before it is sent. Raises StorageError when it cannot be."""
-        with self._writable():
+        """Records a file, and copies it, because it may change before it is sent. Raises StorageError."""
+        with writing(self.path):
             digest = _sha256(path)
             if (path.name, folder, digest) in self._artifacts:
                 return
@@ -132,11 +131,11 @@ class Journal:
         metrics: Mapping[str, float],
         dataset: str | None,
     ) -> None:
-        """An agent's files, copied; and what it achieved on `dataset`, whose values `metrics` wrote at this step."""
+        """Records an agent with copies of its files, and its results on `dataset`, written before by `metrics`."""
         if name in self._models:
             return
         kept = self.folder / "models" / name
-        with self._writable():
+        with writing(self.path):
             kept.mkdir(parents=True, exist_ok=True)
             for file in files:
                 _copy(file, kept / file.name)
@@ -151,7 +150,7 @@ class Journal:
         self._append({"kind": "resume"})
 
     def end(self, status: Status, failure: str | None) -> None:
-        """Raises StorageError when what waits for the disk cannot be written even now."""
+        """Raises StorageError when waiting records still cannot be written."""
         ended = {"kind": "end", "time": _now(), "status": status, "failure": failure}
         self._append(ended | {"refused": dict(self.refused)})
         if self._waiting:
@@ -167,9 +166,9 @@ class Journal:
         return self.status is not None and known[1] != (value if math.isfinite(value) else str(value))
 
     def _append(self, *written: Record) -> None:
-        """All of them in one write, synced once."""
+        """All records in one write, synced once."""
         for record in written:
-            self._take_in(record)
+            self._apply(record)
         self._waiting += written
         try:
             self._write_waiting()
@@ -180,9 +179,11 @@ class Journal:
         content = "".join(json.dumps(record, allow_nan=False) + "\n" for record in self._waiting).encode()
         if not content:
             return
-        with self._writable():
+        with writing(self.path):
             try:
-                _write_whole(self._file.fileno(), content)
+                rest = content
+                while rest:
+                    rest = rest[os.write(self._file.fileno(), rest) :]
                 os.fsync(self._file.fileno())
             except OSError:
                 self._file.truncate(self.size)  # a part of a line would spoil the next one
@@ -190,13 +191,13 @@ class Journal:
         self.size += len(content)
         self._waiting.clear()
 
-    def _take_in(self, record: Record) -> None:
+    def _apply(self, record: Record) -> None:
         match record["kind"]:
-            case "metrics":
-                self._remember(record)
-            case "refused":
-                self.refused.update(record["values"].keys())
-                self._remember(record)
+            case "metrics" | "refused":
+                if record["kind"] == "refused":
+                    self.refused.update(record["values"].keys())
+                step, when = record["step"], record["time"]
+                self._known |= {(name, step): (when, value) for name, value in record["values"].items()}
             case "model":
                 self._models.add(record["name"])
             case "artifact":
@@ -206,28 +207,11 @@ class Journal:
             case "end":
                 self.status = record["status"]
 
-    def _remember(self, record: Record) -> None:
-        step, when = record["step"], record["time"]
-        self._known |= {(name, step): (when, value) for name, value in record["values"].items()}
-
-    def _drop_torn_line(self) -> None:
-        """A line without its end is what a kill left of a write that never happened."""
-        content = self.path.read_bytes()
-        if not content.endswith(b"\n"):
-            self._file.truncate(content.rfind(b"\n") + 1)
-
-    @contextmanager
-    def _writable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(f"{self.path}: cannot be written ({error.strerror}); is the disk full?") from error
-
 
 def records(path: Path, begin: int) -> Iterator[tuple[Record, int]]:
-    """Whole records from the offset `begin` in bytes on, each with the offset behind it.
+    """Whole records from the byte offset `begin` on, each with the offset of its end.
 
-    Raises DataError for a line that is none: a journal of an earlier release, or a damaged one.
+    Raises DataError for any other line: the journal is of an earlier release, or damaged.
     """
     with path.open("rb") as file:
         file.seek(begin)
@@ -250,24 +234,13 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _parts(values: Mapping[str, float], size: int) -> Iterator[dict[str, float]]:
-    rest = iter(values.items())
-    while part := dict(islice(rest, size)):
-        yield part
-
-
-def _write_whole(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Synced, since the record that follows says that it is there."""
+    """Copies and syncs, since the record that follows promises the file."""
     shutil.copyfile(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())

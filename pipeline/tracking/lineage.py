@@ -1,4 +1,4 @@
-"""What a run was made from: commit, DVC inputs, versions, seeds, data sets. Works without git and without DVC."""
+"""The origin of a run: commit, DVC inputs, versions, seeds, data sets. Works without git and without DVC."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from pipeline.core.facts.data import SplitSummary
+from pipeline.core.mappings import flatten as flatten_mapping
 from pipeline.core.records import SPLITS
 from pipeline.settings.params import Settings
 
@@ -40,10 +42,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A set of images that a run was given, as MLflow shows it.
+    """A set of images that a run used, as MLflow shows it.
 
-    context: train, val or test. digest: any hex digest; MLflow keeps its first 36 characters. source: where the list
-    of images is, a path relative to the project.
+    context: train, val or test. digest: any hex digest; MLflow keeps its first 36 characters. source: the file that
+    lists the images, relative to the project.
     """
 
     name: str
@@ -58,11 +60,14 @@ class Dataset:
 
 
 def collect(root: Path, stage: str | None, seeds: Mapping[str, int] | None = None) -> dict[str, str]:
-    """Tags that say what a run was made from. What cannot be found out is left out, not made up.
+    """Tags that tell the origin of a run. Facts that cannot be determined are left out.
 
     stage: the DVC stage whose inputs are hashed; None for a run outside the pipeline.
     """
-    tags = git_tags(root) | version_tags() | _dvc_environment()
+    variables = {"DVC_STAGE": "dvc.stage", "DVC_EXP_NAME": "dvc.exp_name"}
+    variables["DVC_EXP_BASELINE_REV"] = "dvc.exp_baseline_rev"  # set by `dvc exp run`
+    tags = git_tags(root) | version_tags()
+    tags |= {tag: os.environ[name] for name, tag in variables.items() if os.environ.get(name)}
     tags["mlflow.source.type"] = "LOCAL"
     if stage is not None:
         tags["stage"] = stage
@@ -72,30 +77,25 @@ def collect(root: Path, stage: str | None, seeds: Mapping[str, int] | None = Non
     return tags | {f"seed.{name}": str(seed) for name, seed in (seeds or {}).items()}
 
 
-def datasets_of(summary: Mapping[str, Any]) -> list[Dataset]:
-    """The data sets of a split's summary, {"train": {"images", "digest"}, "val": ..., "test": ...}."""
+def datasets_of(summary: SplitSummary) -> list[Dataset]:
+    """The data sets of a split, one for each of its parts."""
+    contents = [(split, summary.content(split)) for split in SPLITS]
     return [
-        Dataset(name=s, context=s, digest=summary[s]["digest"], images=summary[s]["images"], source=SPLITS_TABLE)
-        for s in SPLITS
-        if s in summary
+        Dataset(name=split, context=split, digest=content.digest, images=content.images, source=SPLITS_TABLE)
+        for split, content in contents
     ]
 
 
 def flatten(settings: Settings) -> dict[str, str]:
     """params.yaml as dotted keys; lists as JSON."""
-    return dict(_flat(settings.to_json(), ""))
-
-
-def _flat(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, json.dumps(value) if isinstance(value, list | bool | None) else str(value)
+    return {
+        name: json.dumps(value) if isinstance(value, list | bool | None) else str(value)
+        for name, value in flatten_mapping(settings.to_json()).items()
+    }
 
 
 def version_tags() -> dict[str, str]:
-    """Python, platform, and the installed versions of what decides a result."""
+    """Python, platform, and the installed versions of the packages that decide a result."""
     tags = {"version.python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
     for name in DISTRIBUTIONS:
         try:
@@ -106,9 +106,9 @@ def version_tags() -> dict[str, str]:
 
 
 def git_tags(root: Path) -> dict[str, str]:
-    """Commit, branch and whether anything differs from it; empty without git, a repository or a commit.
+    """Commit, branch and whether files differ from it; empty without git, a repository or a commit.
 
-    dvc.lock does not count as a difference: the pipeline itself rewrites it between its stages.
+    dvc.lock does not count as a difference: the pipeline rewrites it between its stages.
     """
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
@@ -137,16 +137,10 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _dvc_environment() -> dict[str, str]:
-    """What `dvc exp run` tells its stages."""
-    names = {"DVC_STAGE": "dvc.stage", "DVC_EXP_NAME": "dvc.exp_name", "DVC_EXP_BASELINE_REV": "dvc.exp_baseline_rev"}
-    return {tag: os.environ[name] for name, tag in names.items() if os.environ.get(name)}
-
-
 def dvc_inputs(root: Path, stage: str) -> dict[str, str]:
-    """Dependencies of a stage in dvc.yaml -> their digest now, computed as DVC does; missing ones are left out.
+    """Dependencies of a stage in dvc.yaml -> their current digest, computed as DVC does; missing ones are left out.
 
-    dvc.lock is no source for this: DVC writes a stage's entry only after the stage has ended.
+    dvc.lock cannot tell: DVC writes a stage's entry only after the stage has ended.
     """
     return {path: digest_of(root / path) for path in _dependencies(root, stage)}
 
@@ -157,7 +151,7 @@ def code_inputs(root: Path, stage: str) -> dict[str, str]:
 
 
 def _dependencies(root: Path, stage: str) -> list[str]:
-    """Paths in dvc.yaml that are there."""
+    """The existing paths among a stage's dependencies in dvc.yaml."""
     pipeline = _yaml(root / "dvc.yaml")
     params = _yaml(root / "params.yaml")
     definition = (pipeline.get("stages") or {}).get(stage.partition("@")[0]) or {}
@@ -178,7 +172,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _filled(text: str, params: Mapping[str, Any]) -> str:
-    """`${a.b}` replaced from params.yaml; what is not there stays as it is."""
+    """`${a.b}` replaced from params.yaml; unknown keys stay as they are."""
 
     def value(match: re.Match[str]) -> str:
         found: Any = params

@@ -1,11 +1,11 @@
-"""Where MLflow keeps the runs, and clients that answer or refuse within seconds.
+"""The connection to MLflow: its address, and clients that answer or fail within seconds.
 
 Without MLFLOW_TRACKING_URI everything is embedded: a SQLite file and a folder of artifacts under `mlruns/`.
 """
 
 from __future__ import annotations
 
-import fcntl
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from pipeline.core.errors import StorageError, Unavailable, brief
+from pipeline.core.errors import Unavailable, brief
 from pipeline.core.files import whole
+from pipeline.core.locks import Lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,27 +30,26 @@ DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # MLflow's own goes past the server, to a store without keys
 }
-"""Environment variables of MLflow that are set when the user has not set them."""
+"""Environment variables of MLflow that we set unless the user has."""
 
 PROBE_SECONDS = 5
 RUNS = Path(".tracewright/runs")
-"""Where each run has its folder, in the project's `home`."""
+"""The folder with a folder for each run, in the project's `home`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
-    """One experiment in one MLflow. home: the project's folder that outlives DVC's temporary copies."""
+class Experiment:
+    """An experiment in the MLflow at `uri`."""
 
     client: MlflowClient
     uri: str
     experiment_id: str
-    home: Path
 
 
 def home(root: Path) -> Path:
     """`root`, or the main checkout when `root` lies in a copy of `dvc exp run --temp` or `--queue`.
 
-    Such a copy is deleted after the experiment, and what was written there with it.
+    DVC deletes such a copy, with all that was written there, after the experiment.
     """
     root = root.resolve()
     parts = root.parts
@@ -71,12 +71,12 @@ def tracking_uri(root: Path) -> str:
 
 
 def has_runs(root: Path) -> bool:
-    """Whether there is anything to look into: False before the first run into the embedded store."""
+    """Whether there is anything to read: False before the first run into the embedded database."""
     return tracking_uri(root) != f"sqlite:///{_embedded_database(root)}" or _embedded_database(root).is_file()
 
 
 def client(root: Path) -> MlflowClient:
-    """A client of `tracking_uri(root)`; makes the embedded database when it is not there.
+    """A client of `tracking_uri(root)`; creates the embedded database if there is none.
 
     Raises Unavailable when a server does not answer within 5 s, or the database cannot be opened.
     """
@@ -94,17 +94,17 @@ def client(root: Path) -> MlflowClient:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def connect(root: Path, experiment: str) -> Store:
-    """A client with its experiment, made when missing. Raises Unavailable."""
+def connect(root: Path, name: str) -> Experiment:
+    """The experiment of this name, created if it is missing. Raises Unavailable."""
     mlflow = client(root)
     uri = tracking_uri(root)
     with answering(uri):
-        return Store(mlflow, uri, _experiment_id(mlflow, experiment, root), home(root))
+        return Experiment(mlflow, uri, _experiment_id(mlflow, name, root))
 
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Turns what MLflow raises in the block into Unavailable, with the address and what to do."""
+    """Turns MLflow's errors in the block into Unavailable, with the address and a remedy."""
     _set_defaults()
     from mlflow.exceptions import MlflowException
     from requests import RequestException  # of uploads to a server, which MLflow lets through
@@ -120,7 +120,7 @@ def answering(uri: str) -> Iterator[None]:
 
 
 def _set_defaults() -> None:
-    """To be called before anything of MLflow is imported, for that reads some of them."""
+    """Call it before importing anything of MLflow, which reads some of them on import."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
 
@@ -167,14 +167,14 @@ def _embedded_database(root: Path) -> Path:
 
 
 def _make_database(path: Path) -> None:
-    """Migrate a new database beside its place and move it there whole.
+    """Migrates a new database under a temporary name and renames it.
 
     A migration that is killed half-way leaves a file that MLflow can neither read nor repair; two at once break each
     other, hence the lock.
     """
     if path.is_file():
         return
-    with _locked(path.with_suffix(".lock")):
+    with Lock(path.parent, "mlflow.lock", wait_seconds=math.inf):
         if path.is_file():
             return
         from mlflow.store.db import utils as database
@@ -186,18 +186,6 @@ def _make_database(path: Path) -> None:
             event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
             database._initialize_tables(engine)  # type: ignore[no-untyped-call]
             engine.dispose()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise StorageError(f"{path.parent}: cannot be written ({error.strerror}); choose a folder you own") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _experiment_id(mlflow: MlflowClient, name: str, root: Path) -> str:

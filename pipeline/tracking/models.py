@@ -35,7 +35,7 @@ _EXTRA_REQUIREMENTS = ("gymnasium", "mlflow", "pandas", "stable-baselines3", "to
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class MetricPoint:
     """One value of a metric. time_ms: when it was measured, since 1970."""
 
     name: str
@@ -45,28 +45,29 @@ class Point:
 
 
 def log_agent(
-    place: mlflow_store.Store,
+    experiment: mlflow_store.Experiment,
     run_id: str,
     agent_dir: Path,
     *,
     name: str,
     step: int,
     params: Mapping[str, str],
-    points: Sequence[Point],
+    points: Sequence[MetricPoint],
     dataset: Dataset | None,
 ) -> str:
-    """Log a folder with policy.safetensors and agent.json as a model of a run; returns the model's id.
+    """Logs a folder with policy.safetensors and agent.json as a model of a run; returns the model's id.
 
-    A model of this name that the run has already is gone on with, where logging it was cut off. By the client alone,
-    because `mlflow.pyfunc.log_model` reads every metric of the run back first. points: what the model achieved, linked
-    to it and to `dataset`. Raises DataError, MlflowException.
+    Completes a model of this name whose logging was interrupted. Uses only the client, because
+    `mlflow.pyfunc.log_model` first reads every metric of the run. points: what the model achieved, linked to it and to
+    `dataset`. Raises DataError, MlflowException.
     """
     digests = file_digests(agent_dir)
-    client = place.client
-    model = _model_of(place, run_id, name)
+    client, experiment_id = experiment.client, experiment.experiment_id
+    found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'")
+    model = found[0] if found else None
     if model is None:
         model = client.create_logged_model(
-            place.experiment_id,
+            experiment_id,
             name=name,
             source_run_id=run_id,
             tags=digests,
@@ -82,13 +83,8 @@ def log_agent(
     return str(model.model_id)
 
 
-def _model_of(place: mlflow_store.Store, run_id: str, name: str) -> LoggedModel | None:
-    found = place.client.search_logged_models([place.experiment_id], f"source_run_id = '{run_id}' AND name = '{name}'")
-    return found[0] if found else None
-
-
 def dataset_input(dataset: Dataset) -> DatasetInput:
-    """A data set as MLflow's entity, without loading the data."""
+    """A data set as MLflow's entity; the data is not loaded."""
     from mlflow.entities import Dataset as Entity
     from mlflow.entities import DatasetInput, InputTag
 
@@ -111,7 +107,7 @@ def file_digests(agent_dir: Path) -> dict[str, str]:
 
 
 def download(source: str, root: Path) -> Path:
-    """The local folder of an agent, its files checked against the digests recorded when it was logged.
+    """The local folder of an agent, after its files are compared with the digests recorded when it was logged.
 
     source: a folder, or `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `models:/MODEL_ID`. Kept under
     .tracewright/models. Raises Unavailable when there is no such model, DataError when its files are not those logged.
@@ -129,7 +125,7 @@ def download(source: str, root: Path) -> Path:
 
 
 def fetch(client: MlflowClient, uri: str, model: LoggedModel, root: Path) -> Path:
-    """As `download`, for a model already looked up. Raises MlflowException too."""
+    """As `download`, for a model that was looked up already. Also raises MlflowException."""
     import mlflow.artifacts
 
     kept = mlflow_store.home(root) / ".tracewright" / "models" / model.model_id
@@ -143,21 +139,17 @@ def fetch(client: MlflowClient, uri: str, model: LoggedModel, root: Path) -> Pat
         except OSError as error:
             raise StorageError(f"{kept}: model {model.model_id} cannot be kept there ({error})") from error
     try:
-        _check(kept, model)
+        for name, digest in file_digests(kept).items():
+            recorded = model.tags.get(name)
+            if recorded != digest:
+                raise DataError(
+                    f"model {model.model_id}: {name} is {digest}, recorded was {recorded}; the file was changed or "
+                    "damaged since it was logged; use another version, or train a new one with `make repro`"
+                )
     except DataError:
         shutil.rmtree(kept)
         raise
     return kept
-
-
-def _check(folder: Path, model: LoggedModel) -> None:
-    for name, digest in file_digests(folder).items():
-        recorded = model.tags.get(name)
-        if recorded != digest:
-            raise DataError(
-                f"model {model.model_id}: {name} is {digest}, recorded was {recorded}; the file was changed or damaged "
-                "since it was logged; use another version, or train anew with `make repro`"
-            )
 
 
 def _find(client: MlflowClient, source: str) -> LoggedModel:
@@ -173,7 +165,7 @@ def _find(client: MlflowClient, source: str) -> LoggedModel:
             model_id = model_id_of(client.get_model_version_by_alias(name, alias))
         elif slash:
             model_id = model_id_of(client.get_model_version(address.partition("/")[0], version))
-        if not model_id:  # registered by other means than ours
+        if not model_id:  # registered by another program
             raise DataError(f"{source}: is no agent of tracewright; give another version or --model PATH")
         return client.get_logged_model(model_id)
     except MlflowException as error:
@@ -183,9 +175,9 @@ def _find(client: MlflowClient, source: str) -> LoggedModel:
 
 
 def model_id_of(version: ModelVersion) -> str | None:
-    """The logged model that a version was registered from.
+    """The logged model from which a version was registered.
 
-    MLflow's SQL registry forgets `model_id`, but the version's source names it, as `models:/ID` or `.../models/ID/...`.
+    MLflow's SQL registry forgets `model_id`, but the version's source names it: `models:/ID`, `.../models/ID/...`.
     """
     match = re.search(r"\bm-[0-9a-f]{32}\b", version.source or "")
     return match[0] if match else None
@@ -197,13 +189,13 @@ def _nothing_registered(source: str) -> Unavailable:
         return Unavailable(
             f"no model {name!r} is registered as champion; run `make repro` to train one, or give --model PATH"
         )
-    return Unavailable(f"there is no model {source}; `make ui` shows those there are, or give --model PATH")
+    return Unavailable(f"there is no model {source}; `make ui` shows the existing ones, or give --model PATH")
 
 
 def _link(
-    client: MlflowClient, run_id: str, model_id: str, step: int, points: Sequence[Point], dataset: Dataset | None
+    client: MlflowClient, run_id: str, model_id: str, step: int, points: Sequence[MetricPoint], dataset: Dataset | None
 ) -> None:
-    """Tie a model to its run, and its metrics to it and to the data set they were measured on."""
+    """Links a model to its run, and its metrics to it and to the data set on which they were measured."""
     from mlflow.entities import LoggedModelOutput, Metric
 
     outputs = client.get_run(run_id).outputs
@@ -227,12 +219,12 @@ def _link(
 
 
 def _save(path: Path, agent_dir: Path, model: LoggedModel, run_id: str) -> None:
-    """Write MLflow's folder for a model: its MLmodel file, the code, the agent, the requirements."""
+    """Writes MLflow's folder for a model: its MLmodel file, the code, the agent, the requirements."""
     import mlflow.pyfunc
     from mlflow.models import Model
 
     with tempfile.TemporaryDirectory(prefix="tracewright-") as folder:
-        agent = Path(folder) / _AGENT  # only what belongs to it, under the name that the code knows
+        agent = Path(folder) / _AGENT  # only its own files, under the name that the code expects
         agent.mkdir()
         for name in AGENT_FILES:
             shutil.copyfile(agent_dir / name, agent / name)
@@ -242,7 +234,7 @@ def _save(path: Path, agent_dir: Path, model: LoggedModel, run_id: str) -> None:
             artifacts={_AGENT: str(agent)},
             signature=_signature(),
             input_example=_example(),
-            pip_requirements=requirements(),  # given, or MLflow runs the model in a process to find them out
+            pip_requirements=requirements(),  # without them MLflow runs the model in a process to infer them
             mlflow_model=Model(
                 artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id, model_uuid=model.model_id
             ),
@@ -250,9 +242,9 @@ def _save(path: Path, agent_dir: Path, model: LoggedModel, run_id: str) -> None:
 
 
 def requirements() -> list[str]:
-    """What an agent needs where it is served, at the versions installed here.
+    """The packages that an agent needs where it is served, at the versions installed here.
 
-    tracewright itself is not among them: it is installed from its repository, and no index may answer for its name.
+    tracewright itself is left out: it is installed from its repository, and no index may answer for its name.
     """
     from packaging.requirements import Requirement
 
@@ -266,22 +258,22 @@ def _signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
 
     def schema(**types: DataType) -> Schema:
-        optional = ("objective", "target", "traces", "zoom_ssim")
+        optional = ("objective", "max_damage", "traces")
         return Schema([ColSpec(kind, name, required=name not in optional) for name, kind in types.items()])
 
     text, whole, real = DataType.string, DataType.long, DataType.double
     return ModelSignature(
-        inputs=schema(image=text, objective=text, target=real, traces=whole),
+        inputs=schema(image=text, objective=text, max_damage=real, traces=whole),
         outputs=schema(
             svg=text,
             status=text,
             params=text,
             traces=whole,
-            ssim=real,
-            zoom_ssim=real,
-            skill=real,
             bytes=whole,
             default_bytes=whole,
+            damage=real,
+            default_damage=real,
+            delta=real,
             seconds=real,
             model=text,
         ),
@@ -296,4 +288,4 @@ def _example() -> dict[str, list[Any]]:
     ImageDraw.Draw(image).ellipse((6, 6, 25, 25), fill="#c8102e")
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return {"image": [base64.b64encode(buffer.getvalue()).decode()], "objective": ["smaller"], "traces": [4]}
+    return {"image": [base64.b64encode(buffer.getvalue()).decode()], "objective": ["faithful"], "traces": [4]}

@@ -1,4 +1,4 @@
-"""What the `register` stage does: hold the newly trained model against the champion, and record what came of it."""
+"""The `register` stage: compares the newly trained model with the champion, and records the decision."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.core.errors import DataError, Mismatch, TracewrightError, Unavailable
-from pipeline.core.files import read_json
+from pipeline.core.facts.comparison import Comparison
+from pipeline.core.facts.decision import ChampionVersion, Decision
+from pipeline.core.facts.training import TrainReport
+from pipeline.core.json_records import from_json, read_record, to_json
 from pipeline.settings.params import Settings
 from pipeline.tracking import gate, mlflow_store, models
 from pipeline.tracking.registry import Registry
@@ -30,8 +33,8 @@ Evaluate = Callable[[Path], Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What a model achieved on a test set. objective: as JSON with sorted keys. traces: per image."""
+class Measurement:
+    """A model's results on a test set. objective: as JSON with sorted keys. traces: per image."""
 
     values: Mapping[str, float]
     test_digest: str
@@ -40,32 +43,32 @@ class Measured:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """Values measured under other conditions cannot be compared."""
+        """Only values with equal conditions can be compared."""
         return {"test_digest": self.test_digest, "objective": self.objective, "traces": str(self.traces)}
 
     @property
     def file(self) -> str:
-        """Named after the conditions, so that a later champion's test finds it or finds none."""
+        """Named after the conditions, so that a later test of a champion finds these values or none."""
         return hashlib.sha256(json.dumps(self.conditions, sort_keys=True).encode()).hexdigest()[:16] + ".json"
 
 
-def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[str, Any]:
-    """Decide on the model that results/train and results/evaluate describe; returns what results/register.json holds.
+def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> Decision:
+    """Decides on the model that results/train and results/evaluate describe; returns the content of register.json.
 
-    evaluate_agent: measures the champion where its values on this test set are not on record. The champion itself, met
-    again, keeps its decision. Raises DataError, Mismatch, Unavailable.
+    evaluate_agent: measures the champion if its values on this test set are not on record. When the model is the
+    champion itself, its decision stays. Raises DataError, Mismatch, Unavailable.
     """
     run_id, model, measured = read_candidate(root)
     with Run.resume(root, run_id) as run:
-        place = run.deliver()
+        experiment = run.deliver()
         model_id = run.model_id(model)
-        registry = Registry(place.client, place.uri, settings.experiment)
+        registry = Registry(experiment.client, experiment.uri, settings.experiment)
         with mlflow_store.answering(registry.uri):
             champion = registry.holder(models.CHAMPION)
             if champion is not None and models.model_id_of(champion) == model_id:
                 _keep_values(registry, champion, measured)
-                return _recorded(champion)
-            rival = _values_of(registry, champion, measured, evaluate_agent, root) if champion is not None else None
+                return _recorded_decision(champion)
+            rival = _champion_values(registry, champion, measured, evaluate_agent, root) if champion else None
             verdict = gate.verdict(
                 measured.values,
                 rival,
@@ -76,7 +79,10 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[s
             )
             version = registry.add(registry.client.get_logged_model(model_id))
             result = _result(registry, verdict, version, champion, measured)
-            _record(registry, version, measured, result)
+            _keep_values(registry, version, measured)
+            gain = {f"gain.{name}": f"{value:.6g}" for name, value in _gain(result).items()}
+            shown = {name: str(getattr(result, name)) for name in ("decision", "reason", "wins", "losses", "images")}
+            registry.tag(version, measured.conditions | gain | shown | {"verdict": json.dumps(to_json(result))})
             _log(run, result)
             if verdict.promote:
                 registry.promote(version)
@@ -85,25 +91,23 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> dict[s
             return result
 
 
-def read_candidate(root: Path) -> tuple[str, str, Measured]:
-    """(run id, model's name, what it achieved on the test split). Raises DataError, or Mismatch between the stages."""
-    trained = read_json(root / TRAIN, "dvc repro train")
-    evaluated = read_json(root / EVALUATE, "dvc repro evaluate")
-    if trained["run_id"] != evaluated["run_id"]:
+def read_candidate(root: Path) -> tuple[str, str, Measurement]:
+    """(run id, model's name, its results on the test split). Raises DataError, or Mismatch between the stages."""
+    trained = read_record(TrainReport, root / TRAIN, "dvc repro train")
+    evaluated = read_record(Comparison, root / EVALUATE, "dvc repro evaluate")
+    if trained.run_id != evaluated.run_id:
         raise Mismatch(
-            f"{root / EVALUATE} is of run {evaluated['run_id']}, {root / TRAIN} of {trained['run_id']}; "
+            f"{root / EVALUATE} is of run {evaluated.run_id}, {root / TRAIN} of {trained.run_id}; "
             "run `dvc repro evaluate`"
         )
-    if not trained.get("model"):
-        raise DataError(f"{root / TRAIN}: names no logged model; run `dvc repro --force train`")
-    traces = max(evaluated["traces"])
+    traces = max(evaluated.traces)
     return (
-        trained["run_id"],
-        trained["model"],
-        Measured(
+        trained.run_id,
+        trained.model,
+        Measurement(
             values=read_values(root / IMAGES, traces),
-            test_digest=evaluated["test_digest"],
-            objective=json.dumps(evaluated["objective"], sort_keys=True),
+            test_digest=evaluated.test_digest,
+            objective=json.dumps(to_json(evaluated.objective), sort_keys=True),
             traces=traces,
         ),
     )
@@ -125,10 +129,10 @@ def read_values(path: Path, traces: int) -> dict[str, float]:
     }
 
 
-def _values_of(
-    registry: Registry, champion: ModelVersion, measured: Measured, evaluate_agent: Evaluate, root: Path
+def _champion_values(
+    registry: Registry, champion: ModelVersion, measured: Measurement, evaluate_agent: Evaluate, root: Path
 ) -> Mapping[str, float]:
-    """The champion's values under the candidate's conditions: those on record, else measured now and recorded."""
+    """The champion's values under the candidate's conditions: from the record, or measured now and recorded."""
     known = _kept_values(registry, champion, measured)
     if known is not None:
         return known
@@ -140,21 +144,12 @@ def _values_of(
             f"champion version {champion.version} of {registry.name} cannot be measured: {error}. Repair it, or take "
             f"the alias {models.CHAMPION} from it in `make ui`, so that the next model is the first"
         ) from error
-    _keep_values(
-        registry,
-        champion,
-        Measured(
-            values=values,
-            test_digest=measured.test_digest,
-            objective=measured.objective,
-            traces=measured.traces,
-        ),
-    )
+    _keep_values(registry, champion, replace(measured, values=values))
     return values
 
 
-def _kept_values(registry: Registry, version: ModelVersion, measured: Measured) -> dict[str, float] | None:
-    """Per-image values that were recorded under these conditions, from the artifacts of the version's run."""
+def _kept_values(registry: Registry, version: ModelVersion, measured: Measurement) -> dict[str, float] | None:
+    """Per-image values on record under these conditions, from the artifacts of the version's run."""
     folder, run_id = f"register/{models.model_id_of(version)}", version.run_id
     if run_id is None:  # registered by hand
         return None
@@ -166,7 +161,7 @@ def _kept_values(registry: Registry, version: ModelVersion, measured: Measured) 
     return {image: float(value) for image, value in content["values"].items()}
 
 
-def _keep_values(registry: Registry, version: ModelVersion, measured: Measured) -> None:
+def _keep_values(registry: Registry, version: ModelVersion, measured: Measurement) -> None:
     if version.run_id is not None:
         content = {**measured.conditions, "values": dict(measured.values)}
         registry.client.log_dict(version.run_id, content, f"register/{models.model_id_of(version)}/{measured.file}")
@@ -177,51 +172,49 @@ def _result(
     verdict: gate.Verdict,
     version: ModelVersion,
     champion: ModelVersion | None,
-    measured: Measured,
-) -> dict[str, Any]:
-    decision = "refused" if not verdict.promote else "first" if champion is None else "promoted"
-    against = {"version": str(champion.version), "run_id": registry.run_of(champion)} if champion is not None else None
-    return {
-        "decision": decision,
-        "name": version.name,
-        "version": str(version.version),
-        "alias": "champion" if verdict.promote else "challenger",
-        "run_id": registry.run_of(version),
-        "model_uri": f"models:/{version.name}/{version.version}",
-        "against": against,
-        "gain": verdict.gain.to_json() if verdict.gain is not None else None,
-        "wins": verdict.wins,
-        "losses": verdict.losses,
-        "images": verdict.images,
-        "left_out": verdict.left_out,
-        "test_digest": measured.test_digest,
-        "reason": verdict.reason,
-    }
+    measured: Measurement,
+) -> Decision:
+    against = None
+    if champion is not None:
+        against = ChampionVersion(version=str(champion.version), run_id=registry.run_of(champion))
+    return Decision(
+        decision="refused" if not verdict.promote else "first" if champion is None else "promoted",
+        name=version.name,
+        version=str(version.version),
+        alias="champion" if verdict.promote else "challenger",
+        run_id=registry.run_of(version),
+        model_uri=f"models:/{version.name}/{version.version}",
+        against=against,
+        gain=verdict.gain,
+        wins=verdict.wins,
+        losses=verdict.losses,
+        images=verdict.images,
+        left_out=verdict.left_out,
+        test_digest=measured.test_digest,
+        reason=verdict.reason,
+    )
 
 
-def _record(registry: Registry, version: ModelVersion, measured: Measured, result: dict[str, Any]) -> None:
-    """Put the numbers on the version, before any alias moves."""
-    _keep_values(registry, version, measured)
-    gain = {f"gain.{k}": f"{v:.6g}" for k, v in (result["gain"] or {}).items()}
-    shown = {key: str(result[key]) for key in ("decision", "reason", "wins", "losses", "images")}
-    registry.tag(version, measured.conditions | gain | shown | {"verdict": json.dumps(result)})
-
-
-def _recorded(version: ModelVersion) -> dict[str, Any]:
+def _recorded_decision(version: ModelVersion) -> Decision:
     """The decision that made a version champion."""
     try:
-        result: dict[str, Any] = json.loads(version.tags["verdict"])
+        result = from_json(Decision, json.loads(version.tags["verdict"]))
     except (KeyError, ValueError) as error:
         raise DataError(
             f"version {version.version} of {version.name} is champion without a recorded decision; "
-            "take the alias from it in `make ui`, or train anew with `make repro`"
+            "take the alias from it in `make ui`, or train a new model with `make repro`"
         ) from error
-    return result | {"alias": models.CHAMPION}
+    return replace(result, alias=models.CHAMPION)
 
 
-def _log(run: Run, result: dict[str, Any]) -> None:
-    """Show the decision on the run of the model."""
+def _log(run: Run, result: Decision) -> None:
+    """Shows the decision on the run of the model."""
     names = ("decision", "reason", "version", "alias")
-    run.set_tags({f"register.{name}": str(result[name]) for name in names})
-    metrics = {f"register/gain_{k}": v for k, v in (result["gain"] or {}).items()}
-    run.log_metrics(metrics | {f"register/{k}": result[k] for k in ("wins", "losses", "images")}, 0)
+    run.set_tags({f"register.{name}": str(getattr(result, name)) for name in names})
+    metrics = {f"register/gain_{name}": value for name, value in _gain(result).items()}
+    counts = {f"register/{name}": getattr(result, name) for name in ("wins", "losses", "images")}
+    run.log_metrics(metrics | counts, 0)
+
+
+def _gain(result: Decision) -> dict[str, float]:
+    return result.gain.to_json() if result.gain else {}

@@ -1,7 +1,7 @@
-"""The registered model: versions, the aliases champion, challenger and previous, and who holds them.
+"""The registered model: its versions, and the holders of the aliases champion, challenger and previous.
 
-champion: what `tracewright vectorize` uses. challenger: the newest that was refused. previous: the champion before, for
-`rollback`.
+champion: used by `tracewright vectorize`. challenger: the newest refused version. previous: the champion before this
+one, for `rollback`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PREVIOUS = "previous"
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """One registered model in one MLflow. What its methods raise is MlflowException."""
+    """One registered model in one MLflow. Its methods raise MlflowException."""
 
     client: MlflowClient
     uri: str
@@ -61,7 +61,7 @@ class Registry:
         return sorted(found, key=lambda v: int(v.version), reverse=True)
 
     def add(self, model: LoggedModel) -> ModelVersion:
-        """Register a logged model, or find its version when it is registered already. Gives it no alias."""
+        """Registers a logged model, or finds its version if it is registered already. Gives it no alias."""
         from mlflow.exceptions import MlflowException
 
         known = self.version_of(model.model_id)
@@ -95,7 +95,7 @@ class Registry:
             self.client.set_model_version_tag(self.name, version.version, key, value)
 
     def promote(self, version: ModelVersion) -> None:
-        """Make a version champion. Whoever was becomes previous first, so that a kill in between loses nobody."""
+        """Makes a version champion. The old champion becomes previous first, so that a kill loses neither."""
         champion = self.holder(CHAMPION)
         if champion is not None and champion.version != version.version:
             self._give(PREVIOUS, champion)
@@ -117,7 +117,7 @@ def open_registry(root: Path, name: str) -> Registry:
 
 
 def rollback(root: Path, name: str) -> str:
-    """Let champion and previous change places; returns a sentence. A second rollback undoes the first.
+    """Swaps champion and previous; returns a sentence for the user. A second rollback undoes the first.
 
     Raises Unavailable when there is no previous champion.
     """
@@ -135,7 +135,7 @@ def rollback(root: Path, name: str) -> str:
 
 
 def describe(root: Path, name: str) -> str:
-    """A line per version, newest first: aliases, when, what the gate said. Raises Unavailable when there is none."""
+    """A line per version, newest first: aliases, time, the gate's reason. Raises Unavailable when there is none."""
     registry = _with_runs(root, name)
     with mlflow_store.answering(registry.uri):
         versions = registry.versions()
@@ -145,12 +145,12 @@ def describe(root: Path, name: str) -> str:
                 aliases.setdefault(str(held.version), []).append(alias)
     if not versions:
         raise _nothing(name)
-    return "\n".join(_line(v, aliases.get(str(v.version), [])) for v in versions)
-
-
-def _line(version: ModelVersion, aliases: list[str]) -> str:
-    made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"{version.version:>4}  {', '.join(aliases) or '-':<12}  {made}  {version.tags.get('reason', '')}".rstrip()
+    lines = []
+    for version in versions:
+        names = ", ".join(aliases.get(str(version.version), ["-"]))
+        time = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+        lines.append(f"{version.version:>4}  {names:<12}  {time:%Y-%m-%d %H:%M} UTC  {version.tags.get('reason', '')}")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _with_runs(root: Path, name: str) -> Registry:

@@ -1,8 +1,8 @@
-"""MLflow's copy of a run: what the journal holds is sent in its order, each thing once, however often it is tried.
+"""MLflow's copy of a run: the journal's records are sent in order, each once, however often sending is tried.
 
-Beside the journal, `replica.json` says how far MLflow has it. A send that was cut off between MLflow's taking something
-and our writing that down is made again, and changes nothing: a run is found by its tag, a model by its name, a metric
-is the same row, and an artifact the same file.
+Beside the journal, `replica.json` says how far MLflow has it. A send that was interrupted before we recorded it is
+repeated, and changes nothing: a run is found by its tag, a model by its name, a metric is the same row, and an artifact
+the same file.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Sent:
-    """What the MLflow at `uri` has of a run: the journal's first `sent_bytes`. run_id, models: its ids for them."""
+class ReplicaState:
+    """What the MLflow at `uri` has of a run: the journal's first `sent_bytes`. run_id, models: MLflow's ids."""
 
     uri: str
     run_id: str | None = None
@@ -46,34 +46,32 @@ class Sent:
 
 
 class Replica:
-    """Of the run whose journal lies in `folder`; root: the project's, which says where MLflow is."""
+    """Of the run whose journal is in `folder`. root: the project's folder, which decides MLflow's address."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._root, self._folder = root, folder
         self._uri = mlflow_store.public(mlflow_store.tracking_uri(root))
-        self._place: mlflow_store.Store | None = None
+        self._experiment: mlflow_store.Experiment | None = None
         self._start: Record | None = None
         self.sent = _read(folder, self._uri)
 
     def send(self) -> None:
-        """Everything that the journal holds now.
+        """Sends all new records of the journal.
 
-        Raises Unavailable when MLflow does not take it, DataError when the journal is damaged, StorageError; what was
-        sent until then stays sent.
+        Raises Unavailable when MLflow does not accept them, DataError when the journal is damaged, StorageError;
+        records that were sent before the error stay sent.
         """
-        lock = Lock(self._folder, LOCK, wait_seconds=_WAIT_SECONDS)
-        try:
+        with Lock(self._folder, LOCK, wait_seconds=_WAIT_SECONDS):
             self.sent = _read(self._folder, self._uri)
-            with mlflow_store.answering(self._uri):
-                for group, end in _groups(records(self._folder / JOURNAL, self.sent.sent_bytes)):
-                    self._apply(group)
-                    self.sent.sent_bytes = end
-                    write_json(self._folder / STATE, asdict(self.sent))
-        except Unavailable:
-            self._place = None  # asked for anew, which fails within seconds where a send would wait for minutes
-            raise
-        finally:
-            lock.release()
+            try:
+                with mlflow_store.answering(self._uri):
+                    for group, end in _groups(records(self._folder / JOURNAL, self.sent.sent_bytes)):
+                        self._apply(group)
+                        self.sent.sent_bytes = end
+                        write_json(self._folder / STATE, asdict(self.sent))
+            except Unavailable:
+                self._experiment = None  # connecting again fails within seconds, where a send would wait for minutes
+                raise
 
     def _apply(self, group: list[Record]) -> None:
         record = group[0]
@@ -94,37 +92,30 @@ class Replica:
             case "resume":
                 client.update_run(run_id, status="RUNNING")
             case "end":
-                self._tags(_of_the_end(record))
+                tags = {f"refused.{name}": str(count) for name, count in record["refused"].items()}
+                self._tags(tags | ({"failure": record["failure"]} if record["failure"] else {}))
                 client.set_terminated(run_id, record["status"], record["time"])
 
     def _create(self, record: Record) -> None:
         from mlflow.entities import Param
 
-        place, run_id = self._connected(), self._find_run()
-        if run_id is None:
+        experiment = self._connected()
+        client, experiment_id = experiment.client, experiment.experiment_id
+        # An interrupted send may have created it.
+        found = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{self._folder.name}'")
+        run = found[0] if found else None
+        if run is None:
             tags = record["tags"] | {RUN_TAG: self._folder.name}
             if PARENT_TAG in tags:
-                tags["mlflow.parentRunId"] = self._parent(tags[PARENT_TAG])
-            made = place.client.create_run(place.experiment_id, record["time"], tags, record["name"])
-            run_id = str(made.info.run_id)
-        self.sent.run_id = run_id
+                parent = _read(self._folder.parent / tags[PARENT_TAG], self._uri).run_id
+                if parent is None:
+                    raise Unavailable(f"its parent run {tags[PARENT_TAG]} is not in MLflow yet; run `tracewright sync`")
+                tags["mlflow.parentRunId"] = parent
+            run = client.create_run(experiment_id, record["time"], tags, record["name"])
+        self.sent.run_id = run_id = str(run.info.run_id)
         for chunk in _chunks(record["params"].items(), PARAMS_PER_CALL):
-            place.client.log_batch(run_id, params=[Param(k, v) for k, v in chunk])
-        place.client.log_inputs(run_id, [models.dataset_input(Dataset(**d)) for d in record["datasets"]])
-
-    def _find_run(self) -> str | None:
-        """MLflow's id of this run, where its making was not written down here."""
-        place = self._connected()
-        found = place.client.search_runs([place.experiment_id], f"tags.`{RUN_TAG}` = '{self._folder.name}'")
-        return str(found[0].info.run_id) if found else None
-
-    def _parent(self, run: str) -> str:
-        parent = _read(self._folder.parent / run, self._uri).run_id
-        if parent is None:
-            raise Unavailable(
-                f"the run {run} that this one belongs to is not in MLflow yet; `tracewright sync` sends it"
-            )
-        return parent
+            client.log_batch(run_id, params=[Param(k, v) for k, v in chunk])
+        client.log_inputs(run_id, [models.dataset_input(Dataset(**d)) for d in record["datasets"]])
 
     def _metrics(self, group: Iterable[Record]) -> None:
         from mlflow.entities import Metric
@@ -148,9 +139,9 @@ class Replica:
         kept = Path("models", record["name"])
         if not all(self._is_sound(str(kept / name), digest) for name, digest in record["sha256"].items()):
             return
-        start = self._started()
+        start = self._start_record()
         datasets = {d["context"]: Dataset(**d) for d in start["datasets"]}
-        points = [models.Point(n, value, when, record["step"]) for n, (value, when) in record["metrics"].items()]
+        points = [models.MetricPoint(n, value, when, record["step"]) for n, (value, when) in record["metrics"].items()]
         self.sent.models[record["name"]] = models.log_agent(
             self._connected(),
             self._run_id(),
@@ -163,27 +154,27 @@ class Replica:
         )
 
     def _is_sound(self, path: str, digest: str) -> bool:
-        """Whether a kept file is what was written; one that is not is named and not sent."""
+        """Whether a kept file is as it was written; a changed one is logged and not sent."""
         try:
             with (self._folder / path).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             found = str(error.strerror)
         if found != digest:
-            _log.warning("%s: is not what was written (%s) and is not sent to MLflow", self._folder / path, found)
+            _log.warning("%s: has changed since it was written (%s); not sent to MLflow", self._folder / path, found)
         return found == digest
 
-    def place(self) -> mlflow_store.Store:
-        """Where it is sent. Raises Unavailable."""
+    def experiment(self) -> mlflow_store.Experiment:
+        """The run's experiment. Raises Unavailable."""
         with mlflow_store.answering(self._uri):
             return self._connected()
 
-    def _connected(self) -> mlflow_store.Store:
-        if self._place is None:
-            self._place = mlflow_store.connect(self._root, self._started()["experiment"])
-        return self._place
+    def _connected(self) -> mlflow_store.Experiment:
+        if self._experiment is None:
+            self._experiment = mlflow_store.connect(self._root, self._start_record()["experiment"])
+        return self._experiment
 
-    def _started(self) -> Record:
+    def _start_record(self) -> Record:
         if self._start is None:
             self._start = next((r for r, _ in records(self._folder / JOURNAL, 0)), {})
         if self._start.get("kind") != "start":
@@ -196,21 +187,18 @@ class Replica:
         return self.sent.run_id
 
 
-def _read(folder: Path, uri: str) -> Sent:
-    """Nothing sent, when the file is missing, garbled or speaks of another MLflow: sending anew doubles nothing."""
+def _read(folder: Path, uri: str) -> ReplicaState:
+    """Nothing sent, if the file is missing, damaged or of another MLflow: sending again doubles nothing."""
     try:
-        sent = Sent(**json.loads((folder / STATE).read_text(encoding="utf-8")))
+        sent = ReplicaState(**json.loads((folder / STATE).read_text(encoding="utf-8")))
         size = (folder / JOURNAL).stat().st_size
     except (OSError, ValueError, TypeError):
-        return Sent(uri)
-    return sent if sent.uri == uri and sent.sent_bytes <= size else Sent(uri)
+        return ReplicaState(uri)
+    return sent if sent.uri == uri and sent.sent_bytes <= size else ReplicaState(uri)
 
 
 def _groups(found: Iterable[tuple[Record, int]]) -> Iterator[tuple[list[Record], int]]:
-    """Metrics that follow each other together, as many as MLflow takes in a call; anything else alone.
-
-    With each the offset behind it.
-    """
+    """Consecutive metrics together, as many as MLflow accepts per call; other records alone; with the end offset."""
     group: list[Record] = []
     values, end = 0, 0
     for record, after in found:
@@ -227,13 +215,6 @@ def _groups(found: Iterable[tuple[Record, int]]) -> Iterator[tuple[list[Record],
         end = after
     if group:
         yield group, end
-
-
-def _of_the_end(record: Record) -> dict[str, str]:
-    tags = {f"refused.{name}": str(count) for name, count in record["refused"].items()}
-    if record["failure"]:
-        tags["failure"] = record["failure"]
-    return tags
 
 
 def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -1,6 +1,6 @@
-"""One run: everything about it goes to its journal, and a thread sends MLflow what is new there.
+"""One run: everything goes to its journal, and a thread sends new records to MLflow.
 
-Nothing here waits for MLflow but `deliver` and, for a bounded time, the end.
+Only `deliver` and, for a bounded time, the end of the run wait for MLflow.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pipeline.core.errors import DataError, Stopped, brief
+from pipeline.core.facts.data import SplitSummary
 from pipeline.core.locks import Lock
 from pipeline.settings.params import Settings
 from pipeline.tracking import lineage, mlflow_store, models
@@ -35,11 +36,11 @@ _log = logging.getLogger(__name__)
 class Run:
     """Use as a context manager: it ends FINISHED, KILLED (stopped by a signal or the keyboard) or FAILED.
 
-    run_id: ours, the name of its folder; MLflow's is known once it has the run. One process has a run at a time.
+    run_id: ours, the name of its folder; MLflow has another. Only one process at a time writes a run.
     """
 
     def __init__(self, root: Path, run_id: str, *, flush_seconds: float = FLUSH_SECONDS) -> None:
-        """Raises Unavailable when another process has the run, StorageError, or DataError for a damaged journal."""
+        """Raises Unavailable when another process writes the run, StorageError, or DataError for a damaged journal."""
         self.run_id = run_id
         self.folder = mlflow_store.home(root) / mlflow_store.RUNS / run_id
         self._lock = Lock(self.folder)
@@ -50,10 +51,10 @@ class Run:
             opening.pop_all()
         self._closes = self.journal.status != "FINISHED"
         self._behind: deque[tuple[int, float]] = deque()
-        self._trouble: Exception | None = None
+        self._send_error: Exception | None = None
         self._ending = threading.Event()
         self._flush_seconds = flush_seconds
-        self._sender = threading.Thread(target=self._send_now_and_then, name="replica", daemon=True)
+        self._sender = threading.Thread(target=self._send_regularly, name="replica", daemon=True)
 
     @classmethod
     def start(
@@ -62,7 +63,7 @@ class Run:
         settings: Settings,
         *,
         stage: str | None,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: SplitSummary | None = None,
         tags: Mapping[str, str] | None = None,
         parent_run_id: str | None = None,
         name: str | None = None,
@@ -70,25 +71,23 @@ class Run:
     ) -> Self:
         """A new run with params.yaml as its parameters, its lineage as tags and its data sets as inputs.
 
-        stage: the DVC stage whose inputs are hashed. inputs: the split's summary, {"train": {"images", "digest"}, ...}.
-        tags: win over the lineage's. parent_run_id: ours, of the run that this one is a part of. run_id: where it was
-        given one already; None makes it.
+        stage: the DVC stage whose inputs are hashed. inputs: the split's summary.
+        tags: override the lineage's. parent_run_id: ours, of the parent run. run_id: None for a new one.
         """
         seeds = {"train": settings.train.seed, "split": settings.split.seed, "evaluate": settings.evaluate.seed}
-        every = lineage.collect(root, stage, seeds) | dict(tags or {})
+        all_tags = lineage.collect(root, stage, seeds) | dict(tags or {})
         if parent_run_id:
-            every[PARENT_TAG] = parent_run_id
+            all_tags[PARENT_TAG] = parent_run_id
         run = cls(root, run_id or new_run_id())
-        run.journal.start(
-            settings.experiment, name, lineage.flatten(settings), every, lineage.datasets_of(inputs or {})
-        )
+        datasets = lineage.datasets_of(inputs) if inputs else []
+        run.journal.start(settings.experiment, name, lineage.flatten(settings), all_tags, datasets)
         return run
 
     @classmethod
     def resume(cls, root: Path, run_id: str) -> Self:
-        """A run that exists, to log more.
+        """An existing run, to log more.
 
-        One that is FINISHED stays so whatever happens here; any other runs again, and ends as the block ends. Raises
+        A FINISHED run stays so whatever happens here; any other runs again, and ends as the block ends. Raises
         DataError when there is no such run.
         """
         runs = mlflow_store.home(root) / mlflow_store.RUNS
@@ -101,7 +100,7 @@ class Run:
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow is, without user name and password."""
+        """MLflow's address, without user name and password."""
         return self.replica.sent.uri
 
     def __enter__(self) -> Self:
@@ -111,7 +110,9 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        status = _status_after(error)
+        status: Status = "FINISHED"
+        if error is not None:
+            status = "KILLED" if isinstance(error, Stopped | KeyboardInterrupt | SystemExit) else "FAILED"
         try:
             if self._closes:
                 self.journal.end(status, f"{type(error).__name__}: {error}"[:1000] if error is not None else None)
@@ -119,14 +120,20 @@ class Run:
             self._ending.set()
             self._sender.join(CLOSE_STOPPED_SECONDS if status == "KILLED" else CLOSE_SECONDS)
             if self.unsent_bytes:
-                self._warn_of_the_rest()
+                _log.warning(
+                    "MLflow lacks a part of run %s (%d writes; %s); all is in %s, and `tracewright sync` sends it",
+                    self.run_id,
+                    max(1, self.behind()[0]),
+                    brief(self._send_error) if self._send_error else "it was too slow",
+                    self.journal.path,
+                )
             self.journal.close()
             self._lock.release()
 
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Write values down; MLflow gets them later. Not finite ones are counted in `journal.refused` instead.
+        """Records values; MLflow gets them later. Values that are not finite are counted in `journal.refused`.
 
-        Raises ValueError for a name MLflow cannot hold.
+        Raises ValueError for a name that MLflow does not accept.
         """
         before = self.journal.refused.total()
         self.journal.metrics(values, step)
@@ -135,7 +142,7 @@ class Run:
             _log.warning("metrics at step %d have no finite value and are not logged: %s", step, dict(values))
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file for `folder` of the run's artifacts. Raises StorageError."""
+        """Keeps a file for `folder` of the run's artifacts. Raises StorageError."""
         self.journal.artifact(path, folder)
         self._note()
 
@@ -152,10 +159,10 @@ class Run:
         metrics: Mapping[str, float],
         dataset: str | None,
     ) -> None:
-        """Keep an agent as a model of this run; one of this name that there is already stays.
+        """Keeps an agent as a model of this run; an existing model of this name stays.
 
-        params: beside the run's own. metrics: what it achieved on `dataset`, one of the run's inputs by its context;
-        they show on the run too, once. Raises DataError when the folder holds no agent, StorageError.
+        params: in addition to the run's own. metrics: its results on `dataset`, one of the run's inputs by its context;
+        they show once on the run, too. Raises DataError when the folder holds no agent, StorageError.
         """
         models.file_digests(agent_dir)
         self.log_metrics(metrics, step)
@@ -164,24 +171,24 @@ class Run:
 
     @property
     def unsent_bytes(self) -> int:
-        """Of the journal, that MLflow has not got yet."""
+        """The bytes of the journal that MLflow lacks."""
         return max(0, self.journal.size - self.replica.sent.sent_bytes)
 
     def behind(self) -> tuple[int, float]:
-        """How many writes MLflow has not got yet, and the age of the oldest in seconds; (0, 0.0) when it has all."""
+        """The number of writes that MLflow lacks, and the age of the oldest in seconds; (0, 0.0) when it has all."""
         sent = self.replica.sent.sent_bytes
         while self._behind and self._behind[0][0] <= sent:
             self._behind.popleft()
         oldest = self._behind[0][1] if self._behind else time.monotonic()
         return len(self._behind), time.monotonic() - oldest
 
-    def deliver(self) -> mlflow_store.Store:
-        """Send everything now, and return where it is. Raises Unavailable when MLflow does not take it."""
+    def deliver(self) -> mlflow_store.Experiment:
+        """Sends everything now; returns the run's experiment. Raises Unavailable when MLflow does not accept it."""
         self.replica.send()
-        return self.replica.place()
+        return self.replica.experiment()
 
     def model_id(self, name: str) -> str:
-        """MLflow's id of a model of this run, once it was delivered. Raises DataError when there is none."""
+        """MLflow's id of a model of this run, after `deliver`. Raises DataError when there is none."""
         try:
             return self.replica.sent.models[name]
         except KeyError:
@@ -191,37 +198,20 @@ class Run:
         if not self._behind or self._behind[-1][0] < self.journal.size:
             self._behind.append((self.journal.size, time.monotonic()))
 
-    def _send_now_and_then(self) -> None:
+    def _send_regularly(self) -> None:
         pause = self._flush_seconds
         ending = False
         while not ending:
             ending = self._ending.wait(pause)
             try:
                 self.replica.send()
-                self._trouble, pause = None, self._flush_seconds
-            # MLflow's client lets through whatever its many libraries raise; a training is not to be without its
-            # replica for one of them, and each is told of at the end.
+                self._send_error, pause = None, self._flush_seconds
+            # MLflow's client lets through any exception of its many libraries. None of them may end this thread; the
+            # end of the run reports the last one.
             except Exception as error:  # noqa: BLE001
-                self._trouble, pause = error, min(2 * pause, MOST_PAUSE_SECONDS)
-
-    def _warn_of_the_rest(self) -> None:
-        count, _ = self.behind()
-        trouble = self._trouble or "it was too slow"
-        _log.warning(
-            "MLflow has not got all of run %s yet (%d writes; %s); all is in %s, and `tracewright sync` sends it",
-            self.run_id,
-            max(1, count),
-            brief(trouble) if isinstance(trouble, Exception) else trouble,
-            self.journal.path,
-        )
+                self._send_error, pause = error, min(2 * pause, MOST_PAUSE_SECONDS)
 
 
 def new_run_id() -> str:
-    """Sorts by when it was made."""
+    """Ids sort by the time of their creation."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-
-
-def _status_after(error: BaseException | None) -> Status:
-    if error is None:
-        return "FINISHED"
-    return "KILLED" if isinstance(error, Stopped | KeyboardInterrupt | SystemExit) else "FAILED"

@@ -1,7 +1,8 @@
-"""`tracewright sync`: what MLflow has not got of any run, because it was away or a process died."""
+"""`tracewright sync`: sends MLflow the records that it lacks, after an outage or a killed process."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from pipeline.core.errors import TracewrightError, Unavailable
@@ -12,35 +13,30 @@ from pipeline.tracking.replica import Replica
 
 
 def sync(root: Path) -> list[tuple[str, str | TracewrightError]]:
-    """Send the rest of every run, the oldest first; for each its id and what was done, or why it could not be."""
+    """Sends the rest of every run, oldest first; for each its id and what was done, or the error."""
     results: list[tuple[str, str | TracewrightError]] = []
     for folder in sorted(path.parent for path in (mlflow_store.home(root) / mlflow_store.RUNS).glob(f"*/{JOURNAL}")):
         try:
-            results.append((folder.name, send_the_rest(root, folder)))
+            results.append((folder.name, send_rest(root, folder)))
         except TracewrightError as error:
             results.append((folder.name, error))
     return results
 
 
-def send_the_rest(root: Path, folder: Path) -> str:
-    """What a run that nobody writes has and MLflow has not. Returns what was done, in words.
+def send_rest(root: Path, folder: Path) -> str:
+    """Sends what MLflow lacks of a run that no process writes; returns what was done, in words.
 
-    A run whose process died without a word is closed as KILLED. Raises Unavailable, DataError or StorageError.
+    A run whose process died is closed as KILLED. Raises Unavailable, DataError or StorageError.
     """
     try:
         lock = Lock(folder)
     except Unavailable:
         return "is being written; its own process sends it"
-    try:
-        journal = Journal(folder)
-        try:
+    with lock:
+        with closing(Journal(folder)) as journal:
             if journal.status is None and journal.size:
                 journal.end("KILLED", "its process died")
-        finally:
-            journal.close()
         replica = Replica(root, folder)
         unsent = journal.size - replica.sent.sent_bytes
         replica.send()
-    finally:
-        lock.release()
     return f"{unsent} bytes of its journal sent" if unsent else "was complete"

@@ -1,4 +1,4 @@
-"""`make ui`: MLflow's pages on what is kept in mlruns/, on this machine only."""
+"""`make ui`: MLflow's pages for the runs in mlruns/, on this machine only."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PORT = "5000"
 
 
 def command(root: Path) -> list[str]:
-    """MLflow's own command for the embedded store; MLFLOW_PORT names another port.
+    """MLflow's own command for the embedded database; MLFLOW_PORT names another port.
 
-    Raises Unavailable when MLFLOW_TRACKING_URI names a server, which has pages of its own, or when the port is taken.
+    Raises Unavailable when MLFLOW_TRACKING_URI names a server, which has its own pages, or when the port is taken.
     """
     uri = mlflow_store.tracking_uri(root)
     if uri.startswith(("http://", "https://")):
@@ -31,13 +31,13 @@ def command(root: Path) -> list[str]:
             raise Unavailable(
                 f"port {port} cannot be used ({error}); name another: MLFLOW_PORT=5001 make ui"
             ) from error
-    mlflow_store.client(root)  # makes the database whole, where MLflow's own making of it may be cut short
+    mlflow_store.client(root)  # creates the database in one piece; MLflow's own creation could be interrupted
     listen = ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *listen]
 
 
 def address(root: Path, port: str) -> str:
-    """The page with the models of this project and their metrics; MLflow would open its pages for chat programs."""
+    """The page with the models of this project; MLflow's default is its page for language models."""
     experiment = mlflow_store.connect(root, load_settings(root / "params.yaml").experiment).experiment_id
     return f"http://127.0.0.1:{port}/#/experiments/{experiment}/models?workflowType=machine_learning"
 
@@ -49,7 +49,7 @@ def main() -> int:
     except TracewrightError as error:
         print(f"ui: {error}", file=sys.stderr)
         return error.exit_code
-    # Seven processes for jobs that nobody here starts are not wanted.
+    # Otherwise MLflow starts seven processes for jobs that we never submit.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.execv(line[0], line)
 

@@ -1,33 +1,37 @@
-"""What a follower of a training may do, in the way of SB3's callbacks."""
+"""Callbacks of a training, in the way of SB3's."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from pipeline.agent.agent import Agent
-
-Report = dict[str, Any]
+from pipeline.core.facts.training import (
+    CheckpointProgress,
+    PreparationProgress,
+    RolloutProgress,
+    StageResult,
+    Validation,
+)
 
 
 class Hooks:
-    """Every method may be left as it is. What a hook raises ends the training."""
+    """Subclasses override what they need. What a hook raises ends the training."""
 
-    def on_table(self, progress: Report) -> None:
-        """While the table for the surrogate is collected and fitted: what, done, total, seconds."""
+    def on_table(self, progress: PreparationProgress) -> None:
+        """Before PPO: while portfolios are searched, the table is collected and the surrogate is fitted."""
 
-    def on_progress(self, progress: Report) -> None:
-        """After each rollout: timesteps, total_timesteps, stage, return_mean, success_rate, steps_per_second, ..."""
+    def on_progress(self, progress: RolloutProgress) -> None:
+        """After each rollout."""
 
-    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
+    def on_validation(self, report: Validation, agent: Agent, is_best: bool) -> None:
         """After each validation, with the agent as it was then."""
 
-    def on_checkpoint(self, report: Report) -> None:
-        """After each checkpoint: timesteps, saved_seconds (since 1970), save_seconds, bytes."""
+    def on_checkpoint(self, report: CheckpointProgress) -> None:
+        """After each checkpoint that was written."""
 
-    def on_stage(self, result: Report) -> None:
+    def on_stage(self, result: StageResult) -> None:
         """After each attempt at a stage of the curriculum."""
 
 
@@ -44,27 +48,27 @@ class Followers(Hooks):
         yield self._followers
         self.seconds += time.perf_counter() - started
 
-    def on_table(self, progress: Report) -> None:
+    def on_table(self, progress: PreparationProgress) -> None:
         with self._each() as followers:
             for follower in followers:
                 follower.on_table(progress)
 
-    def on_progress(self, progress: Report) -> None:
+    def on_progress(self, progress: RolloutProgress) -> None:
         with self._each() as followers:
             for follower in followers:
                 follower.on_progress(progress)
 
-    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
+    def on_validation(self, report: Validation, agent: Agent, is_best: bool) -> None:
         with self._each() as followers:
             for follower in followers:
                 follower.on_validation(report, agent, is_best)
 
-    def on_checkpoint(self, report: Report) -> None:
+    def on_checkpoint(self, report: CheckpointProgress) -> None:
         with self._each() as followers:
             for follower in followers:
                 follower.on_checkpoint(report)
 
-    def on_stage(self, result: Report) -> None:
+    def on_stage(self, result: StageResult) -> None:
         with self._each() as followers:
             for follower in followers:
                 follower.on_stage(result)

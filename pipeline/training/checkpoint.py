@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pipeline.core.errors import DataError, StorageError
+from pipeline.core.json_records import to_json
 
 FORMAT = 1
 SUFFIX = ".ckpt"
@@ -39,7 +40,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """facts: anything JSON can say, without NaN and infinity. arrays: any shapes and numeric types, by name."""
+    """facts: anything JSON can say, and records; no NaN or infinity. arrays: any shapes and numeric types, by name."""
 
     facts: Mapping[str, Any]
     arrays: Arrays
@@ -47,7 +48,7 @@ class Checkpoint:
 
 def pack(checkpoint: Checkpoint, *, compress: bool) -> bytes:
     """Raises ValueError when `facts` hold what JSON cannot say, StorageError for more than could be read back."""
-    facts = json.dumps(checkpoint.facts, allow_nan=False, separators=(",", ":")).encode()
+    facts = json.dumps(checkpoint.facts, default=to_json, allow_nan=False, separators=(",", ":")).encode()
     arrays = save({name: np.asarray(array, order="C") for name, array in checkpoint.arrays.items()})
     if excess := _too_much(len(facts), len(arrays)):
         raise StorageError(f"the state of this training {excess}; train with fewer hidden units or fewer timesteps")

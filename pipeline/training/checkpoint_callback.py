@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 from pipeline.core.errors import StorageError
+from pipeline.core.facts.training import CheckpointProgress, CheckpointReason
 from pipeline.settings.params import CheckpointSettings
-from pipeline.training.callbacks import Report
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.checkpoint_store import CheckpointStore, Reason
+from pipeline.training.checkpoint_store import CheckpointStore
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 class Keeper:
     """Holds the newest state that a training can be gone on with from, and writes it when it is time.
 
-    store: None writes nothing. on_saved: told timesteps, saved_seconds, save_seconds and bytes of each checkpoint.
+    store: None writes nothing. on_saved: called after each checkpoint.
     clock: seconds that never go back.
     """
 
@@ -26,7 +26,7 @@ class Keeper:
         self,
         store: CheckpointStore | None,
         settings: CheckpointSettings,
-        on_saved: Callable[[Report], None],
+        on_saved: Callable[[CheckpointProgress], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._settings, self._on_saved, self._clock = store, settings, on_saved, clock
@@ -47,7 +47,7 @@ class Keeper:
             or self._clock() - self._written_at >= self._settings.every_seconds
         )
 
-    def save(self, reason: Reason) -> None:
+    def save(self, reason: CheckpointReason) -> None:
         """Write what is held. When that fails the training goes on, with a warning, and it is tried again soon."""
         if self._store is None or self._held is None or self._held is self._written:
             return
@@ -61,15 +61,15 @@ class Keeper:
         self._trouble = None
         self._written, self._written_timesteps, self._written_at = self._held, entry.timesteps, self._clock()
         self._on_saved(
-            {
-                "timesteps": entry.timesteps,
-                "saved_seconds": entry.saved_seconds,
-                "save_seconds": time.perf_counter() - started,
-                "bytes": entry.bytes,
-            }
+            CheckpointProgress(
+                timesteps=entry.timesteps,
+                saved_seconds=entry.saved_seconds,
+                save_seconds=time.perf_counter() - started,
+                bytes=entry.bytes,
+            )
         )
 
-    def save_at_the_end(self, reason: Reason) -> None:
+    def save_at_the_end(self, reason: CheckpointReason) -> None:
         """As `save`, but there is no later: raises StorageError when it cannot be written."""
         self.save(reason)
         if self._trouble is not None:

@@ -7,14 +7,15 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core.errors import DataError
+from pipeline.core.facts.training import CheckpointEntry, CheckpointReason
 from pipeline.core.files import write_bytes
 from pipeline.settings.params import CheckpointSettings
 from pipeline.training.checkpoint import SUFFIX, Checkpoint, pack, read_checkpoint
@@ -22,36 +23,12 @@ from pipeline.training.checkpoint import SUFFIX, Checkpoint, pack, read_checkpoi
 INDEX = "index.json"
 FOLDER = "checkpoints"
 
-LAST_SECONDS = 253_402_300_799  # the end of the year 9999
-
-Phase = Literal["surrogate", "training"]
-Reason = Literal["prepared", "interval", "validation", "stopped", "failed", "finished"]
-
 _NAME = re.compile(r"(\d{6,})-(\d+)\.ckpt")
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What is known of a checkpoint without reading it.
-
-    number: counts the saves of a run. seed: of the training. saved_seconds: since 1970. metrics: of the validation made
-    at `timesteps`, empty when there was none.
-    """
-
-    name: str
-    number: int
-    seed: int
-    timesteps: int
-    phase: Phase
-    reason: Reason
-    saved_seconds: Annotated[float, Field(ge=0, le=LAST_SECONDS)]
-    bytes: int
-    metrics: Mapping[str, FiniteFloat]
-
-
-_ENTRIES = TypeAdapter(list[Entry])
+_ENTRIES = TypeAdapter(list[CheckpointEntry])
 
 
 class CheckpointStore:
@@ -60,9 +37,9 @@ class CheckpointStore:
     def __init__(self, run_folder: Path, settings: CheckpointSettings) -> None:
         self.folder = run_folder / FOLDER
         self._settings = settings
-        self._written: dict[str, Entry] = {}
+        self._written: dict[str, CheckpointEntry] = {}
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CheckpointEntry]:
         """Oldest first. A file that the index does not know, or knows otherwise, is read; a damaged one is left out."""
         known = self._written or {entry.name: entry for entry in _read_index(self.folder / INDEX)}
         found = []
@@ -77,7 +54,7 @@ class CheckpointStore:
             found.append(entry)
         return found
 
-    def save(self, checkpoint: Checkpoint, reason: Reason) -> Entry:
+    def save(self, checkpoint: Checkpoint, reason: CheckpointReason) -> CheckpointEntry:
         """Write a state whose `facts["summary"]` has timesteps, phase and metrics; let go of what is not to be kept.
 
         Raises StorageError when it cannot be written; what was there before then still is.
@@ -96,7 +73,7 @@ class CheckpointStore:
         """As `latest_in`."""
         return latest_in(self.folder)
 
-    def best(self) -> Entry | None:
+    def best(self) -> CheckpointEntry | None:
         """By `checkpoints.best_metric`; None when no validation was kept."""
         return best_of(self.entries(), self._settings)
 
@@ -114,7 +91,7 @@ class CheckpointStore:
         for path in self.folder.glob(f".*{SUFFIX}"):
             path.unlink(missing_ok=True)
 
-    def _let_go(self, entries: Sequence[Entry]) -> list[str]:
+    def _let_go(self, entries: Sequence[CheckpointEntry]) -> list[str]:
         kept = kept_of(entries, self._settings)
         gone = [entry.name for entry in entries if entry.name not in kept]
         self._written = {entry.name: entry for entry in entries if entry.name in kept}
@@ -143,7 +120,7 @@ def latest_in(folder: Path) -> tuple[Path, Checkpoint] | None:
     return None
 
 
-def kept_of(entries: Sequence[Entry], settings: CheckpointSettings) -> set[str]:
+def kept_of(entries: Sequence[CheckpointEntry], settings: CheckpointSettings) -> set[str]:
     """Names of the last `keep_last`, the best, and every `keep_every`-th of entries that stand oldest first."""
     kept = {entry.name for entry in entries[-settings.keep_last :]}
     if settings.keep_every:
@@ -152,7 +129,7 @@ def kept_of(entries: Sequence[Entry], settings: CheckpointSettings) -> set[str]:
     return kept | {best.name} if best else kept
 
 
-def best_of(entries: Sequence[Entry], settings: CheckpointSettings) -> Entry | None:
+def best_of(entries: Sequence[CheckpointEntry], settings: CheckpointSettings) -> CheckpointEntry | None:
     """The first of the best by `best_metric`, of those that were validated."""
     measured = [entry for entry in entries if settings.best_metric in entry.metrics]
     sign = 1 if settings.best_mode == "max" else -1
@@ -179,7 +156,7 @@ def bound_store(runs: Path, max_bytes: int, spare: Sequence[Path]) -> list[Path]
     return gone
 
 
-def entry_of(path: Path, checkpoint: Checkpoint) -> Entry:
+def entry_of(path: Path, checkpoint: Checkpoint) -> CheckpointEntry:
     """Raises DataError when the file is a checkpoint of something else."""
     try:
         summary = checkpoint.facts["summary"]
@@ -198,7 +175,7 @@ def _saved(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _read_index(path: Path) -> list[Entry]:
+def _read_index(path: Path) -> list[CheckpointEntry]:
     """Nothing when there is none or it is not what was written: it is made anew from the files."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -209,7 +186,7 @@ def _read_index(path: Path) -> list[Entry]:
         return []
 
 
-def _write_index(path: Path, entries: Sequence[Entry]) -> None:
+def _write_index(path: Path, entries: Sequence[CheckpointEntry]) -> None:
     """Not synced: it can be lost, and a training is not to wait for it."""
     values = [asdict(entry) for entry in entries]
     temporary = path.with_suffix(".new")

@@ -18,10 +18,12 @@ from pipeline.agent.objectives import objective_from
 from pipeline.agent.policy import CandidatePolicy, build_policy, check_shape
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError, Mismatch, SettingsError, Stopped
+from pipeline.core.facts.training import EarlyStop, RolloutProgress, StageResult, Validation
+from pipeline.core.json_records import from_json
 from pipeline.data.probe import MEASURE_NAMES
 from pipeline.settings.params import Settings, parse_settings
 from pipeline.tracing.tracer_pool import Evaluator
-from pipeline.training.callbacks import Followers, Hooks, Report
+from pipeline.training.callbacks import Followers, Hooks
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_callback import Keeper
 from pipeline.training.checkpoint_store import CheckpointStore
@@ -31,7 +33,7 @@ from pipeline.training.ppo import build_ppo
 from pipeline.training.preparation import Prepared, of_this_shape, prepare, restored
 from pipeline.training.sampling import Start, Starts
 from pipeline.training.torch_state import part, restore_module
-from pipeline.training.validation_callback import Watch
+from pipeline.training.validation_callback import ValidationCallback
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,19 +45,19 @@ class Result:
     best_timesteps: int
     timesteps: int
     seconds: float
-    stopped: str | None
-    stages: list[Report]
-    validations: list[Report]
-    progress: list[Report]
+    stopped: EarlyStop | None
+    stages: list[StageResult]
+    validations: list[Validation]
+    progress: list[RolloutProgress]
     failures: dict[str, int]
     time_shares: dict[str, float]
     steps_per_second: float
     peak_memory_bytes: int
 
     @property
-    def best_report(self) -> Report:
+    def best_report(self) -> Validation:
         """The validation of the agent that is kept."""
-        return next(v for v in self.validations if v["timesteps"] == self.best_timesteps)
+        return next(v for v in self.validations if v.timesteps == self.best_timesteps)
 
 
 def train(
@@ -117,11 +119,13 @@ class Training:
         self._env = PoolVecEnv(settings.train.n_envs, evaluator, prepared.screen.size, starts, self._begin)
         self._model = build_ppo(settings, self._env, seed)
         self._model.on_interrupted = self._hold
-        self._watch = Watch(settings, val_tasks, evaluator, hooks, self._agent_of, self._hold, keeper, seed)
+        self._watch = ValidationCallback(
+            settings, val_tasks, evaluator, hooks, self._agent_of, self._hold, keeper, seed
+        )
         self._watch.init_callback(self._model)
         rollout = settings.train.n_envs * settings.train.ppo.n_steps
         self._stages = plan(settings.curriculum, settings.train.total_timesteps, rollout)
-        self._results: list[Report] = []
+        self._results: list[StageResult] = []
         self._place = Place()
         self._started = time.perf_counter()
         self._learning_seconds = 0.0
@@ -133,7 +137,7 @@ class Training:
             self._keeper.save("prepared")
             self._watch.validate()
         self._through_curriculum()
-        if self._watch.validations[-1]["timesteps"] != self._model.num_timesteps:
+        if self._watch.validations[-1].timesteps != self._model.num_timesteps:
             self._hold()
             self._watch.validate()
         self._hold()
@@ -168,29 +172,30 @@ class Training:
         result = self._stage_result(stage)
         self._results.append(result)
         self._hooks.on_stage(result)
-        again = not result["passed"] and self._place.attempt <= stage.settings.retries
-        if not (again or result["passed"] or self._watch.stopped) and self._settings.curriculum.on_failure == "stop":
-            self._watch.stopped = f"stage {stage.settings.name} was not passed"
+        again = not result.passed and self._place.attempt <= stage.settings.retries
+        if not (again or result.passed or self._watch.stopped) and self._settings.curriculum.on_failure == "stop":
+            text = f"stage {stage.settings.name} was not passed"
+            self._watch.stopped = EarlyStop(kind="stage_not_passed", text=text)
         self._place = self._place.again() if again else Place(stage=self._place.stage + 1)
 
-    def _stage_result(self, stage: Stage) -> Report:
+    def _stage_result(self, stage: Stage) -> StageResult:
         # Only the later half counts: what the policy does once it has seen the stage's images.
         returns = self._watch.stage_returns[len(self._watch.stage_returns) // 2 :]
         rate = success_rate(returns, stage.settings.goal)
         assert self._place.began_at is not None
-        return {
-            "name": stage.settings.name,
-            "categories": list(stage.settings.categories),
-            "difficulty": stage.settings.difficulty,
-            "goal": stage.settings.goal,
-            "pass_rate": stage.settings.pass_rate,
-            "success_rate": rate,
-            "passed": rate is not None and rate >= stage.settings.pass_rate,
-            "attempts": self._place.attempt,
-            "timesteps": self._model.num_timesteps - self._place.began_at,
-            "seconds": self._place.seconds,
-            "mean_return": sum(returns) / len(returns) if returns else None,
-        }
+        return StageResult(
+            name=stage.settings.name,
+            categories=tuple(stage.settings.categories),
+            difficulty=stage.settings.difficulty,
+            goal=stage.settings.goal,
+            pass_rate=stage.settings.pass_rate,
+            success_rate=rate,
+            passed=rate is not None and rate >= stage.settings.pass_rate,
+            attempts=self._place.attempt,
+            timesteps=self._model.num_timesteps - self._place.began_at,
+            seconds=self._place.seconds,
+            mean_return=sum(returns) / len(returns) if returns else None,
+        )
 
     def _begin(self, start: Start) -> Episode:
         screen, task = self._prepared.screen, self._tasks[start.image]
@@ -214,7 +219,7 @@ class Training:
                 "timesteps": self._model.num_timesteps,
                 "seed": self._seed,
                 "phase": "training",
-                "metrics": _validated(self._watch.validations, self._model.num_timesteps),
+                "metrics": _figures_at(self._watch.validations, self._model.num_timesteps),
             },
             "settings": self._settings.to_json(),
             "prepared": prepared,
@@ -234,7 +239,7 @@ class Training:
         with of_this_shape():
             facts = checkpoint.facts
             self._place = Place(**facts["place"])
-            self._results = list(facts["stages"])
+            self._results = from_json(list[StageResult], facts["stages"])
             self._started -= facts["seconds"]
             self._learning_seconds = facts["learning_seconds"]
             self._env.waiting_seconds = facts["waiting_seconds"]
@@ -286,11 +291,10 @@ class Place:
         return Place(self.stage, self.attempt + 1)
 
 
-def _validated(validations: Sequence[Report], timesteps: int) -> dict[str, float]:
-    """The figures of the validation made at `timesteps`, means of those that are intervals; none without one."""
-    report = next((v for v in validations if v["timesteps"] == timesteps), {})
-    means = {name: value.get("mean") if isinstance(value, dict) else value for name, value in report.items()}
-    return {name: float(v) for name, v in means.items() if isinstance(v, int | float) and name != "timesteps"}
+def _figures_at(validations: Sequence[Validation], timesteps: int) -> dict[str, float]:
+    """The figures of the validation made at `timesteps`; none without one."""
+    report = next((v for v in validations if v.timesteps == timesteps), None)
+    return report.figures() if report else {}
 
 
 def _images_of(stage: Stage, tasks: Sequence[Task]) -> list[int]:
@@ -340,7 +344,7 @@ def _agent(settings: Settings, prepared: Prepared, policy: CandidatePolicy) -> A
 
 
 def _time_shares(
-    seconds: float, seconds_of: Mapping[str, float], env: PoolVecEnv, watch: Watch, hooks: Followers
+    seconds: float, seconds_of: Mapping[str, float], env: PoolVecEnv, watch: ValidationCallback, hooks: Followers
 ) -> dict[str, float]:
     """Shares of the whole time; `ppo` is what is left: screening and the policy's own work."""
     shares = {name: spent / seconds for name, spent in seconds_of.items()} | {

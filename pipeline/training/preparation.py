@@ -19,6 +19,7 @@ from pipeline.agent.screen import Screen
 from pipeline.agent.surrogate import Surrogate
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError, Mismatch
+from pipeline.core.facts.training import Phase, PreparationProgress
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName
 from pipeline.search.portfolio import find_portfolios, generation_sizes
 from pipeline.settings.params import Settings
@@ -94,8 +95,9 @@ def prepare(
     space = ParameterSpace.from_settings(settings.tracing)
     objective = objective_from(settings.objective)
 
-    def told(what: str, done: int, total: int) -> None:
-        hooks.on_table({"what": what, "done": done, "total": total, "seconds": time.perf_counter() - started})
+    def told(phase: Phase, done: int, total: int) -> None:
+        seconds = time.perf_counter() - started
+        hooks.on_table(PreparationProgress(phase=phase, done=done, total=total, seconds=seconds))
 
     portfolios = _find_all_portfolios(settings, tasks, evaluator, objective, space, seed, told)
     after_portfolios = time.perf_counter()
@@ -144,7 +146,7 @@ def _find_all_portfolios(
     objective: Objective,
     space: ParameterSpace,
     seed: int,
-    told: Callable[[str, int, int], None],
+    told: Callable[[Phase, int, int], None],
 ) -> dict[ObjectiveName, Portfolios]:
     """Settings for rivals: for the objective trained for, and with fewer candidates on half the images for others."""
     plans: dict[ObjectiveName, tuple[list[Task], int]] = {}
@@ -171,14 +173,14 @@ def _find_all_portfolios(
     }
 
 
-def _counting(what: str, total: int, told: Callable[[str, int, int], None]) -> Callable[[int], None]:
+def _counting(phase: Phase, total: int, told: Callable[[Phase, int, int], None]) -> Callable[[int], None]:
     """What a search tells of more traces, as a part of its work that was done."""
     done = 0
 
     def count(more: int) -> None:
         nonlocal done
         done += more
-        told(what, done, total)
+        told(phase, done, total)
 
     return count
 
@@ -190,10 +192,10 @@ def _collect(
     objective: Objective,
     space: ParameterSpace,
     seed: int,
-    told: Callable[[str, int, int], None],
+    told: Callable[[Phase, int, int], None],
     check_stop: Callable[[], None],
 ) -> tuple[Table, dict[ObjectiveName, Points]]:
-    """The table for the surrogate. told: what, done and total, as it is made."""
+    """The table for the surrogate. told: phase, done and total, as it is made."""
     traces = settings.train.table_traces
     on_traces = _counting("table", traces * len(tasks), told)
     return collect(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
 import psutil
@@ -15,11 +14,13 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from pipeline.agent.agent import Agent
 from pipeline.agent.task import Task
-from pipeline.core.intervals import Bootstrap, trend
+from pipeline.core.facts.training import EarlyStop, RolloutProgress, Validation
+from pipeline.core.intervals import Bootstrap
+from pipeline.core.json_records import from_json
 from pipeline.core.records import Failed
 from pipeline.settings.params import Settings, StageSettings
 from pipeline.tracing.tracer_pool import Evaluator
-from pipeline.training.callbacks import Hooks, Report
+from pipeline.training.callbacks import Hooks
 from pipeline.training.checkpoint import Arrays
 from pipeline.training.checkpoint_callback import Keeper
 from pipeline.training.curriculum import success_rate
@@ -32,11 +33,11 @@ RECENT_EPISODES = 200  # over which the running means are taken
 RAY_SERVERS = ("gcs_server", "raylet")
 
 
-class Watch(BaseCallback):
-    """Lives through all stages of one training. stopped: why it must end, or None.
+class ValidationCallback(BaseCallback):
+    """Used in all stages of one training. stopped: why it must end, or None.
 
-    agent_of: makes an agent of a policy. hold: called where the whole training can be left and gone on with. keeper:
-    writes what was held. progress: a report per rollout.
+    agent_of: makes an agent of a policy. hold: called between rollouts, where the whole training can be saved. keeper:
+    writes what was held. progress: one record per rollout.
     """
 
     def __init__(
@@ -62,15 +63,15 @@ class Watch(BaseCallback):
         self._without_improvement = 0
         self._rollout_started = self._started
         self._stage: StageSettings | None = None
-        self.progress: list[Report] = []
+        self.progress: list[RolloutProgress] = []
         self._recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.stage_returns: list[float] = []
         self.failures: Counter[str] = Counter()
-        self.validations: list[Report] = []
+        self.validations: list[Validation] = []
         self.validation_seconds = 0.0
         self.peak_memory_bytes = 0
         self.best: tuple[float, int, Agent] | None = None
-        self.stopped: str | None = None
+        self.stopped: EarlyStop | None = None
 
     def begin(self, stage: StageSettings) -> None:
         """A stage is about to be trained on."""
@@ -79,7 +80,7 @@ class Watch(BaseCallback):
         self.stage_returns = []
 
     def enter_again(self, stage: StageSettings) -> None:
-        """A stage is gone on with that `restore` told of."""
+        """Resume the stage that `restore` put back."""
         self._stage = stage
 
     def validate(self) -> None:
@@ -88,7 +89,7 @@ class Watch(BaseCallback):
         timesteps = self.model.num_timesteps
         validation = self._settings.validation
         agent = self._agent_of(self._policy)
-        report: Report = {"timesteps": timesteps} | validate(
+        report = validate(
             agent,
             [self._tasks[i] for i in self._sampler.sample(validation.images_per_category)],
             self._evaluator,
@@ -97,18 +98,17 @@ class Watch(BaseCallback):
             stochastic_runs=validation.stochastic_runs,
             target_skill=validation.target_skill,
             bootstrap=self._bootstrap,
+            timesteps=timesteps,
+            previous=self.validations,
         )
         self.validations.append(report)
-        means = [v["value"]["mean"] for v in self.validations]
-        steps = [v["timesteps"] for v in self.validations]
-        report["trend"] = asdict(trend(steps, means, self._settings.evaluate.confidence))
-        is_best = self.best is None or means[-1] > self.best[0]
+        is_best = self.best is None or report.value.mean > self.best[0]
         if is_best:
-            self.best = (means[-1], timesteps, agent)
+            self.best = (report.value.mean, timesteps, agent)
         self._without_improvement = 0 if is_best else self._without_improvement + 1
         patience = self._settings.train.early_stopping_patience
         if patience and self._without_improvement >= patience:
-            self.stopped = f"no improvement in {patience} validations"
+            self.stopped = EarlyStop(kind="no_improvement", text=f"no improvement in {patience} validations")
         self.validation_seconds += time.perf_counter() - started
         self._hooks.on_validation(report, agent, is_best)
 
@@ -142,11 +142,12 @@ class Watch(BaseCallback):
         self._recent.extend(facts["recent"])
         self.stage_returns = list(facts["stage_returns"])
         self.failures = Counter(facts["failures"])
-        self.validations, self.progress = list(facts["validations"]), list(facts["progress"])
+        self.validations = from_json(list[Validation], facts["validations"])
+        self.progress = from_json(list[RolloutProgress], facts["progress"])
         self._started = time.perf_counter() - facts["seconds"]
         self.validation_seconds = facts["validation_seconds"]
         self.peak_memory_bytes = facts["peak_memory_bytes"]
-        self.stopped = facts["stopped"]
+        self.stopped = from_json(EarlyStop, facts["stopped"]) if facts["stopped"] else None
         if facts["best"]:
             value, timesteps = facts["best"]
             agent = self._agent_of(self._policy)
@@ -178,22 +179,23 @@ class Watch(BaseCallback):
         self.peak_memory_bytes = max(self.peak_memory_bytes, used)
         limit = self._settings.compute.memory_limit_bytes
         if used > limit:
-            self.stopped = f"memory limit: {used} bytes used, compute.memory_limit_bytes is {limit}"
+            text = f"memory limit: {used} bytes used, compute.memory_limit_bytes is {limit}"
+            self.stopped = EarlyStop(kind="memory_limit", text=text)
         now = time.perf_counter()
         steps = self._settings.train.n_envs * self._settings.train.ppo.n_steps
         goal = self._stage.goal if self._stage else 0.0
         self.progress.append(
-            {
-                "timesteps": self.num_timesteps,
-                "total_timesteps": self._settings.train.total_timesteps,
-                "stage": self._stage.name if self._stage else "",
-                "return_mean": sum(self._recent) / len(self._recent) if self._recent else None,
-                "success_rate": success_rate(self._recent, goal),
-                "seconds": now - self._started,
-                "steps_per_second": steps / (now - self._rollout_started),
-                "failures": dict(self.failures),
-                "memory_bytes": used,
-            }
+            RolloutProgress(
+                timesteps=self.num_timesteps,
+                total_timesteps=self._settings.train.total_timesteps,
+                stage=self._stage.name if self._stage else "",
+                return_mean=sum(self._recent) / len(self._recent) if self._recent else None,
+                success_rate=success_rate(self._recent, goal),
+                seconds=now - self._started,
+                steps_per_second=steps / (now - self._rollout_started),
+                failures=dict(self.failures),
+                memory_bytes=used,
+            )
         )
         self._hooks.on_progress(self.progress[-1])
 

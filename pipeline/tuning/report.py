@@ -1,4 +1,4 @@
-"""What came of a study: tables, pictures, and the winner's settings as a patch that `dvc exp run` takes."""
+"""The report of a study: tables, pictures, and the best settings as a patch that `dvc exp run` takes."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ from pipeline.tuning.score import SMALLER_IS_BETTER
 from pipeline.tuning.study import ERROR, RETRIED, RUN, Study
 
 LEAST_TRIALS = 8
-"""Finished ones, below which an importance would be a guess."""
+"""With fewer complete trials an importance would be a guess."""
 
 WORDS: dict[TuneObjective, str] = {
     "value": "value (ln, 0 = VTracer's default)",
     "bytes_ratio": "bytes relative to the default's",
-    "skill": "skill",
-    "ssim": "SSIM",
-    "zoom_ssim": "zoom SSIM",
+    "damaged_ratio": "damaged",
+    "delta": "colour error",
     "seconds": "seconds of learning",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """files: written into the study's folder. best: settings of the best trial, none yet where no trial is complete."""
+    """files: written into the study's folder. best: settings of the best trial, None while no trial is complete."""
 
     folder: Path
     files: list[Path]
@@ -47,17 +46,20 @@ class Report:
 
 
 def write_report(study: Study) -> Report:
-    """Into `report/` of the study's folder, and the winner's settings into best.yaml there. Raises StorageError."""
+    """Writes `report/` in the study's folder, and the best settings into best.yaml there. Raises StorageError."""
     folder, trials = study.folder / "report", study.trials()
     objectives = study.settings.tune.objectives
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    best = _best(complete, objectives[0])
+    sign = -1 if objectives[0] in SMALLER_IS_BETTER else 1
+    best = max(complete, key=lambda t: (sign * t.values[0], -t.number), default=None)  # the earlier of equals
     overrides = study.space.overrides(best.params) if best else None
     command = _command(overrides) if overrides else None
-    files = [_written(folder / "history.png", history(trials, objectives[0]))] if complete else []
     importance = importance_of(study)
-    if importance:
-        files.append(_written(folder / "importance.png", importances(importance)))
+    pictures = {"history.png": history(trials, objectives[0])} if complete else {}
+    pictures |= {"importance.png": importance_bars(importance)} if importance else {}
+    for name, content in pictures.items():
+        write_bytes(folder / name, content)
+    files = [folder / name for name in pictures]
     if best is not None and overrides is not None and command is not None:
         write_text(study.folder / "best.yaml", _patch(study.optuna.study_name, best, objectives, overrides, command))
         files.append(study.folder / "best.yaml")
@@ -69,23 +71,10 @@ def write_report(study: Study) -> Report:
     return Report(folder, [*files, folder / "report.md"], tags, overrides, command)
 
 
-def _written(path: Path, content: bytes) -> Path:
-    write_bytes(path, content)
-    return path
-
-
-def _best(complete: Sequence[FrozenTrial], objective: TuneObjective) -> FrozenTrial | None:
-    """By the first objective; the earlier of two that are as good."""
-    sign = -1 if objective in SMALLER_IS_BETTER else 1
-    return max(complete, key=lambda t: (sign * t.values[0], -t.number), default=None)
-
-
 def _command(overrides: Mapping[str, Any]) -> str:
-    return "dvc exp run " + " ".join(f"-S {_quoted(text)}" for text in as_assignments(overrides))
-
-
-def _quoted(text: str) -> str:
-    return f"'{text}'" if set(text) & set(" [],{}'\"") else text
+    assignments = as_assignments(overrides)
+    quoted = (f"'{text}'" if set(text) & set(" [],{}'\"") else text for text in assignments)
+    return "dvc exp run " + " ".join(f"-S {text}" for text in quoted)
 
 
 def _patch(
@@ -98,7 +87,7 @@ def _patch(
 
 
 def importance_of(study: Study) -> dict[str, float]:
-    """By setting, for being among the best trials, by PED-ANOVA, largest first; none where there are too few trials."""
+    """Setting -> its importance for being among the best trials (PED-ANOVA), largest first; empty for few trials."""
     complete = sum(t.state == TrialState.COMPLETE for t in study.trials())
     if complete < LEAST_TRIALS or len(study.space.freedoms) < 2:
         return {}
@@ -107,47 +96,47 @@ def importance_of(study: Study) -> dict[str, float]:
 
 
 def history(trials: Sequence[FrozenTrial], objective: TuneObjective) -> bytes:
-    """PNG: what each trial came to, in their order, and the best so far."""
-    return png(lambda figure: _history(figure, trials, objective), 3.8)
+    """PNG: the result of each trial in order, and the best so far."""
+
+    def draw(figure: Figure) -> None:
+        axes: Axes = figure.subplots()
+        complete = [(t.number, t.values[0]) for t in trials if t.state == TrialState.COMPLETE]
+        pruned = [
+            (t.number, t.intermediate_values[t.last_step])
+            for t in trials
+            if t.state == TrialState.PRUNED and t.last_step is not None
+        ]
+        pick = min if objective in SMALLER_IS_BETTER else max
+        best = [pick(v for _, v in complete[: n + 1]) for n in range(len(complete))]
+        axes.step([n for n, _ in complete], best, where="post", color=LIGHT.strong, linewidth=2.2, label="best so far")
+        x, y = zip(*complete, strict=True)
+        axes.scatter(x, y, color=LIGHT.strong, s=34, zorder=3, label="complete")
+        if pruned:
+            x, y = zip(*pruned, strict=True)
+            axes.scatter(x, y, color=LIGHT.muted, marker="x", s=34, zorder=3, label="pruned, where it ended")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.grid(axis="y")
+        axes.set_xlabel("Trial")
+        axes.set_ylabel(WORDS[objective])
+        axes.set_title("Results of the trials on validation images")
+        figure.legend(loc="outside lower center", ncols=3)
+
+    return png(draw, 3.8)
 
 
-def _history(figure: Figure, trials: Sequence[FrozenTrial], objective: TuneObjective) -> None:
-    axes: Axes = figure.subplots()
-    complete = [(t.number, t.values[0]) for t in trials if t.state == TrialState.COMPLETE]
-    pruned = [
-        (t.number, t.intermediate_values[t.last_step])
-        for t in trials
-        if t.state == TrialState.PRUNED and t.last_step is not None
-    ]
-    pick = min if objective in SMALLER_IS_BETTER else max
-    best = [pick(v for _, v in complete[: n + 1]) for n in range(len(complete))]
-    axes.step([n for n, _ in complete], best, where="post", color=LIGHT.strong, linewidth=2.2, label="best so far")
-    x, y = zip(*complete, strict=True)
-    axes.scatter(x, y, color=LIGHT.strong, s=34, zorder=3, label="complete")
-    if pruned:
-        x, y = zip(*pruned, strict=True)
-        axes.scatter(x, y, color=LIGHT.muted, marker="x", s=34, zorder=3, label="pruned, where it ended")
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.grid(axis="y")
-    axes.set_xlabel("Trial")
-    axes.set_ylabel(WORDS[objective])
-    axes.set_title("What each trial came to, on validation images")
-    figure.legend(loc="outside lower center", ncols=3)
-
-
-def importances(found: Mapping[str, float]) -> bytes:
+def importance_bars(importance: Mapping[str, float]) -> bytes:
     """PNG: a bar for each setting, the most important at the top."""
-    return png(lambda figure: _bars(figure, found), 1.5 + 0.36 * len(found))
 
+    def draw(figure: Figure) -> None:
+        axes: Axes = figure.subplots()
+        names = list(importance)[::-1]
+        bars = axes.barh(names, [importance[name] for name in names], color=LIGHT.strong, height=0.62)
+        axes.bar_label(bars, fmt="%.2f", padding=4)
+        axes.set_xlim(0, 1.1 * max(importance.values(), default=1.0) or 1.0)
+        axes.set_xlabel("Importance (PED-ANOVA; sums to 1)")
+        axes.set_title("Which settings matter")
 
-def _bars(figure: Figure, found: Mapping[str, float]) -> None:
-    axes: Axes = figure.subplots()
-    names = list(found)[::-1]
-    bars = axes.barh(names, [found[name] for name in names], color=LIGHT.strong, height=0.62)
-    axes.bar_label(bars, fmt="%.2f", padding=4)
-    axes.set_xlim(0, 1.1 * max(found.values(), default=1.0) or 1.0)
-    axes.set_xlabel("Importance (PED-ANOVA; all together 1)")
-    axes.set_title("Which settings matter")
+    return png(draw, 1.5 + 0.36 * len(importance))
 
 
 def _markdown(
@@ -159,25 +148,21 @@ def _markdown(
 ) -> str:
     objectives = study.settings.tune.objectives
     counts = {state: sum(t.state == state for t in trials) for state in TrialState}
-    told = [f"{count} {state.name.lower()}" for state, count in counts.items() if count]
-    lines = [f"# Study {study.optuna.study_name}", "", f"{len(trials)} trials: {', '.join(told) or 'none yet'}.", ""]
+    states = [f"{count} {state.name.lower()}" for state, count in counts.items() if count]
+    lines = [f"# Study {study.optuna.study_name}", "", f"{len(trials)} trials: {', '.join(states) or 'none yet'}.", ""]
     if best is not None and command is not None:
         values = ", ".join(f"{WORDS[o]} {v:.4f}" for o, v in zip(objectives, best.values, strict=True))
         lines += [f"**The best is trial {best.number}:** {values}, on the validation images that chose it."]
-        lines += ["What it is worth on test images the `evaluate` stage says:", "", "```", command, "```", ""]
-        lines += ["![What each trial came to](history.png)", ""]
-    lines += _importance_lines(importance)
+        lines += ["To train with its settings, and to measure them on test images:", "", "```", command, "```", ""]
+        lines += ["![Results of the trials](history.png)", ""]
+    if importance:
+        lines += ["## Which settings matter", "", "![Importance of each setting](importance.png)", ""]
+    else:
+        lines += [f"The importance of settings is shown from {LEAST_TRIALS} complete trials on.", ""]
     lines += ["## Trials", "", *_table(study, trials), ""]
-    gone = study.optuna.get_trials(deepcopy=False)
-    if retried := sum(RETRIED in t.user_attrs for t in gone):
-        lines += [f"{retried} more were left by machines that fell silent; their settings were tried again.", ""]
+    if retried := sum(RETRIED in t.user_attrs for t in study.optuna.get_trials(deepcopy=False)):
+        lines += [f"{retried} more were on machines that fell silent; their settings were tried again.", ""]
     return "\n".join(lines)
-
-
-def _importance_lines(importance: Mapping[str, float]) -> list[str]:
-    if not importance:
-        return [f"Which settings matter is told from {LEAST_TRIALS} complete trials on.", ""]
-    return ["## Which settings matter", "", "![Importance of each setting](importance.png)", ""]
 
 
 def _table(study: Study, trials: Sequence[FrozenTrial]) -> list[str]:

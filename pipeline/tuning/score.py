@@ -1,28 +1,29 @@
-"""What a trial is worth: its best agent on the validation images, under conditions that no trial changes."""
+"""The score of a trial: its best agent on the validation images, under conditions that no trial changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.agent.agent import Agent
 from pipeline.agent.objectives import objective_from
 from pipeline.agent.task import Task
+from pipeline.core.facts.training import Validation
 from pipeline.core.intervals import Bootstrap
 from pipeline.settings.params import Settings, TuneObjective
 from pipeline.tracing.tracer_pool import Evaluator
 from pipeline.training.loop import Result
 from pipeline.training.validation import validate
 
-SMALLER_IS_BETTER = frozenset({"bytes_ratio", "seconds"})
+SMALLER_IS_BETTER = frozenset({"bytes_ratio", "damaged_ratio", "delta", "seconds"})
 
 
 def direction(objective: TuneObjective) -> Literal["maximize", "minimize"]:
     return "minimize" if objective in SMALLER_IS_BETTER else "maximize"
 
 
-def measured(agent: Agent, base: Settings, tasks: Sequence[Task], evaluator: Evaluator) -> dict[str, Any]:
+def measure(agent: Agent, base: Settings, tasks: Sequence[Task], evaluator: Evaluator) -> Validation:
     """A validation on all `tasks`, with `base`'s objective and number of traces, whatever the agent was trained for."""
     return validate(
         replace(agent, objective=objective_from(base.objective)),
@@ -36,7 +37,7 @@ def measured(agent: Agent, base: Settings, tasks: Sequence[Task], evaluator: Eva
     )
 
 
-def values_of(objectives: Sequence[TuneObjective], report: dict[str, Any], result: Result) -> list[float]:
-    """seconds: of learning; the table's are fewer the more trials there were before, and say nothing of a setting."""
+def values_of(objectives: Sequence[TuneObjective], report: Validation, result: Result) -> list[float]:
+    """seconds: of learning only. The table gets cheaper with each trial, whatever the settings."""
     learning_seconds = result.timesteps / result.steps_per_second
-    return [learning_seconds if name == "seconds" else float(report[name]["mean"]) for name in objectives]
+    return [learning_seconds if name == "seconds" else report.figures()[name] for name in objectives]

@@ -5,47 +5,33 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
 from pipeline.core.cluster import joined
-from pipeline.core.errors import DataError, SettingsError, Stopped, TracewrightError, Unavailable
+from pipeline.core.errors import DataError, SettingsError, Stopped, Unavailable
+from pipeline.core.facts.data import SplitSummary
 from pipeline.core.files import read_json, write_json
+from pipeline.core.processes import Process
 from pipeline.core.stop_signals import stop_request
 from pipeline.data.dataset import split_summary
 from pipeline.settings.params import Settings
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.run import Run
-from pipeline.tuning.process import started
-from pipeline.tuning.ray_worker import Place, Placed, cpus_each
 from pipeline.tuning.report import Report, write_report
 from pipeline.tuning.study import ENDED, Study, reachable
 from pipeline.tuning.worker import Order
+from pipeline.tuning.worker_pool import RemoteOrder, RemoteWorker, WorkerPool, cpus_per_worker, start_worker
 
 PARENT, LOG = "run.json", "log.txt"
 LOOK_SECONDS = 1.0
-STOP_SECONDS = 60.0
-MOST_RESTARTS = 3
-"""Of workers that were killed, in all: more is no accident."""
 
-Tell = Callable[[FrozenTrial, bool], None]
-
-
-class Process(Protocol):
-    """A worker's, on this machine or another; as subprocess.Popen."""
-
-    def poll(self) -> int | None: ...
-
-    def terminate(self) -> None: ...
-
-    def wait(self, timeout: float) -> int: ...
+TrialCallback = Callable[[FrozenTrial, bool], None]
 
 
 def tune(
@@ -55,15 +41,15 @@ def tune(
     *,
     workers: int,
     storage: str | None,
-    tell: Tell = lambda trial, is_new: None,
+    on_trial: TrialCallback = lambda trial, is_new: None,
 ) -> Report:
-    """Do the trials that the study `name` lacks, then write its report.
+    """Runs the trials that the study `name` still lacks, then writes its report.
 
-    settings: `tune.trials` of them says how many trials there are to be, `compute.backend` whether the workers are
-    processes of this machine or of a Ray cluster. storage: a database's address; None for a journal in the study's
-    folder. tell: told of each trial that has ended, and whether it did now. Raises SettingsError, Mismatch, DataError,
-    Unavailable, StorageError, and Stopped when a signal asks for it: trials that were at work are gone on with by the
-    next call.
+    settings: `tune.trials` is the number of trials in all, `compute.backend` says whether the workers are processes of
+    this machine or of a Ray cluster. storage: a database's address; None for a journal in the study's folder.
+    on_trial: called for each trial that has ended, with whether it ended during this call. Raises SettingsError,
+    Mismatch, DataError, Unavailable, StorageError, and Stopped when a signal asks for it: the next call resumes the
+    interrupted trials.
     """
     summary, images = _split(root)
     with (
@@ -80,25 +66,22 @@ def tune(
             limit=settings.tune.trials,
             parent_run_id=run_id,
         )
-        with _starting(study, order, workers, stop.check) as (start, check):
-            _work(study, Crew(start, workers, study.folder / LOG), check, tell)
+        with _starter(study, order, workers, stop.check) as (start, check_stop):
+            pool = WorkerPool(start, workers, study.folder / LOG)
+            try:
+                _watch(study, pool, check_stop, on_trial)
+            except Stopped as stopped:
+                rest = "" if pool.stop() else "; a worker has not ended yet"
+                command = f"`tracewright tune --study {study.optuna.study_name}`"
+                raise Stopped(f"{stopped}; {command} resumes the interrupted trials{rest}") from stopped
+            finally:
+                pool.stop()
         report = write_report(study)
         if run is not None:
             for path in report.files:
                 run.log_artifact(path, "tune")
             run.set_tags(report.tags)
     return report
-
-
-def _work(study: Study, crew: Crew, check_stop: Callable[[], None], tell: Tell) -> None:
-    try:
-        _watch(study, crew, check_stop, tell)
-    except Stopped as stopped:
-        ended = crew.stop()
-        goes_on = f"`tracewright tune --study {study.optuna.study_name}` goes on with the trials that were at work"
-        raise Stopped(f"{stopped}; {goes_on}{'' if ended else '; a worker has not ended yet'}") from stopped
-    finally:
-        crew.stop()
 
 
 def report_of(root: Path, settings: Settings, name: str, storage: str | None) -> Report:
@@ -109,40 +92,41 @@ def report_of(root: Path, settings: Settings, name: str, storage: str | None) ->
         return write_report(study)
 
 
-def _split(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _split(root: Path) -> tuple[SplitSummary, dict[str, str]]:
     """The split's summary, and the digests of the images that trials may see."""
     summary = split_summary(root)
-    return summary, {part: str(summary[part]["digest"]) for part in ("train", "val")}
+    return summary, {"train": summary.train.digest, "val": summary.val.digest}
 
 
 @contextmanager
-def _starting(
+def _starter(
     study: Study, order: Order, workers: int, check_stop: Callable[[], None]
 ) -> Iterator[tuple[Callable[[], Process], Callable[[], None]]]:
-    """What starts a worker, here or on the cluster where compute.backend says so, and what is to be checked then."""
+    """A function that starts a worker, here or on the cluster as compute.backend says, and one that checks for a stop
+    and for the cluster's loss.
+    """
     log = study.folder / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     compute = study.settings.compute
     if compute.backend == "local":
         cores = compute.workers or len(os.sched_getaffinity(0))
         text = _text(order, study.settings, max(1, cores // workers))
-        yield (lambda: started(order.root, text, log, dict(os.environ))), check_stop
+        yield (lambda: start_worker(order.root, text, log, os.environ)), check_stop
         return
     with joined(compute.workers) as cluster:
-        cpus = cpus_each(cluster.node_cpus, workers)
+        cpus = cpus_per_worker(cluster.node_cpus, workers)
         if not cpus:
             raise SettingsError(f"--workers {workers}: the Ray cluster has {cluster.cpus} CPUs; ask for no more")
         text = _text(replace(order, shared=True), study.settings, cpus)
-        mark = study.folder / PARENT
-        place = Place(
-            order.root, text, str(log), (str(mark), read_json(mark, "tracewright tune")), socket.gethostname()
-        )
+        path = study.folder / PARENT
+        mark = (str(path), read_json(path, "tracewright tune"))
+        remote = RemoteOrder(order.root, text, str(log), mark, socket.gethostname())
 
         def check() -> None:
             check_stop()
             cluster.look()
 
-        yield (lambda: Placed(place, cpus)), check
+        yield (lambda: RemoteWorker(remote, cpus)), check
 
 
 def _text(order: Order, settings: Settings, tracing_processes: int) -> str:
@@ -154,9 +138,9 @@ def _text(order: Order, settings: Settings, tracing_processes: int) -> str:
 
 @contextmanager
 def _parent_run(
-    root: Path, settings: Settings, study: Study, summary: dict[str, object]
+    root: Path, settings: Settings, study: Study, summary: SplitSummary
 ) -> Iterator[tuple[str, Run | None]]:
-    """The study's own run on this machine, of which its trials are parts; None where another process has it."""
+    """The study's own run on this machine, the parent of its trials' runs; None when another process writes it."""
     path = study.folder / PARENT
     if path.is_file():
         run_id = str(read_json(path, "tracewright tune")["run_id"])
@@ -174,67 +158,16 @@ def _parent_run(
         yield run.run_id, run
 
 
-@dataclass(slots=True)
-class Crew:
-    """The worker processes of this call. start: begins another. log: what they say."""
-
-    start: Callable[[], Process]
-    workers: int
-    log: Path
-    running: dict[int, Process] = field(default_factory=dict)
-    restarts: int = 0
-
-    def __post_init__(self) -> None:
-        for number in range(self.workers):
-            self.running[number] = self.start()
-
-    def at_work(self) -> bool:
-        """Whether any is; one that was killed is started again. Raises TracewrightError when the last has failed."""
-        for number, process in list(self.running.items()):
-            code = process.poll()
-            if code is None:
-                continue
-            del self.running[number]
-            if code < 0 and self.restarts < MOST_RESTARTS:
-                self.restarts += 1
-                self.running[number] = self.start()
-            elif code and not self.running:
-                raise _failed(code, self.log)
-        return bool(self.running)
-
-    def stop(self) -> bool:
-        """Ask all to leave their trials and end; whether they did."""
-        for process in self.running.values():
-            process.terminate()
-        until = time.monotonic() + STOP_SECONDS
-        for process in self.running.values():
-            try:
-                process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                return False
-        self.running.clear()
-        return True
-
-
-def _failed(code: int, log: Path) -> TracewrightError:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    error = TracewrightError(
-        f"the workers failed; {log} has it all, and ends with: {lines[-1] if lines else 'nothing'}"
-    )
-    error.exit_code = code if code > 0 else Unavailable.exit_code
-    return error
-
-
-def _watch(study: Study, crew: Crew, check_stop: Callable[[], None], tell: Tell) -> None:
-    told: set[int] = set()
+def _watch(study: Study, pool: WorkerPool, check_stop: Callable[[], None], on_trial: TrialCallback) -> None:
+    seen: set[int] = set()
     before = {trial.number for trial in study.trials() if trial.state in ENDED}
-    at_work = True
-    while at_work:
+    is_running = True
+    while is_running:
         check_stop()
-        at_work = crew.at_work()
+        is_running = pool.is_running()
         for trial in study.trials():
-            if trial.state in ENDED and trial.number not in told:
-                told.add(trial.number)
-                tell(trial, trial.number not in before)
-        if at_work:
+            if trial.state in ENDED and trial.number not in seen:
+                seen.add(trial.number)
+                on_trial(trial, trial.number not in before)
+        if is_running:
             time.sleep(LOOK_SECONDS)

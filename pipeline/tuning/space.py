@@ -1,4 +1,4 @@
-"""What a study searches: `tune.space` of params.yaml, held against the settings that it changes."""
+"""What a study searches: `tune.space` of params.yaml, checked against the settings that it changes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 SECTIONS = ("train", "objective", "curriculum")
 KEPT = ("objective.name", "train.seed", "train.n_seeds")
-"""In those sections, but not to be searched: trials with another one could not be compared, or would be luck."""
+"""Not searched: trials with different ones could not be compared, or would differ by luck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """By dotted setting what may become of it. whole: those whose values are whole numbers."""
+    """freedoms: dotted setting -> its range or choices. whole: the settings whose values are whole numbers."""
 
     freedoms: dict[str, Search]
     whole: frozenset[str]
 
     @classmethod
     def of(cls, settings: Settings) -> Space:
-        """Raises SettingsError with every setting that there is not and every value that it may not have."""
+        """Raises SettingsError, which lists every unknown setting and every value that is not allowed."""
         freedoms = dict(settings.tune.space)
         lines = [line for key, freedom in freedoms.items() for line in _wrong(settings, key, freedom)]
         if lines:
@@ -41,19 +41,19 @@ class Space:
         return cls(freedoms, frozenset(key for key in freedoms if _is_whole(value_at(settings, key))))
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """A value for each setting; of a trial that has some already, the same ones."""
-        return {key: self._suggested(trial, key, freedom) for key, freedom in self.freedoms.items()}
+        """A value for each setting; the same ones again for a trial that has some already."""
+        return {key: self._suggest(trial, key, freedom) for key, freedom in self.freedoms.items()}
 
     def overrides(self, params: Overrides) -> dict[str, Any]:
-        """Of what Optuna keeps of a trial."""
+        """Settings from the params that Optuna keeps of a trial."""
         return {
             key: json.loads(params[key]) if isinstance(freedom, Options) else params[key]
             for key, freedom in self.freedoms.items()
             if key in params
         }
 
-    def _suggested(self, trial: Trial, key: str, freedom: Search) -> Any:
-        if isinstance(freedom, Options):  # Optuna keeps words and numbers, a choice may be a list
+    def _suggest(self, trial: Trial, key: str, freedom: Search) -> Any:
+        if isinstance(freedom, Options):  # as JSON: Optuna keeps words and numbers, and a choice may be a list
             return json.loads(trial.suggest_categorical(key, [json.dumps(choice) for choice in freedom.choices]))
         if key in self.whole:
             return trial.suggest_int(key, int(freedom.low), int(freedom.high), log=freedom.log)
@@ -77,12 +77,12 @@ def _wrong(settings: Settings, key: str, freedom: Search) -> Iterator[str]:
                 return
             bounds = tuple(int(bound) for bound in bounds)
     except (KeyError, TypeError):
-        pass  # there is no such setting, which the check below says with the nearest that there is
-    yield from dict.fromkeys(line for bound in bounds for line in _wrong_with(settings, key, bound))
+        pass  # no such setting: the check below says so, and names the nearest one
+    yield from dict.fromkeys(line for bound in bounds for line in _errors_of(settings, key, bound))
 
 
-def _wrong_with(settings: Settings, key: str, value: Any) -> list[str]:
-    """What is wrong with one value of one setting; not what it does together with others, which a trial may change."""
+def _errors_of(settings: Settings, key: str, value: Any) -> list[str]:
+    """What is wrong with one value by itself, apart from conflicts with settings that a trial may change."""
     values = settings.to_json()
     if misplaced := put(values, key, value):
         return [misplaced]

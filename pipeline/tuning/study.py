@@ -1,12 +1,11 @@
-"""A study in Optuna's storage, and which trial a worker does next.
+"""A study in Optuna's storage, and the choice of the trial that a worker runs next.
 
 The storage is a journal of JSON lines in the study's folder, or a database that several machines reach. Optuna pickles
-neither: what it would pickle are snapshots of a journal in Redis, which cannot be asked for here.
+neither; it would pickle snapshots of a journal in Redis, which is refused here.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.core.errors import Mismatch, SettingsError, Unavailable, brief
+from pipeline.core.files import drop_torn_line
 from pipeline.core.locks import Lock
 from pipeline.runs import resume
 from pipeline.settings.params import Settings
@@ -35,7 +35,7 @@ FOLDER = Path(".tracewright/tune")
 JOURNAL = "journal.log"
 ASK_SECONDS = 120.0
 SILENT_SECONDS = 900.0
-"""After which the trial of another machine that says nothing is given up, and its settings are tried again."""
+"""A trial of another machine that is silent for longer is given up, and its settings are tried again."""
 
 HOST, SEEN, RUN, ERROR, RETRIED, CONDITIONS = "host", "seen_seconds", "run", "error", "retried", "conditions"
 """User attributes of a trial; the last one of the study."""
@@ -44,22 +44,22 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Claimed:
-    """A trial that is this process's to do. run_id, told: of one that was left, its run, and the validations that the
-    study has. lock: to be released when it is done or left.
+class Claim:
+    """A trial that this process runs. lock: held until the trial ends or is interrupted. run_id, reported: of an
+    interrupted trial, its run, and the validations that the study knows.
     """
 
     trial: Trial
     overrides: dict[str, Any]
     lock: Lock
     run_id: str | None = None
-    told: frozenset[int] = frozenset()
+    reported: frozenset[int] = frozenset()
 
 
 class Study:
-    """`name` in the storage at `url`, or in its own folder where that is None.
+    """`name` in the storage at `url`, or in its own folder when that is None.
 
-    shared: whether all its workers, on whatever machine, have the same folder: then its locks say who is alive.
+    shared: whether all workers, on all machines, share that folder, so that its locks say who is alive.
     Raises Mismatch when it was begun with other settings or images, Unavailable when the storage cannot be used.
     """
 
@@ -87,95 +87,80 @@ class Study:
                 directions=[direction(objective) for objective in settings.tune.objectives],
                 pruner=_pruner(settings),
             )
-            self._hold_against(conditions_of(settings, images), name)
-
-    def _hold_against(self, now: dict[str, str], name: str) -> None:
-        then = self.optuna.user_attrs.get(CONDITIONS)
-        if then is None:
-            self.optuna.set_user_attr(CONDITIONS, now)
-        elif changed := resume.differences(then, now):
-            raise Mismatch(
-                f"study {name} was begun under other conditions, so its trials could not be compared:\n  "
-                + "\n  ".join(changed)
-                + "\ngive them back their values, or begin another study with --study NAME"
-            )
+            now = conditions_of(settings, images)
+            then = self.optuna.user_attrs.get(CONDITIONS)
+            if then is None:
+                self.optuna.set_user_attr(CONDITIONS, now)
+            elif changed := resume.differences(then, now):
+                raise Mismatch(
+                    f"study {name} was begun under other conditions, so its trials could not be compared:\n  "
+                    + "\n  ".join(changed)
+                    + "\nrestore these values, or begin another study with --study NAME"
+                )
 
     def close(self) -> None:
-        """Leave a database; the journal needs no leaving."""
         self._storage.remove_session()
         if isinstance(self._storage, RDBStorage):
             self._storage.engine.dispose()
 
     def trials(self) -> list[FrozenTrial]:
-        """All of them, those of other workers too, without those whose settings were tried again."""
+        """All trials, also those of other workers, except those whose settings were tried again."""
         return [t for t in self.optuna.get_trials(deepcopy=False) if RETRIED not in t.user_attrs]
 
-    def claim(self, limit: int) -> Claimed | None:
+    def claim(self, limit: int) -> Claim | None:
         """The next trial: one that a dead process left, else a new one. None when there are `limit` already."""
-        lock = Lock(self.folder, "ask.lock", wait_seconds=ASK_SECONDS)
-        try:
+        with Lock(self.folder, "ask.lock", wait_seconds=ASK_SECONDS):
             trials = self.trials()
             for frozen in trials:
-                if frozen.state == TrialState.RUNNING and (claimed := self._adopted(frozen)):
-                    return claimed
+                if frozen.state == TrialState.RUNNING and (claim := self._adopt(frozen)):
+                    return claim
             waiting = any(t.state == TrialState.WAITING for t in trials)
             if not waiting and sum(t.state != TrialState.WAITING for t in trials) >= limit:
                 return None
-            return self._new(len(trials))
-        finally:
-            lock.release()
+            # A sampler for each trial, seeded by its number, so that a resumed study samples as one without a break.
+            self.optuna.sampler = TPESampler(
+                seed=(self._seed * 1_000_003 + len(trials)) % 2**32, n_startup_trials=self.settings.tune.startup_trials
+            )
+            trial = self.optuna.ask()
+            lock = Lock(self.folder / "trials", f"{trial.number}.lock")
+            trial.set_user_attr(HOST, socket.gethostname())
+            return Claim(trial, self.space.suggest(trial), lock)
 
-    def _new(self, number: int) -> Claimed:
-        # A sampler for each trial, seeded by its number, so that a study that was left goes on as it would have.
-        self.optuna.sampler = TPESampler(
-            seed=(self._seed * 1_000_003 + number) % 2**32, n_startup_trials=self.settings.tune.startup_trials
-        )
-        trial = self.optuna.ask()
-        lock = self._lock(trial.number)
-        trial.set_user_attr(HOST, socket.gethostname())
-        return Claimed(trial, self.space.suggest(trial), lock)
-
-    def _adopted(self, frozen: FrozenTrial) -> Claimed | None:
-        """A trial whose process is gone: the kernel has freed its lock."""
+    def _adopt(self, frozen: FrozenTrial) -> Claim | None:
+        """Claims a trial whose process is gone, so that the kernel has freed its lock."""
+        name = f"{frozen.number}.lock"
+        study_id = self._storage.get_study_id_from_name(self.optuna.study_name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number)
         host = frozen.user_attrs.get(HOST)
         if host is not None and host != socket.gethostname() and not self._shared:
-            self._give_up_if_silent(frozen)
+            self._give_up_if_silent(frozen, trial_id)
             return None
-        if host is None and not self._lock_path(frozen.number).exists():
+        if host is None and not (self.folder / "trials" / name).exists():
             return None  # another machine is about to sign it
         try:
-            lock = self._lock(frozen.number)
+            lock = Lock(self.folder / "trials", name)
         except Unavailable:
             return None
-        study_id = self._storage.get_study_id_from_name(self.optuna.study_name)
-        trial = Trial(self.optuna, self._storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
+        trial = Trial(self.optuna, trial_id)
         trial.set_user_attr(HOST, socket.gethostname())
-        told = frozenset(frozen.intermediate_values)
-        return Claimed(trial, self.space.suggest(trial), lock, frozen.user_attrs.get(RUN), told)
+        reported = frozenset(frozen.intermediate_values)
+        return Claim(trial, self.space.suggest(trial), lock, frozen.user_attrs.get(RUN), reported)
 
-    def _give_up_if_silent(self, frozen: FrozenTrial) -> None:
+    def _give_up_if_silent(self, frozen: FrozenTrial, trial_id: int) -> None:
         seen = float(frozen.user_attrs.get(SEEN, 0.0)) or (
             frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
         )
         if time.time() - seen < SILENT_SECONDS:
             return
-        study_id = self._storage.get_study_id_from_name(self.optuna.study_name)
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number)
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it ended after all, or another gave it up
-            self._storage.set_trial_user_attr(trial_id, ERROR, f"not heard of for {SILENT_SECONDS:.0f} s")
+            self._storage.set_trial_user_attr(trial_id, ERROR, f"silent for {SILENT_SECONDS:.0f} s")
             self._storage.set_trial_user_attr(trial_id, RETRIED, True)
             self.optuna.tell(frozen.number, state=TrialState.FAIL)
             self.optuna.enqueue_trial(frozen.params)
 
-    def _lock(self, number: int) -> Lock:
-        return Lock(self.folder / "trials", self._lock_path(number).name)
-
-    def _lock_path(self, number: int) -> Path:
-        return self.folder / "trials" / f"{number}.lock"
-
 
 def conditions_of(settings: Settings, images: Mapping[str, str]) -> dict[str, str]:
-    """What the trials of one study have in common, flat."""
+    """The settings and images that all trials of a study share, flat."""
     flat = lineage.flatten(settings)
     own = {
         key: value
@@ -199,26 +184,25 @@ def _storage(folder: Path, url: str | None) -> BaseStorage:
         _drop_torn_line(folder / JOURNAL)
         return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     if "://" not in url or url.startswith("redis"):
-        raise SettingsError("--storage: write a database's address, as postgresql+psycopg://user@host/database")
+        raise SettingsError("--storage: give a database's address, such as postgresql+psycopg://user@host/database")
     with reachable(url):
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
 def _drop_torn_line(path: Path) -> None:
-    """What a kill left of a line would spoil the next one. Whoever writes holds the same lock of Optuna's."""
+    """Removes what a kill left of a line, which would spoil the next one. Writers hold the same lock of Optuna's."""
     backend = JournalFileSymlinkLock(str(path))
     backend.acquire()
     try:
-        content = path.read_bytes() if path.is_file() else b"\n"
-        if not content.endswith(b"\n"):
-            os.truncate(path, content.rfind(b"\n") + 1)
+        if path.is_file():
+            drop_torn_line(path)
     finally:
         backend.release()
 
 
 @contextmanager
 def reachable(url: str | None) -> Iterator[None]:
-    """Turns what a database raises in the block into Unavailable, without its password."""
+    """Turns a database's errors in the block into Unavailable, without its password."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:

@@ -1,12 +1,11 @@
-"""The process that does trials one after another: `python -m pipeline.tuning.worker`, which `tracewright tune` starts.
+"""The process that runs trials one after another: `python -m pipeline.tuning.worker`, which `tracewright tune` starts.
 
-What it is to do comes as JSON on standard input, so that no password of a storage is in the list of processes.
+Its order comes as JSON on standard input, so that no password of a storage shows in the list of processes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import traceback
@@ -20,27 +19,29 @@ from optuna.trial import TrialState
 
 from pipeline.agent.agent import Agent
 from pipeline.core.errors import DataError, Mismatch, SettingsError, Stopped, StorageError, TracewrightError
-from pipeline.core.stop_signals import sigterm_when_parent_ends
+from pipeline.core.facts.training import PreparationProgress, RolloutProgress, Validation
+from pipeline.core.json_records import to_json
+from pipeline.core.processes import end_with_parent
 from pipeline.runs import resume
-from pipeline.runs.session import Own, Setting, Source, prepared, train_one
+from pipeline.runs.session import NewRun, TrainingContext, TrainingRequest, prepared, train_one
 from pipeline.settings.overrides import with_overrides
 from pipeline.settings.params import Settings, parse_settings
 from pipeline.tracing.store_pool import Ledger
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.run import new_run_id
-from pipeline.training.callbacks import Hooks, Report
+from pipeline.training.callbacks import Hooks
 from pipeline.training.loop import Result
-from pipeline.tuning.score import measured, values_of
-from pipeline.tuning.study import ERROR, RUN, SEEN, Claimed, Study, reachable
+from pipeline.tuning.score import measure, values_of
+from pipeline.tuning.study import ERROR, RUN, SEEN, Claim, Study, reachable
 
 SEEN_EVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a worker is told.
+    """What a worker is to do.
 
-    limit: of trials in the study. parent_run_id: of the study's own run on this machine. shared: see Study.
+    limit: number of trials in the study. parent_run_id: the study's own run on this machine. shared: see Study.
     """
 
     root: str
@@ -52,143 +53,131 @@ class Order:
     shared: bool = False
 
 
-class Pruned(Stopped):
-    """A trial that is not worth going on with."""
+class TrialPruned(Stopped):
+    """The pruner gave the trial up."""
 
 
-class Judge(Hooks):
-    """Tells the study of each validation, and ends a trial that the pruner gives up. Raises Pruned."""
+class PruningCallback(Hooks):
+    """Reports each validation to the study. Raises TrialPruned when the pruner gives the trial up."""
 
-    def __init__(self, study: Study, claimed: Claimed, own: Settings, measure: Callable[[Agent], Report]) -> None:
-        """own: the trial's settings. measure: a validation under conditions that no trial changes."""
-        self._study, self._trial, self._own, self._measure = study, claimed.trial, own, measure
-        self._told = set(claimed.told)
+    def __init__(self, study: Study, claim: Claim, own: Settings, validate: Callable[[Agent], Validation]) -> None:
+        """own: the trial's settings. validate: a validation under conditions that no trial changes."""
+        self._study, self._trial, self._own, self._validate = study, claim.trial, own, validate
+        self._reported = set(claim.reported)
         self._seen = 0.0
 
-    def on_table(self, progress: Report) -> None:
-        self._say_that_it_lives()
+    def on_table(self, progress: PreparationProgress) -> None:
+        self._sign_of_life()
 
-    def on_progress(self, progress: Report) -> None:
-        self._say_that_it_lives()
+    def on_progress(self, progress: RolloutProgress) -> None:
+        self._sign_of_life()
 
-    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
+    def on_validation(self, report: Validation, agent: Agent, is_best: bool) -> None:
         tune = self._study.settings.tune
         [first, *others] = tune.objectives
-        # The n-th, since another length of rollouts validates at other timesteps.
-        number = round(report["timesteps"] / self._own.train.eval_every_timesteps)
-        if others or tune.pruner == "none" or number in self._told:
+        # Counted, since rollouts of another length validate at other timesteps.
+        number = round(report.timesteps / self._own.train.eval_every_timesteps)
+        if others or tune.pruner == "none" or number in self._reported:
             return
-        comparable = self._measure(agent) if self._study.space.changes_what_is_measured else report
-        self._told.add(number)
-        self._trial.report(comparable[first]["mean"], number)
+        comparable = self._validate(agent) if self._study.space.changes_what_is_measured else report
+        self._reported.add(number)
+        self._trial.report(comparable.figures()[first], number)
         if self._trial.should_prune():
-            raise Pruned(f"pruned at {report['timesteps']} steps: worse than most trials were at this validation")
+            raise TrialPruned(f"pruned at {report.timesteps} steps: worse than most trials were at this validation")
 
-    def _say_that_it_lives(self) -> None:
+    def _sign_of_life(self) -> None:
         if time.monotonic() - self._seen > SEEN_EVERY_SECONDS or not self._seen:
             self._trial.set_user_attr(SEEN, time.time())
             self._seen = time.monotonic()
 
 
 def work(order: Order) -> None:
-    """Do trials until the study has enough. Raises Stopped, leaving the trial that it is at to be gone on with."""
+    """Runs trials until the study has enough. Raises Stopped; another worker can resume the interrupted trial."""
     root = Path(order.root)
     settings = parse_settings(order.settings, "the study's settings")
-    with prepared(root, settings) as setting:
-        images = {part: str(setting.split[part]["digest"]) for part in ("train", "val")}
+    with prepared(root, settings) as context:
+        images = {"train": context.split.train.digest, "val": context.split.val.digest}
         with (
             reachable(order.storage),
             closing(Study(root, settings, images, order.study, order.storage, shared=order.shared)) as study,
         ):
-            while claimed := study.claim(order.limit):
-                try:
-                    do_trial(setting, study, claimed, order.parent_run_id)
-                finally:
-                    claimed.lock.release()
-                setting.stop.check()
+            while claim := study.claim(order.limit):
+                with claim.lock:
+                    run_trial(context, study, claim, order.parent_run_id)
+                context.stop.check()
 
 
-def do_trial(setting: Setting, study: Study, claimed: Claimed, parent_run_id: str) -> None:
-    """Train with the trial's settings, and tell the study what came of it.
+def run_trial(context: TrainingContext, study: Study, claim: Claim, parent_run_id: str) -> None:
+    """Trains with the trial's settings, and tells the study the result.
 
-    Raises Stopped, Unavailable or StorageError, which say nothing of the settings: the trial is left as it is.
+    Raises Stopped, Unavailable or StorageError, for which the settings are not to blame: the trial stays as it is.
     """
-    trial, told = claimed.trial, study.optuna.tell
+    trial, tell = claim.trial, study.optuna.tell
     try:
-        folder, values = _trained(setting, study, claimed, parent_run_id)
-    except Pruned as pruned:
+        folder, values = _train(context, study, claim, parent_run_id)
+    except TrialPruned as pruned:
         print(f"trial {trial.number}: {pruned}", flush=True)
-        told(trial, state=TrialState.PRUNED)
-    # What a setting that is out of its depth can make of a training: a network of NaN, a batch that does not fit.
+        tell(trial, state=TrialState.PRUNED)
+    # Extreme settings can end a training so: a network of NaN, a batch that does not fit.
     except (SettingsError, DataError, ValueError, ArithmeticError, RuntimeError) as error:
         traceback.print_exc()
         print(f"trial {trial.number} failed: {error}", flush=True)
         trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}"[:1000])
-        told(trial, state=TrialState.FAIL)
+        tell(trial, state=TrialState.FAIL)
     else:
         print(f"trial {trial.number}: {values}", flush=True)
-        told(trial, values)
+        tell(trial, values)
         resume.deliver(folder)
         return
-    _put_away(study, trial.number)
-
-
-def _trained(setting: Setting, study: Study, claimed: Claimed, parent_run_id: str) -> tuple[Path, list[float]]:
-    base, trial = study.settings, claimed.trial
-    own = with_overrides(base, claimed.overrides, f"trial {trial.number}")
-    evaluator = setting.evaluator
-    evaluator.asked = evaluator.found = 0
-    evaluator.known.clear()
-
-    def measure(agent: Agent) -> Report:
-        return measured(agent, base, setting.val_tasks, evaluator)
-
-    tags = {"tune.study": study.optuna.study_name, "tune.trial": str(trial.number)}
-    run = Own(claimed.run_id, parent_run_id, f"trial {trial.number}", tags)
-    source = Source(base.train.seed, run, [Judge(study, claimed, own, measure)], best_only=True)
-    folder, result = _gone_on_with(replace(setting, settings=own), source, run, claimed)
-    with Ledger(folder / "asked.bin") as ledger:  # the training has closed its own
-        evaluator.note_in(ledger)
-        report = measure(result.agent)
-    trial.set_user_attr(
-        "report", {name: report[name] for name in ("value", "bytes_ratio", "skill", "ssim", "zoom_ssim")}
-    )
-    trial.set_user_attr("timesteps", result.timesteps)
-    return folder, values_of(base.tune.objectives, report, result)
-
-
-def _gone_on_with(setting: Setting, source: Source, run: Own, claimed: Claimed) -> tuple[Path, Result]:
-    """The trial's run to its end: the one that was left, or a new one where that cannot be gone on with."""
-    if run.run_id is not None:
-        try:
-            return train_one(setting, source)
-        except Mismatch as error:
-            print(f"trial {claimed.trial.number} begins anew: {error}", flush=True)
-    run_id = new_run_id()
-    claimed.trial.set_user_attr(RUN, run_id)
-    return train_one(setting, replace(source, run=replace(run, run_id=run_id)))
-
-
-def _put_away(study: Study, number: int) -> None:
-    """A trial that ended early is not what `make repro` should go on with."""
-    run_id = next((t.user_attrs.get(RUN) for t in study.trials() if t.number == number), None)
+    # A trial that ended early is not a run that `make repro` should resume.
+    run_id = next((t.user_attrs.get(RUN) for t in study.trials() if t.number == trial.number), None)
     folder = study.folder.parents[1] / mlflow_store.RUNS.name / str(run_id)
     if (folder / resume.TRAINING).is_file():
         resume.deliver(folder)
 
 
-def _end_with_parent() -> None:
-    """SIGTERM comes when `tracewright tune` ends. Raises Stopped when it has."""
-    sigterm_when_parent_ends()
-    if os.getppid() == 1:
-        raise Stopped("stopped: `tracewright tune` has ended")
+def _train(context: TrainingContext, study: Study, claim: Claim, parent_run_id: str) -> tuple[Path, list[float]]:
+    base, trial = study.settings, claim.trial
+    own = with_overrides(base, claim.overrides, f"trial {trial.number}")
+    evaluator = context.evaluator
+    evaluator.asked = evaluator.found = 0
+    evaluator.known.clear()
+
+    def validate(agent: Agent) -> Validation:
+        return measure(agent, base, context.val_tasks, evaluator)
+
+    tags = {"tune.study": study.optuna.study_name, "tune.trial": str(trial.number)}
+    run = NewRun(claim.run_id, parent_run_id, f"trial {trial.number}", tags)
+    request = TrainingRequest(base.train.seed, run, [PruningCallback(study, claim, own, validate)], best_only=True)
+    folder, result = _train_run(replace(context, settings=own), request, run, claim)
+    with Ledger(folder / "asked.bin") as ledger:  # the training has closed its own
+        evaluator.note_in(ledger)
+        report = validate(result.agent)
+    trial.set_user_attr(
+        "report",
+        {name: to_json(getattr(report, name)) for name in ("value", "bytes_ratio", "damaged_ratio", "delta")},
+    )
+    trial.set_user_attr("timesteps", result.timesteps)
+    return folder, values_of(base.tune.objectives, report, result)
+
+
+def _train_run(context: TrainingContext, request: TrainingRequest, run: NewRun, claim: Claim) -> tuple[Path, Result]:
+    """Resumes the trial's interrupted run, or begins a new one if there is none or it cannot be resumed."""
+    if run.run_id is not None:
+        try:
+            return train_one(context, request)
+        except Mismatch as error:
+            print(f"trial {claim.trial.number} begins again: {error}", flush=True)
+    run_id = new_run_id()
+    claim.trial.set_user_attr(RUN, run_id)
+    return train_one(context, replace(request, run=replace(run, run_id=run_id)))
 
 
 def main() -> int:
     """Returns the exit code."""
     order = Order(**json.load(sys.stdin))
     try:
-        _end_with_parent()
+        end_with_parent()
         work(order)
     except TracewrightError as error:
         print(error, file=sys.stderr, flush=True)

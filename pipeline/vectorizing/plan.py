@@ -1,11 +1,11 @@
-"""The plan of a sharded run: which files there are, cut into shards, and with what they are vectorised.
+"""The plan of a sharded run: the files, cut into shards, and the conditions under which they are vectorised.
 
-    DIR/plan/plan.json      what was asked for; how many files and shards; their digest
-    DIR/plan/00000.jsonl    the files of a shard, a line each
+    DIR/plan/plan.json      the conditions; the number of files and shards; their digest
+    DIR/plan/00000.jsonl    the files of a shard, one per line
     DIR/results/            part-00000.parquet: a shard that is done; summary.json
     DIR/svg/                the SVGs, at their images' paths
 
-The plan is written whole before anything else, once. A shard whose part is there is done.
+The plan is written once, whole, before anything else. A shard is done when its part exists.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import DataError, Mismatch, StorageError
-from pipeline.core.files import read_json
-from pipeline.vectorizing.disk import place, sync_disk
+from pipeline.core.errors import DataError, Mismatch
+from pipeline.core.files import read_json, writing
+from pipeline.core.mappings import flatten
+from pipeline.data.images import KINDS
+from pipeline.vectorizing.disk import sync_disk, write_unsynced
 from pipeline.vectorizing.inputs import Entry, Inputs
 
 SCHEMA_VERSION = 1
@@ -34,7 +36,7 @@ _HALF_WRITTEN = ".plan-"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """output: DIR. asked: all that decides what the results are, beside the files, as plain values."""
+    """output: DIR. asked: the conditions and inputs that decide the results, as plain values."""
 
     output: Path
     files: int
@@ -49,17 +51,17 @@ class Plan:
         try:
             return [Entry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); begin again with another -o") from error
+            raise DataError(f"{path}: cannot be read ({error}); start again with another -o") from error
 
     def count(self, shard: int) -> int:
-        """Files of a shard."""
+        """The number of files in a shard."""
         return min(self.shard_files, self.files - shard * self.shard_files)
 
     def part(self, shard: int) -> Path:
         return self.output / RESULTS / f"part-{shard:05d}.parquet"
 
     def missing(self) -> list[int]:
-        """Shards that are not done."""
+        """The shards that are not done."""
         return [shard for shard in range(self.shards) if not self.part(shard).is_file()]
 
 
@@ -78,7 +80,7 @@ def open_plan(output: Path) -> Plan | None:
     try:
         return Plan(output=output, **values)
     except TypeError as error:
-        raise DataError(f"{path}: is damaged ({error}); begin again with another -o") from error
+        raise DataError(f"{path}: is damaged ({error}); start again with another -o") from error
 
 
 def write_plan(
@@ -88,52 +90,42 @@ def write_plan(
     shard_files: int,
     check_stop: Callable[[], None] = lambda: None,
 ) -> Plan:
-    """List the inputs and write the plan, whole or not at all. Raises DataError when there is no file, StorageError."""
+    """Lists the inputs and writes the plan, whole or not at all. Raises DataError if there is no file, StorageError."""
     folder = output / f"{_HALF_WRITTEN}{secrets.token_hex(4)}"
     hasher = hashlib.sha256()
     files = shards = 0
     try:
-        for lines in _shards_of(inputs.entries(), shard_files):
+        entries = inputs.entries()
+        while shard := list(islice(entries, shard_files)):
             check_stop()
-            text = "".join(lines)
+            text = "".join(
+                json.dumps({name: value for name, value in asdict(entry).items() if value is not None}) + "\n"
+                for entry in shard
+            )
             hasher.update(text.encode())
-            place(folder / _list_name(shards), text)
-            files, shards = files + len(lines), shards + 1
+            write_unsynced(folder / _list_name(shards), text)
+            files, shards = files + len(shard), shards + 1
         if not files:
-            raise DataError("no images found (png, jpg, jpeg, bmp, tiff, webp); look at what was given")
+            raise DataError(f"no images found ({KINDS}); check the inputs")
         plan = Plan(output, files, shards, shard_files, hasher.hexdigest(), dict(asked) | inputs.described())
         values = {name: value for name, value in asdict(plan).items() if name != "output"}
-        place(folder / FILE, json.dumps({"schema_version": SCHEMA_VERSION} | values, indent=2) + "\n")
+        write_unsynced(folder / FILE, json.dumps({"schema_version": SCHEMA_VERSION} | values, indent=2) + "\n")
         sync_disk(folder)
-        folder.rename(output / PLAN)
+        with writing(output / PLAN):
+            folder.rename(output / PLAN)
         sync_disk(output)
-    except OSError as error:
-        raise StorageError(f"{output / PLAN}: cannot be written ({error.strerror}); is the disk full?") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return plan
 
 
-def _shards_of(entries: Iterator[Entry], shard_files: int) -> Iterator[list[str]]:
-    lines = (json.dumps({k: v for k, v in asdict(e).items() if v is not None}) + "\n" for e in entries)
-    while shard := list(islice(lines, shard_files)):
-        yield shard
-
-
 def check_same(plan: Plan, asked: Mapping[str, Any]) -> None:
     """Raises Mismatch, which names every difference, when a plan was made for something else."""
-    before, now = _flat(plan.asked), _flat(asked)
+    before, now = flatten(plan.asked), flatten(asked)
     names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     if names:
         changes = "; ".join(f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}" for name in names)
         raise Mismatch(f"{plan.output}: was begun with something else: {changes}; give the same, or another -o")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 def _shown(value: Any) -> str:
@@ -142,11 +134,9 @@ def _shown(value: Any) -> str:
 
 
 def make_folders(output: Path) -> None:
-    """Make DIR's folders, and clear away what a kill left half written. Raises StorageError when one cannot be made."""
-    try:
+    """Makes DIR's folders, and removes what a kill left half written. Raises StorageError."""
+    with writing(output, "choose a folder you own"):
         for left in [*output.glob(f"{_HALF_WRITTEN}*"), *output.glob(f"{RESULTS}/.*.parquet")]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         for name in (RESULTS, SVGS):
             (output / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{output}: cannot be written ({error.strerror}); choose a folder you own") from error

@@ -57,7 +57,7 @@ def damage(path: Path) -> None:
 
 
 def test_without_any_training_every_command_says_so(project: Path) -> None:
-    assert tracewright("list").stdout == "no training was saved here yet; `make repro` trains\n"
+    assert tracewright("list").stdout == "there is no saved training yet; run `make repro` to train\n"
     assert tracewright("verify").stdout == "0 checkpoint(s), all sound\n"
     assert tracewright("prune").stdout == ""
     assert tracewright("stats").stdout == "0 B in 0 checkpoint(s) of 0 run(s); 1000.00 MB allowed\n"
@@ -67,7 +67,7 @@ def test_list_marks_the_latest_and_the_best_of_each_run(project: Path) -> None:
     run_of(project, OLDER, [0.3, 0.1], delivered=True)
     run_of(project, NEWER, [0.1, 0.2])
     lines = tracewright("list").stdout.splitlines()
-    assert lines[0] == f"run {NEWER} (may be gone on with)"
+    assert lines[0] == f"run {NEWER} (can be resumed)"
     assert lines[3] == f"run {OLDER} (finished)"
     newer, older = lines[1:3], lines[4:6]
     assert [line.split()[0] for line in newer] == ["000001-10.ckpt", "000002-20.ckpt"]
@@ -107,7 +107,7 @@ def test_verify_names_the_damaged_and_counts_the_sound(project: Path) -> None:
     result = tracewright("verify")
     assert result.exit_code == 65
     assert "000001-10.ckpt: is damaged" in result.stderr
-    assert "1 damaged, 2 sound; `checkpoints prune` removes them" in result.stderr
+    assert "1 damaged, 2 sound; `tracewright checkpoints prune` removes the damaged ones" in result.stderr
     assert tracewright("verify", OLDER).exit_code == 0
 
 
@@ -129,7 +129,7 @@ def test_prune_removes_what_is_damaged_and_what_is_not_kept(project: Path) -> No
 def test_prune_leaves_a_run_alone_that_is_being_trained(project: Path) -> None:
     folder = run_of(project, NEWER, [0.1] * 6)
     with free(folder):
-        assert tracewright("prune").stdout == f"{NEWER}: is being trained, left alone\n"
+        assert tracewright("prune").stdout == f"{NEWER}: is being trained, skipped\n"
         assert len(files_in(folder / "checkpoints")) == 6
     assert len(tracewright("prune", NEWER).stdout.splitlines()) == 2
 
@@ -175,7 +175,7 @@ def test_the_best_agent_of_a_checkpoint_is_exported_once(project: Path) -> None:
     assert (project / "agent" / "agent.json").read_bytes() == (project / "trained" / "agent.json").read_bytes()
     load_agent(project / "agent")
     again = tracewright("export", NEWER, "agent")
-    assert (again.exit_code, "agent: is there already" in again.stderr) == (65, True)
+    assert (again.exit_code, "agent: exists already" in again.stderr) == (65, True)
 
 
 def test_a_checkpoint_from_before_the_first_validation_has_no_agent(project: Path) -> None:

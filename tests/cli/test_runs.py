@@ -81,18 +81,18 @@ def started(*arguments: str) -> str:
     return found[1]
 
 
-def test_a_training_in_the_background_is_killed_stopped_and_gone_on_with_to_its_end(project: Path) -> None:
+def test_a_training_in_the_background_is_killed_stopped_and_resumed_to_its_end(project: Path) -> None:
     run = started("--set", "train.seed=5")
     second = started()
     wait_until(run, "training", 64)
     assert state(second)["state"] == "waiting"
     assert runs("stop", second).stdout == (
-        f"run {second} has stopped, it had not come to anything yet; `tracewright runs resume {second}` goes on\n"
+        f"run {second} has stopped, before it had a state to save; `tracewright runs resume {second}` resumes it\n"
     )
     assert wait_until(second, "stopped")["pid"] is None
     os.kill(state(run)["pid"], signal.SIGKILL)
-    killed = wait_until(run, "gone")
-    assert "gone" in runs("list").stdout
+    killed = wait_until(run, "killed")
+    assert "killed" in runs("list").stdout
     assert runs("follow", run).exit_code == 65
     assert runs("resume", run).exit_code == 0
     wait_until(run, "training", killed["timesteps"] // 64 * 64 + 16)

@@ -18,8 +18,9 @@ from typing import Any, cast, get_args
 
 import pytest
 
-from pipeline.core.files import write_json
-from pipeline.core.intervals import Bootstrap
+from pipeline.core.facts.decision import Decision
+from pipeline.core.facts.evaluations import EvaluationTotals
+from pipeline.core.json_records import to_json, write_record
 from pipeline.core.records import CATEGORIES, FailureKind, Job, TracerParams
 from pipeline.core.stop_signals import StopRequest
 from pipeline.data import splits
@@ -102,15 +103,15 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         names=noted.names,
         settings=settings,
         files={
-            "data/splits.json": trained["summary"],
-            "results/train/train.json": trained["report"] | {"dataset": None},
+            "data/splits.json": to_json(trained["report"].dataset),
+            "results/train/train.json": to_json(trained["report"]) | {"dataset": None},
             "results/train/metrics.json": trained["metrics"],
             "results/train/progress.csv": session.progress_rows(trained["result"].progress)[0],
             "results/train/validation.csv": session.validation_rows(trained["result"].validations)[0],
-            "results/evaluate/evaluate.json": evaluated.report,
+            "results/evaluate/evaluate.json": to_json(evaluated.report),
             "results/evaluate/metrics.json": evaluated.metrics,
             "results/evaluate/images.parquet": rows[0],
-            "results/register.json": registered,
+            "results/register.json": to_json(registered),
             "results.jsonl": {f.name: None for f in fields(Result)},
         },
     )
@@ -133,23 +134,24 @@ def train(root: Path, settings: Settings, noted: NotedRun) -> dict[str, Any]:
     started = datetime.now(UTC)
     (root / "dvc.yaml").write_text("stages: {}")
     (root / "params.yaml").write_text("")
-    setting = session.Setting(root, settings, tasks, tasks, cast(Any, Evaluator(fails)), {}, StopRequest())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "Run", SimpleNamespace(start=lambda *_, **__: noted, resume=lambda *_: noted))
-        best = session.train_seed(setting, session.Source(1))
-        evaluations = evaluations_summary(root)
-        session._tag(root, best, evaluations)
     rows = [
-        splits.Assigned(task.logo.name, task.logo.digest, task.logo.category, task.logo.name, "train") for task in tasks
+        splits.SplitRow(task.logo.name, task.logo.digest, task.logo.category, task.logo.name, "train") for task in tasks
     ]
     summary = splits.summarise(rows)
-    write_json(root / "data/splits.json", summary)
-    report = session._report(settings, best, [best, best], summary, started, evaluations)
+    write_record(root / "data/splits.json", summary)
+    evaluator = cast(Any, Evaluator(fails))
+    context = session.TrainingContext(root, settings, tasks, tasks, evaluator, summary, StopRequest())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "Run", SimpleNamespace(start=lambda *_, **__: noted, resume=lambda *_: noted))
+        best = session.train_seed(context, session.TrainingRequest(1))
+        evaluations = evaluations_summary(root)
+        session._tag(root, best, evaluations)
+    report = session._report(context, best, [best, best], started, evaluations)
     result = best.result
-    return {"result": result, "summary": summary, "report": report, "metrics": session._flat_metrics(result)}
+    return {"result": result, "report": report, "metrics": session._flat_metrics(result)}
 
 
-def evaluations_summary(root: Path) -> dict[str, Any]:
+def evaluations_summary(root: Path) -> EvaluationTotals:
     """Of a real evaluator that was given one evaluation it must refuse."""
     with TracerPool(1, 20, 2_000_000_000) as pool, EvaluationStore(root / "store", 10**7, pool.versions) as store:
         evaluator = StoredEvaluator(pool, store)
@@ -163,22 +165,28 @@ def evaluate(root: Path, settings: Settings, result: Any, noted: NotedRun) -> Si
     compared = methods(agent, settings.evaluate)
     evaluator = FakeEvaluator(lambda job: job.params.filter_speckle > 12)
     results = {m.name: run_method(m, agent, tasks, evaluator, settings.evaluate) for m in compared}
-    kinds: dict[str, tuple[str, str]] = {m.name: (m.label, m.kind) for m in compared}
-    bootstrap = Bootstrap(100, 0.95)
-    report = evaluation._report(root, settings, agent, results, kinds, bootstrap) | {"run_id": "r1", "seconds": 1.0}
-    report["evaluations"] = evaluations_summary(root)
-    report["second_renderer"] = opinions_report("resvg-py 1", [Opinion("logo.png", 0.001, -0.002, upheld=True)])
-    metrics = evaluation._metrics(report)
+    report = evaluation.comparison(
+        settings.evaluate,
+        agent,
+        compared,
+        results,
+        evaluations_summary(root),
+        second_renderer=opinions_report("resvg-py 1", [Opinion("logo.png", 0.001, -0.002, upheld=True)]),
+        run_id="r1",
+        test_digest="d",
+        started=0.0,
+    )
+    metrics = evaluation.flat_metrics(report)
     noted.log_metrics({f"test/{name}": value for name, value in metrics.items()}, 0)
     return SimpleNamespace(results=results, report=report, metrics=metrics)
 
 
-def register(noted: NotedRun) -> dict[str, Any]:
+def register(noted: NotedRun) -> Decision:
     ours = {f"{n}.png": 0.1 + 0.01 * n for n in range(12)}
     theirs = {path: value - 0.05 for path, value in ours.items()}
     verdict = gate.verdict(ours, theirs, min_improvement=0.0, bootstrap_samples=100, confidence=0.95, seed=1)
     version: Any = SimpleNamespace(name="tracewright", version="2", run_id="r1")
-    measured = promotion.Measured(values=ours, test_digest="d", objective="{}", traces=2)
+    measured = promotion.Measurement(values=ours, test_digest="d", objective="{}", traces=2)
     result = promotion._result(cast(Any, SimpleNamespace(run_of=lambda _: "r1")), verdict, version, version, measured)
     promotion._log(cast(Any, noted), result)
     return result

@@ -7,8 +7,8 @@ import tomllib
 import pytest
 
 from dashboard.viewer.viewer import Pane, address
+from pipeline.core.facts.comparison import OURS
 from pipeline.reports.colours import DARK, LIGHT, Palette
-from pipeline.reports.results import OURS
 from tests.support.fakes import ROOT
 
 CONFIG = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))

@@ -60,7 +60,7 @@ def test_an_empty_or_missing_folder_is_told_with_the_remedy(tmp_path: Path) -> N
         build_catalogue(data(), tmp_path, 1)
     (tmp_path / "logos").mkdir()
     (tmp_path / "logos/NOTICE.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"no images found \(bmp, .*data\.root"):
+    with pytest.raises(DataError, match=r"no images found \(png, .*data\.root"):
         build_catalogue(data(), tmp_path, 1)
 
 

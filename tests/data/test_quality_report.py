@@ -46,7 +46,7 @@ def balanced(count: int = 24) -> list[CatalogueEntry]:
 
 
 def advice(entries: list[CatalogueEntry], rejected: list[ImageRejected] | None = None) -> list[str]:
-    found: list[str] = quality_report(Catalogue(entries, rejected or []), SETTINGS)["recommendations"]
+    found: list[str] = list(quality_report(Catalogue(entries, rejected or []), SETTINGS).recommendations)
     return found
 
 
@@ -95,22 +95,22 @@ def test_the_report_counts(logos: Callable[..., Path]) -> None:
     (root / "bad.png").write_bytes(b"no")
     report = quality_report(build_catalogue(SETTINGS, root.parent, 1), SETTINGS)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    assert (report["images"], report["distinct_images"], report["reject_ratio"]) == (3, 3, 0.25)
-    assert report["rejected"][0]["path"] == "bad.png"
-    assert report["rejected"][0]["reason"] == "undecodable"
-    assert sum(row["images"] for row in report["categories"].values()) == 3
-    assert sum(row["from_pixels"] for row in report["categories"].values()) == 1
-    [chosen] = report["from_pixels"]
-    assert chosen["path"] == "c.png"
-    assert report["categories"][chosen["category"]]["confidence_mean"] == pytest.approx(chosen["confidence"], abs=1e-3)
-    assert set(report["measures"]) == set(MEASURE_NAMES)
-    assert all(row == sorted(row) and len(row) == 5 for row in report["measures"].values())
+    assert (report.images, report.distinct_images, report.reject_ratio) == (3, 3, 0.25)
+    assert report.rejected[0].path == "bad.png"
+    assert report.rejected[0].reason == "undecodable"
+    assert sum(row.images for row in report.categories.values()) == 3
+    assert sum(row.from_pixels for row in report.categories.values()) == 1
+    [chosen] = report.from_pixels
+    assert chosen.path == "c.png"
+    assert report.categories[chosen.category].confidence_mean == pytest.approx(chosen.confidence, abs=1e-3)
+    assert set(report.measures) == set(MEASURE_NAMES)
+    assert all(list(row) == sorted(row) and len(row) == 5 for row in report.measures.values())
 
 
 def test_what_is_not_there_has_no_mean() -> None:
     report = quality_report(Catalogue([entry(1, "text")], []), SETTINGS)
-    assert "confidence_mean" not in report["categories"]["text"]
-    assert "quality_mean" not in report["categories"]["simple"]
+    assert report.categories["text"].confidence_mean is None
+    assert report.categories["simple"].quality_mean is None
 
 
 def test_odd_names_cannot_break_the_page() -> None:
@@ -123,7 +123,7 @@ def test_odd_names_cannot_break_the_page() -> None:
 def test_long_lists_are_cut_in_the_page_only() -> None:
     rejected = [ImageRejected(f"{n}.png", "blank", "one colour") for n in range(50)]
     report = quality_report(Catalogue(balanced(), rejected), SETTINGS)
-    assert len(report["rejected"]) == 50
+    assert len(report.rejected) == 50
     page = quality_markdown(report)
     assert "and 30 more in quality.json" in page
     assert "| 19.png |" in page

@@ -20,9 +20,9 @@ from PIL import Image
 
 from pipeline.core.errors import ImageRejected, StorageError
 from pipeline.core.records import pixel_digest
-from pipeline.data import known_answers, readings
+from pipeline.data import answer_cache, readings
+from pipeline.data.answer_cache import AnswerCache
 from pipeline.data.images import Limits, list_images, path_text, read_image
-from pipeline.data.known_answers import KnownAnswers
 from pipeline.data.probe import measure
 from pipeline.data.readings import Reading, Result, read_all
 from tests.support.drawing import draw
@@ -188,9 +188,9 @@ def test_what_was_read_before_a_kill_is_kept(folder: Folder) -> None:
     lines = [
         "import os, signal, sys",
         "from pathlib import Path",
-        "from pipeline.data import known_answers, readings",
+        "from pipeline.data import answer_cache, readings",
         "from pipeline.data.images import Limits",
-        "known_answers.WRITE_EVERY_SECONDS = 0.0",
+        "answer_cache.WRITE_EVERY_SECONDS = 0.0",
         "read_one = readings.read_one",
         "def deadly(root, path, limits):",
         "    if path == 'in/c.png':",
@@ -211,9 +211,9 @@ def test_what_was_read_before_a_kill_is_kept(folder: Folder) -> None:
 
 def test_answers_are_written_from_time_to_time(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(itertools.count(0.0, 0.4))
-    monkeypatch.setattr(known_answers, "monotonic", lambda: next(now))
+    monkeypatch.setattr(answer_cache, "monotonic", lambda: next(now))
     written = []
-    with KnownAnswers(folder.cache, folder.root, "key") as known:
+    with AnswerCache(folder.cache, folder.root, "key") as known:
         for path in ("a.png", "broken.png", "in/b.png", "in/c.png"):
             assert known.get(path) is None
             known.put(path, {"of": path})

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.split_table import read_previous, write_splits
-from pipeline.data.splits import Assigned
+from pipeline.data.splits import SplitRow
 from tests.support.fakes import settings_with
 
 ROWS = [
-    Assigned("a/ü\n.png", "d1", "simple", "a/ü\n.png", "train"),
-    Assigned("b.png", "d2", "text", "b.png", "val"),
-    Assigned("c.png", "d3", "complex", "c.png", "aside"),
+    SplitRow("a/ü\n.png", "d1", "simple", "a/ü\n.png", "train"),
+    SplitRow("b.png", "d2", "text", "b.png", "val"),
+    SplitRow("c.png", "d3", "complex", "c.png", "aside"),
 ]
 
 

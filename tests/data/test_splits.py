@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.records import CATEGORIES, SPLITS, Category, SplitName
 from pipeline.data.links import Item
-from pipeline.data.splits import Assigned, assign, summarise
+from pipeline.data.splits import SplitRow, assign, summarise
 
 RATIOS: dict[SplitName, float] = {"train": 0.7, "val": 0.2, "test": 0.1}
 
@@ -25,11 +25,11 @@ def items_of(count: int, category: Category = "simple", start: int = 0, brands: 
     return result
 
 
-def split(items: Sequence[Item], seed: int = 1, previous: Sequence[Assigned] = ()) -> list[Assigned]:
+def split(items: Sequence[Item], seed: int = 1, previous: Sequence[SplitRow] = ()) -> list[SplitRow]:
     return assign(items, RATIOS, seed, 6, previous)
 
 
-def counts(rows: Sequence[Assigned], category: Category = "simple") -> list[int]:
+def counts(rows: Sequence[SplitRow], category: Category = "simple") -> list[int]:
     found = Counter(row.split for row in rows if row.category == category)
     return [found[name] for name in SPLITS]
 
@@ -146,7 +146,7 @@ def test_an_image_that_links_two_splits_is_in_none() -> None:
     bridge = Item("bridge.png", in_train.digest, "simple", in_test.brand, in_test.hash)
     after = split([bridge, *items], previous=before)
     assert [row for row in after if row.path != "bridge.png"] == before
-    assert summarise(after)["aside"] == ["bridge.png"]
+    assert summarise(after).aside == ("bridge.png",)
     again = split([bridge, *items], previous=after)
     assert again == after
 
@@ -161,23 +161,23 @@ def test_a_group_counts_as_what_most_of_it_is() -> None:
 def test_the_summary_counts_and_digests() -> None:
     items = [*items_of(20), *items_of(12, "complex", brands=6)]
     summary = summarise(split(items))
-    assert sum(summary[name]["images"] for name in SPLITS) == 32
-    assert sum(summary["by_category"]["complex"].values()) == 12
-    assert summary["by_category"]["text"] == {"train": 0, "val": 0, "test": 0}
-    assert summary["groups"]["count"] == 26
-    assert (summary["groups"]["of_several"], summary["groups"]["largest"]) == (6, 2)
-    assert summary["aside"] == []
+    assert sum(summary.content(name).images for name in SPLITS) == 32
+    assert sum(summary.by_category["complex"].values()) == 12
+    assert summary.by_category["text"] == {"train": 0, "val": 0, "test": 0}
+    assert summary.groups.count == 26
+    assert (summary.groups.of_several, summary.groups.largest) == (6, 2)
+    assert summary.aside == ()
 
 
 def test_the_digest_is_of_the_content_not_of_names() -> None:
     rows = split(items_of(20))
-    renamed = [Assigned("x" + r.path, r.digest, r.category, "x" + r.group, r.split) for r in reversed(rows)]
-    other = [Assigned(r.path, r.digest, "complex", r.group, r.split) for r in rows]
+    renamed = [SplitRow("x" + r.path, r.digest, r.category, "x" + r.group, r.split) for r in reversed(rows)]
+    other = [SplitRow(r.path, r.digest, "complex", r.group, r.split) for r in rows]
     for name in SPLITS:
-        assert summarise(rows)[name]["digest"] == summarise(renamed)[name]["digest"]
-        assert summarise(rows)[name]["digest"] != summarise(other)[name]["digest"]
+        assert summarise(rows).content(name).digest == summarise(renamed).content(name).digest
+        assert summarise(rows).content(name).digest != summarise(other).content(name).digest
 
 
 def test_nothing_is_split_into_nothing() -> None:
     assert split([]) == []
-    assert summarise([])["train"]["images"] == 0
+    assert summarise([]).train.images == 0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.core.intervals import Bootstrap
+from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import Scored
 from pipeline.evaluation.comparison import curve, duel, image_rows
 from pipeline.search.loop import Outcome
@@ -21,19 +21,19 @@ def outcomes(values: list[float], offset: int = 0) -> list[Outcome]:
 
 def test_the_ratio_is_the_geometric_mean_and_the_interval_holds_it() -> None:
     [first, second] = curve(outcomes([np.log(2), np.log(8)]), [1, 2], BOOTSTRAP)
-    assert first["ratio"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    assert second["ratio"]["mean"] == pytest.approx(0.25)
-    assert second["ratio"]["low"] <= 0.25 <= second["ratio"]["high"]
+    assert first.ratio == Interval(1.0, 1.0, 1.0)
+    assert second.ratio.mean == pytest.approx(0.25)
+    assert second.ratio.low <= 0.25 <= second.ratio.high
 
 
 def test_a_duel_is_paired_and_needs_certainty() -> None:
     ours, theirs = outcomes([0.5 + 0.01 * n for n in range(20)]), outcomes([0.4 + 0.01 * n for n in range(20)])
-    won = duel(ours, theirs, 2, BOOTSTRAP)
-    assert (won["better"], won["wins"], won["losses"], won["ties"]) == (True, 20, 0, 0)
-    assert duel(theirs, ours, 2, BOOTSTRAP)["better"] is False
-    assert duel(ours, ours, 2, BOOTSTRAP)["better"] is None
-    assert duel(ours, ours, 2, BOOTSTRAP)["ties"] == 20
-    assert duel(ours, theirs, 1, BOOTSTRAP)["better"] is None
+    won = duel("tpe", ours, theirs, 2, BOOTSTRAP)
+    assert (won.better, won.wins, won.losses, won.ties) == (True, 20, 0, 0)
+    assert duel("tpe", theirs, ours, 2, BOOTSTRAP).better is False
+    assert duel("tpe", ours, ours, 2, BOOTSTRAP).better is None
+    assert duel("tpe", ours, ours, 2, BOOTSTRAP).ties == 20
+    assert duel("tpe", ours, theirs, 1, BOOTSTRAP).better is None
 
 
 def test_rows_tell_what_was_chosen_and_whether_it_is_the_default() -> None:

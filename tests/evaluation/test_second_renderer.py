@@ -54,9 +54,10 @@ def test_the_default_itself_always_stands() -> None:
 def test_the_report_names_who_is_in_doubt() -> None:
     opinions = second_opinions([(TASK, CHOICE)] * 2, SMALLER, Second(scores(), scores(svg_bytes=500, ssim=0.94)))
     report = opinions_report("resvg-py 1", opinions)
-    assert (report["images"], report["upheld"], report["not_upheld"]) == (2, 0, [TASK.logo.name] * 2)
-    assert report["ssim_difference"] == pytest.approx({"mean": 0.01, "max": 0.01})
-    assert opinions_report("resvg-py 1", [])["ssim_difference"] is None
+    assert (report.images, report.upheld, report.not_upheld) == (2, 0, (TASK.logo.name,) * 2)
+    assert report.ssim_difference
+    assert (report.ssim_difference.mean, report.ssim_difference.max) == pytest.approx((0.01, 0.01))
+    assert opinions_report("resvg-py 1", []).ssim_difference is None
 
 
 def test_resvg_is_asked_where_skia_draws_and_nobody_where_resvg_does() -> None:

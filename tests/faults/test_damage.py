@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import DataError
+from pipeline.core.facts.training import CheckpointEntry
 from pipeline.training.checkpoint import pack, read_checkpoint, unpack
-from pipeline.training.checkpoint_store import INDEX, CheckpointStore, Entry, files_in, latest_in
+from pipeline.training.checkpoint_store import INDEX, CheckpointStore, files_in, latest_in
 from tests.support.nursery import run_training, settings
 from tests.support.tally import tally
 
@@ -118,7 +119,7 @@ def test_when_all_are_damaged_there_is_none(run: Path, caplog: pytest.LogCapture
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * len(every)
 
 
-def entries_of(run: Path) -> tuple[list[Entry], Entry | None]:
+def entries_of(run: Path) -> tuple[list[CheckpointEntry], CheckpointEntry | None]:
     store = CheckpointStore(run, settings().checkpoints)
     return store.entries(), store.best()
 

@@ -297,7 +297,7 @@ def test_a_hostile_lineage_costs_its_run_only(project: Path, content: bytes) -> 
     (run / "training.json").write_bytes(content)
     listed = tracewright("checkpoints", "list")
     assert listed.exit_code == 0
-    assert f"run {RUN} (may be gone on with)" in listed.stdout
+    assert f"run {RUN} (can be resumed)" in listed.stdout
     assert f"run {run.name} ({run / 'training.json'}: " in listed.stdout
     refused(tracewright("checkpoints", "resume", f"{run.name}"))
 

@@ -103,15 +103,17 @@ def in_mlflow(root: Path, run: Run) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # looking is not what is tested
         sent = Replica(root, run.folder)
-        place, run_id = sent.place(), str(sent.sent.run_id)
-        found = place.client.get_run(run_id)
+        experiment, run_id = sent.experiment(), str(sent.sent.run_id)
+        found = experiment.client.get_run(run_id)
         names = ("train/a", "train/b", "val/value")
         return {
-            "runs": len(place.client.search_runs([place.experiment_id])),
+            "runs": len(experiment.client.search_runs([experiment.experiment_id])),
             "status": found.info.status,
-            "history": {n: [(m.step, m.value) for m in place.client.get_metric_history(run_id, n)] for n in names},
-            "models": sorted((m.name, m.status) for m in place.client.search_logged_models([place.experiment_id])),
-            "artifacts": sorted(f.path for f in place.client.list_artifacts(run_id)),
+            "history": {n: [(m.step, m.value) for m in experiment.client.get_metric_history(run_id, n)] for n in names},
+            "models": sorted(
+                (m.name, m.status) for m in experiment.client.search_logged_models([experiment.experiment_id])
+            ),
+            "artifacts": sorted(f.path for f in experiment.client.list_artifacts(run_id)),
         }
 
 
@@ -229,7 +231,7 @@ def test_four_runs_that_start_at_once_without_a_database_all_succeed(
     ids = [process.communicate()[0].decode().strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     assert len(set(ids)) == 4
-    place = Replica(root, root / mlflow_store.RUNS / ids[0]).place()
-    found = place.client.search_runs([place.experiment_id])
+    experiment = Replica(root, root / mlflow_store.RUNS / ids[0]).experiment()
+    found = experiment.client.search_runs([experiment.experiment_id])
     assert {run.data.tags["tracewright.run"] for run in found} == set(ids)
     assert [(run.info.status, run.data.metrics) for run in found] == [("FINISHED", {"a": 1.0})] * 4

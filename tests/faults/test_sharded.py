@@ -159,7 +159,7 @@ def test_stopped_it_is_75_and_says_how_far_it_is(logos: Path, agent: Path, tmp_p
     code, said = Command(unlucky, agent, tmp_path / "out").ended()
     assert code == 75
     assert f"stopped on request ({name})" in said
-    assert f"of {FILES // SHARD_FILES} shards are done; the same command goes on with the others" in said
+    assert f"of {FILES // SHARD_FILES} shards are done; give the same command again" in said
     assert "Traceback" not in said
 
 

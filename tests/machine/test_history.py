@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.machine.deadline import Crew
 from pipeline.machine.gpus import Gpus
 from pipeline.machine.history import HISTORY, Recorder, halved, read_history
 from pipeline.machine.samples import to_line
@@ -40,10 +39,8 @@ class Recording:
 
 
 @pytest.fixture
-def recording(tmp_path: Path) -> Iterator[Recording]:
-    made = Recording(tmp_path)
-    yield made
-    made.recorder._crew.close()
+def recording(tmp_path: Path) -> Recording:
+    return Recording(tmp_path)
 
 
 def test_a_thread_records_and_ends_with_a_last_sample(tmp_path: Path) -> None:
@@ -168,13 +165,12 @@ def test_a_driver_that_hangs_does_not_hold_the_samples_up(tmp_path: Path, caplog
     nvml.wait = lambda: time.sleep(1)
     clock = Clock()
     machine, cards = machine_of(clock=clock, proc=tmp_path), Gpus(lambda: 0.0, lambda: nvml)
-    recorder = Recorder(tmp_path, machine=machine, gpus=cards, crew=Crew(deadline_seconds=0.1))
+    recorder = Recorder(tmp_path, machine=machine, gpus=cards, deadline_seconds=0.1)
     recorder._note()
     clock.pass_(5)
     recorder._note()
     [sample] = read_history(tmp_path / HISTORY)
     assert sample.gpus == ()
-    recorder._crew.close()
 
 
 def test_a_sample_costs_little(tmp_path: Path) -> None:
@@ -185,7 +181,6 @@ def test_a_sample_costs_little(tmp_path: Path) -> None:
     for _ in range(20):
         recorder._note()
     assert (time.process_time() - began) / 20 < 0.02
-    recorder._crew.close()
 
 
 def test_every_line_is_json_for_others_too(recording: Recording) -> None:

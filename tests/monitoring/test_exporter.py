@@ -1,24 +1,25 @@
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.exporter import Answer, Shared, Site, watched
+from monitoring.exporter import SourcesCollector, registry_of, sources_of
 from monitoring.metrics import BY_NAME, METRICS
-from pipeline.machine.deadline import Crew
+from pipeline.machine.deadline import Source
 from pipeline.machine.gpus import Gpus
 from pipeline.machine.sources import Machine
 from tests.support.machine import FakeCard, FakeNvml, FakeProcess, FakePsutil, machine_of
-from tests.support.run_status import write_status
+from tests.support.run_status import write_status_values
 from tests.support.source import ROOT
 
 
@@ -29,35 +30,29 @@ class World:
         self.ps = FakePsutil({10: FakeProcess(10)})
         self.nvml = FakeNvml(FakeCard(), FakeCard())
         machine = machine_of(self.ps)
-        self.sources = watched(machine, root, ["/data"], Gpus(machine.monotonic, lambda: self.nvml))
-        self.crew = Crew(deadline_seconds=1.0)
-        write_status(root)
+        self.sources = sources_of(machine, root, ["/data"], Gpus(machine.monotonic, lambda: self.nvml))
+        self.registry = registry_of(self.sources, deadline_seconds=1.0)
+        write_status_values(root)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.crew.close()
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
-def get(site: Site, path: str = "/metrics", method: str = "GET") -> Answer:
-    return asyncio.run(site.answer(method, path))
+def text(registry: CollectorRegistry) -> str:
+    return generate_latest(registry).decode()
 
 
-def text(site: Site) -> str:
-    return get(site).body.decode()
-
-
-def scraped(app: Site) -> dict[str, float]:
+def scraped(registry: CollectorRegistry) -> dict[str, float]:
     """Values by name and labels, as they are written."""
-    lines = [line for line in text(app).splitlines() if not line.startswith("#")]
+    lines = [line for line in text(registry).splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 def test_every_metric_of_the_list_is_served_and_no_other(world: World) -> None:
     served = {}
-    for family in text_string_to_metric_families(text(Site(world.sources, world.crew))):
+    for family in text_string_to_metric_families(text(world.registry)):
         name = family.name + ("_total" if family.type == "counter" else "")
         served[name] = (family.type, {key for sample in family.samples for key in sample.labels})
     assert set(served) == set(BY_NAME)
@@ -68,15 +63,14 @@ def test_every_metric_of_the_list_is_served_and_no_other(world: World) -> None:
 def test_promtool_finds_nothing_to_mend(world: World) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
-    served = text(Site(world.sources, world.crew))
+    served = text(world.registry)
     done = subprocess.run(["promtool", "check", "metrics"], input=served, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_source_that_fails_costs_its_own_metrics_only(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    app = Site(world.sources, world.crew)
     world.ps.broken = psutil.AccessDenied()
-    said = scraped(app)
+    said = scraped(world.registry)
     assert said['tracewright_source_up{source="host"}'] == 0
     assert "tracewright_cpu_cores" not in said
     assert said['tracewright_source_up{source="gpu"}'] == 1
@@ -88,10 +82,9 @@ def test_a_driver_that_hangs_costs_the_cards_only(world: World, caplog: pytest.L
     gate = threading.Event()
     world.nvml.wait = gate.wait
     before = threading.active_count()
-    app = Site(world.sources, world.crew)
     try:
         for _ in range(5):
-            said = scraped(app)
+            said = scraped(world.registry)
             assert said['tracewright_source_up{source="gpu"}'] == 0
             assert said["tracewright_cpu_cores"] == 2
         assert threading.active_count() <= before + 2
@@ -105,66 +98,44 @@ def test_a_machine_without_cards_does_not_complain(tmp_path: Path, caplog: pytes
     def missing() -> Any:
         raise ImportError
 
-    crew = Crew()
-    said = scraped(Site(watched(machine, tmp_path, ["/data"], Gpus(machine.monotonic, missing)), crew))
-    crew.close()
+    said = scraped(registry_of(sources_of(machine, tmp_path, ["/data"], Gpus(machine.monotonic, missing))))
     up = {name: value for name, value in said.items() if name.startswith("tracewright_source_up")}
     assert up == {f'tracewright_source_up{{source="{name}"}}': 1 for name in ("host", "disk:/data", "training")}
     assert caplog.text == ""
 
 
 def test_the_cpu_time_of_a_training_does_not_fall_when_a_worker_dies(world: World) -> None:
-    app = Site(world.sources, world.crew)
     name = 'tracewright_training_cpu_seconds_total{run="r1"}'
     world.ps.processes[10].user = 50.0
-    before = scraped(app)[name]
+    before = scraped(world.registry)[name]
     world.ps.processes[10].user = 20.0
-    assert scraped(app)[name] == before
+    assert scraped(world.registry)[name] == before
     world.ps.processes[10].user = 22.0
-    assert scraped(app)[name] == before + 2
+    assert scraped(world.registry)[name] == before + 2
 
 
-@pytest.mark.parametrize(
-    ("path", "method", "status"),
-    [
-        ("/metrics", "HEAD", 200),
-        ("/health", "GET", 200),
-        ("/", "GET", 200),
-        ("/secret", "GET", 404),
-        ("/metrics", "POST", 405),
-    ],
-)
-def test_other_requests(world: World, path: str, method: str, status: int) -> None:
-    assert get(Site(world.sources, world.crew), path, method).status == status
+def test_who_waits_shares_what_is_read_after_it_asked() -> None:
+    begun: list[int] = []
+    gate, reading = threading.Event(), threading.Event()
 
+    def read() -> None:
+        begun.append(1)
+        reading.set()
+        gate.wait()
 
-def test_health_reads_nothing(world: World) -> None:
-    get(Site(world.sources, world.crew), "/health")
-    assert world.nvml.starts == 0
-
-
-async def all_who_wait_share_what_is_read_after_they_asked() -> None:
-    numbers = iter(range(100))
-    gate = asyncio.Event()
-
-    async def work() -> bytes:
-        number = next(numbers)
-        await gate.wait()
-        return str(number).encode()
-
-    shared = Shared(work)
-    first = asyncio.create_task(shared.result())
-    await asyncio.sleep(0)  # it has asked ...
-    await asyncio.sleep(0)  # ... and its reading has begun
-    others = [asyncio.create_task(shared.result()) for _ in range(8)]
-    await asyncio.sleep(0)
-    gate.set()
-    assert await first == b"0"
-    assert [await other for other in others] == [b"1"] * 8
-
-
-def test_all_who_wait_share_what_is_read_after_they_asked() -> None:
-    asyncio.run(all_who_wait_share_what_is_read_after_they_asked())
+    collector = SourcesCollector([Source("it", read)])
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(collector.collect)
+        assert reading.wait(10)
+        others = [pool.submit(collector.collect) for _ in range(8)]
+        while pool._work_queue.qsize():
+            time.sleep(0.01)
+        time.sleep(0.1)  # they have asked
+        gate.set()
+        answers = [id(other.result()) for other in others]
+    assert len(set(answers)) == 1
+    assert id(first.result()) not in answers
+    assert len(begun) == 2
 
 
 def documented() -> dict[str, tuple[str, ...]]:
@@ -195,9 +166,7 @@ def test_the_sources_that_are_named_are_those_there_are(world: World) -> None:
 
 def test_a_disk_that_is_away_does_not_hide_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     disks = [str(tmp_path), str(tmp_path / "away"), str(tmp_path)]
-    crew = Crew()
-    body = text(Site(watched(Machine(), tmp_path, disks), crew))
-    crew.close()
+    body = text(registry_of(sources_of(Machine(), tmp_path, disks)))
     assert f'tracewright_source_up{{source="disk:{tmp_path}/away"}} 0.0' in body
     assert body.count(f'tracewright_disk_size_bytes{{path="{tmp_path}"}}') == 1, "a path that is named twice"
     assert str(tmp_path / "away") in caplog.text

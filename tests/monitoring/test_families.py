@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -20,54 +18,41 @@ from monitoring.metrics import BY_NAME
 from monitoring.runs import RunsFolder
 from pipeline.core.records import FailureKind
 from pipeline.machine.gpus import Gpus
+from pipeline.runs.state import RunState
 from tests.support.machine import GIB, FakeCard, FakeNvml, FakeProcess, FakePsutil, machine_of
-from tests.support.run_status import status_values, write_status
+from tests.support.run_status import status_values, write_status_values
 
 Labels = tuple[tuple[str, str], ...]
 
 
+class Fixed(Collector):
+    """Gives families that were made before."""
+
+    def __init__(self, families: Families) -> None:
+        self.families = families
+
+    def collect(self) -> list[Metric]:
+        return list(self.families.values())
+
+
 def values(made: Families) -> dict[str, dict[Labels, float]]:
     """As Prometheus would read it."""
+    registry = CollectorRegistry()
+    registry.register(Fixed(made))
     return {
         family.name: {tuple(sorted(sample.labels.items())): sample.value for sample in family.samples}
-        for family in text_string_to_metric_families(made.text().decode())
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
     }
 
 
-def test_the_text_is_what_prometheus_client_writes() -> None:
+def test_a_label_that_is_not_utf_8_costs_no_scrape() -> None:
     made = Families()
-    made.add("cpu_seconds_total", 12345678.25, "user")
-    made.add("cpu_seconds_total", 0, "idle")
-    made.add("disk_size_bytes", 10**15, 'a "strange"\\path\nof two lines')
-    made.add("training_alive", True, "r1")
-    made.add("validation_value", -1e-7, "ünï")
-    registry = CollectorRegistry()
-    registry.register(Theirs())
-    ours, theirs = made.text().decode(), generate_latest(registry).decode()
-    assert list(text_string_to_metric_families(ours)) == list(text_string_to_metric_families(theirs))
-    assert [line.rpartition(" ")[0] for line in ours.splitlines()] == [
-        line.rpartition(" ")[0] for line in theirs.splitlines()
-    ]
-
-
-class Theirs(Collector):
-    """The same samples by way of prometheus_client."""
-
-    def collect(self) -> Iterator[Family]:
-        counter = CounterMetricFamily(
-            "tracewright_cpu_seconds", BY_NAME["tracewright_cpu_seconds_total"].text, labels=["mode"]
-        )
-        counter.add_metric(["user"], 12345678.25)
-        counter.add_metric(["idle"], 0)
-        yield counter
-        for name, label, value, number in (
-            ("disk_size_bytes", "path", 'a "strange"\\path\nof two lines', 1e15),
-            ("training_alive", "run", "r1", 1),
-            ("validation_value", "run", "ünï", -1e-7),
-        ):
-            gauge = GaugeMetricFamily(f"tracewright_{name}", BY_NAME[f"tracewright_{name}"].text, labels=[label])
-            gauge.add_metric([value], number)
-            yield gauge
+    made.add("disk_size_bytes", 1, "caf\udce9")
+    made.add("disk_size_bytes", 2, 'a "strange"\\path\nof two lines')
+    assert values(made)["tracewright_disk_size_bytes"] == {
+        (("path", "caf?"),): 1,
+        (("path", 'a "strange"\\path\nof two lines'),): 2,
+    }
 
 
 def test_totals_never_fall() -> None:
@@ -90,9 +75,9 @@ def test_a_run_that_is_shown_again_later_begins_anew(tmp_path: Path) -> None:
     for asked in (4000, None, 30):
         shutil.rmtree(tmp_path / ".tracewright", ignore_errors=True)
         if asked is not None:
-            write_status(tmp_path, evaluations_asked=asked)
+            write_status_values(tmp_path, evaluations_asked=asked)
         made = Families()
-        families.trainings(made, folder.read(), totals)
+        families.runs(made, folder.read(), totals)
         said.append(values(made).get("tracewright_training_evaluations", {}).get((("run", "r1"),)))
     assert said == [4000, None, 30]
 
@@ -100,18 +85,18 @@ def test_a_run_that_is_shown_again_later_begins_anew(tmp_path: Path) -> None:
 def test_a_value_that_is_not_known_makes_no_sample() -> None:
     made = Families()
     made.add("gpu_power_watts", None, "0")
-    assert made.text() == b""
+    assert not made
 
 
 def trainings_of(root: Path) -> Families:
     made = Families()
     machine = machine_of(FakePsutil({10: FakeProcess(10, rss=500)}), proc=root)
-    families.trainings(made, RunsFolder(root, machine).read(), Totals())
+    families.runs(made, RunsFolder(root, machine).read(), Totals())
     return made
 
 
 def test_a_training_in_figures(tmp_path: Path) -> None:
-    write_status(tmp_path)
+    write_status_values(tmp_path)
     said = values(trainings_of(tmp_path))
     run = ("run", "r1")
     assert said["tracewright_training_timesteps"] == {(run,): 512}
@@ -125,14 +110,14 @@ def test_a_training_in_figures(tmp_path: Path) -> None:
 
 
 def test_exactly_one_state_is_the_one_it_is_in(tmp_path: Path) -> None:
-    write_status(tmp_path, pid=77)
+    write_status_values(tmp_path, pid=77)
     states = values(trainings_of(tmp_path))["tracewright_training_state"]
-    assert len(states) == 6
-    assert [labels for labels, value in states.items() if value] == [(("run", "r1"), ("state", "gone"))]
+    assert {state for _, (_, state) in states} == set(get_args(RunState))
+    assert [labels for labels, value in states.items() if value] == [(("run", "r1"), ("state", "killed"))]
 
 
-def test_a_training_that_is_gone_has_no_processes(tmp_path: Path) -> None:
-    write_status(tmp_path, pid=77)
+def test_a_training_that_was_killed_has_no_processes(tmp_path: Path) -> None:
+    write_status_values(tmp_path, pid=77)
     said = values(trainings_of(tmp_path))
     assert said["tracewright_training_alive"] == {(("run", "r1"),): 0}
     assert "tracewright_training_processes" not in said
@@ -177,7 +162,7 @@ JSON = st.recursive(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(sorted(set(status_values()) - {"run"})), JSON, max_size=4))
 def test_whatever_a_status_says_the_scrape_can_be_read(tmp_path: Path, changes: dict[str, Any]) -> None:
-    write_status(tmp_path, **changes)
+    write_status_values(tmp_path, **changes)
     said = values(trainings_of(tmp_path))
     conditions = {labels[0][1]: count for labels, count in said["tracewright_status_files"].items()}
     assert sum(conditions.values()) == 1

@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.core.cluster import Joined
 from pipeline.core.errors import SettingsError
-from pipeline.tuning.ray_worker import cpus_each
 from pipeline.tuning.session import tune
+from pipeline.tuning.worker_pool import cpus_per_worker
 from tests.ray.conftest import cut_power
 from tests.support.small_project import small_project
 
@@ -92,4 +92,4 @@ def test_more_workers_than_the_cluster_has_cpus_are_refused(tmp_path: Path, runn
     ],
 )
 def test_workers_share_the_cpus_of_nodes(nodes: list[int], workers: int, cpus: int) -> None:
-    assert cpus_each(nodes, workers) == cpus
+    assert cpus_per_worker(nodes, workers) == cpus

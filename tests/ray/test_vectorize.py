@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from pipeline.core.cluster import Joined
-from pipeline.vectorizing.crew import Done
 from pipeline.vectorizing.inputs import Folders
-from pipeline.vectorizing.session import Progress, Request, vectorize_sharded
+from pipeline.vectorizing.request import Request
+from pipeline.vectorizing.session import Progress, vectorize_sharded
+from pipeline.vectorizing.shard_pool import ShardProgress
 from tests.ray.conftest import cut_power
 from tests.support.fakes import rgba_of
 from tests.vectorizing.test_batch import small_agent
@@ -30,9 +31,9 @@ class Losing(Progress):
         self._cluster, self._node = cluster, node
         self.done: list[int] = []
 
-    def on_done(self, done: Done) -> None:
-        if done.tally is not None:
-            self.done.append(done.shard)
+    def on_progress(self, progress: ShardProgress) -> None:
+        if progress.tally is not None:
+            self.done.append(progress.shard)
             if len(self.done) == 1:
                 cut_power(self._cluster, self._node)
 

@@ -13,9 +13,9 @@ from pipeline.core.errors import TracewrightError
 from pipeline.core.records import Pixels
 from pipeline.reports import pictures
 from pipeline.reports.pictures import Subject, crop_box, difference, fit, fitted, sheet, zoom_of
-from pipeline.reports.results import ImageResult
+from tests.support.facts import image_result
 
-RESULT = ImageResult(digest="d",
+RESULT = image_result(
     path="a/logo.png", category="text", value=0.5, ratio=0.6, bytes=600, default_bytes=1000, ssim=0.95,
     default_ssim=0.94, zoom_ssim=0.9, default_zoom_ssim=0.91,
 )  # fmt: skip

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.reports import plots, training_plot
-from pipeline.reports.results import CurvePoint, Progress, Results, StageResult
+from pipeline.reports.results import Results
 from pipeline.reports.training_stages import stage_spans
+from tests.support.facts import rollout_progress, stage_result
 
 
 def opened(png: bytes) -> Image.Image:
@@ -49,13 +50,13 @@ def test_the_headline_shows_ours_and_names_every_method(results: Results) -> Non
 def test_presets_that_differ_are_named_one_by_one(results: Results) -> None:
     comparison = results.comparison
     methods = [
-        m.model_copy(update={"curve": (CurvePoint(traces=1, ratio=replace(m.curve[0].ratio, mean=0.6)),)})
-        if m.name == "preset_photo" and m.curve[0].ratio
+        replace(m, curve=(replace(m.curve[0], traces=1, ratio=replace(m.curve[0].ratio, mean=0.6)),))
+        if m.name == "preset_photo"
         else m
         for m in comparison.methods
     ]
     figure = Figure()
-    plots._headline(figure, comparison.model_copy(update={"methods": tuple(methods)}))
+    plots._headline(figure, replace(comparison, methods=tuple(methods)))
     assert {"0.60  preset photo", "0.97  preset bw"} <= set(texts(figure))
 
 
@@ -72,9 +73,9 @@ def test_categories_show_ours_the_fixed_setting_and_tpe(results: Results) -> Non
 
 def test_a_method_without_a_category_has_no_bar(results: Results) -> None:
     comparison = results.comparison
-    bare = [m.model_copy(update={"by_category": {}}) if m.name == "tpe" else m for m in comparison.methods]
+    bare = [replace(m, by_category={}) if m.name == "tpe" else m for m in comparison.methods]
     figure = Figure()
-    plots._categories(figure, comparison.model_copy(update={"methods": tuple(bare)}))
+    plots._categories(figure, replace(comparison, methods=tuple(bare)))
     assert len(figure.axes[0].patches) == 8
 
 
@@ -87,19 +88,19 @@ def test_training_marks_the_model_kept_and_the_stages_that_failed(results: Resul
 
 @pytest.mark.parametrize("is_bytes", [True, False])
 def test_training_is_drawn_whatever_is_there(results: Results, is_bytes: bool) -> None:
-    bare = results.training.model_copy(update={"stages": (), "validations": (), "best": None})
+    bare = replace(results.training, stages=(), validations=())
     assert opened(training_plot.training(bare, results.progress, 0.95, is_bytes)).width == 1600
     assert opened(training_plot.training(results.training, (), 0.95, is_bytes)).width == 1600
 
 
 def test_stages_span_what_the_progress_says_and_retries_are_one(results: Results) -> None:
-    progress = [Progress(timesteps=t, stage=s) for t, s in ((10, "a"), (20, "a"), (30, "b"), (40, None), (50, "b"))]
+    progress = [rollout_progress(timesteps=t, stage=s) for t, s in ((10, "a"), (20, "a"), (30, "b"), (50, "b"))]
     assert stage_spans(results.training, progress) == [("a", 0.0, 20.0), ("b", 20.0, 50.0)]
 
 
 def test_without_progress_the_stages_lengths_are_used(results: Results) -> None:
-    stages = (StageResult(name="a", timesteps=100), StageResult(name="b"), StageResult(name="c", timesteps=50))
-    training = results.training.model_copy(update={"stages": stages})
+    stages = tuple(stage_result(name=name, timesteps=t) for name, t in (("a", 100), ("b", 0), ("c", 50)))
+    training = replace(results.training, stages=stages)
     assert stage_spans(training, ()) == [("a", 0.0, 100.0), ("b", 100.0, 100.0), ("c", 100.0, 150.0)]
 
 
@@ -117,8 +118,8 @@ def test_one_image_alone_can_be_drawn(results: Results) -> None:
 
 
 def test_names_that_the_font_lacks_or_that_look_like_formulas_are_drawn(results: Results) -> None:
-    stages = (StageResult(name="漢字 $^{$\n\u202e", timesteps=100, passed=False),)
-    training = results.training.model_copy(update={"stages": stages})
+    stages = (stage_result(name="漢字 $^{$\n\u202e", timesteps=100, passed=False),)
+    training = replace(results.training, stages=stages)
     assert opened(training_plot.training(training, (), 0.95, True)).width == 1600
 
 

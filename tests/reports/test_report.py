@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import DataError, ImageRejected
+from pipeline.core.facts.comparison import ImageResult
+from pipeline.core.json_records import to_json
 from pipeline.core.records import Pixels
 from pipeline.reports.document import PICTURES, as_markdown
 from pipeline.reports.findings import find
 from pipeline.reports.report import read_results, write_report
-from pipeline.reports.results import ImageResult, Results
-from pipeline.reports.run_report import SCHEMA_VERSION, SHOWN_IMAGES, as_json, improved_and_worst, run_report
+from pipeline.reports.results import Results
+from pipeline.reports.run_report import SCHEMA_VERSION, SHOWN_IMAGES, improved_and_worst, run_report
 from pipeline.settings.params import Settings, load_settings
 from pipeline.stages import report
+from tests.support.facts import image_result
 
 FILES = ("report.md", "report.html", "report.json", "images.parquet")
 HOSTILE = (
@@ -85,7 +88,7 @@ def test_the_machine_form_says_the_same(written: Path) -> None:
     said = json.loads((written / "reports" / "report.json").read_text(encoding="utf-8"))
     assert said["schema_version"] == SCHEMA_VERSION
     assert said["headline"].startswith("With 8 traces per logo, tracewright needs 44 % fewer bytes")
-    assert said["comparison"]["headline_traces"] == 8
+    assert said["headline_traces"] == 8
     assert said["images_table"] == "images.parquet"
     assert len(said["most_improved"]) == len(said["least_improved"]) == SHOWN_IMAGES
     assert said["pictures"] == list(PICTURES)
@@ -140,7 +143,8 @@ def test_progress_that_is_no_number_is_refused(project: Any, settings: Settings)
 
 
 def test_empty_cells_were_not_measured(project: Any, settings: Settings) -> None:
-    (project.root / "results/train/progress.csv").write_text("timesteps,return_mean,stage\n64,,simple\n")
+    header = "timesteps,return_mean,success_rate,stage,seconds,steps_per_second"
+    (project.root / "results/train/progress.csv").write_text(f"{header}\n64,,,simple,1.5,40.0\n")
     (point,) = read_results(project.root, settings).progress
     assert (point.timesteps, point.return_mean, point.stage) == (64, None, "simple")
 
@@ -148,14 +152,12 @@ def test_empty_cells_were_not_measured(project: Any, settings: Settings) -> None
 def test_without_what_is_optional_the_report_is_shorter(project: Any, settings: Settings, tools: Any) -> None:
     for name in ("results/register.json", "data/quality.json", "results/train/progress.csv"):
         (project.root / name).unlink()
-    bare = ("run_id",)
-    path = project.root / "results/train/train.json"
-    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k in bare}))
+    project.edit("results/train/train.json", lambda train: train.update(stages=[], validations=[]))
     (project.root / "reports").mkdir()
     (project.root / "reports/training.png").write_bytes(b"of an earlier run")
     text = write_report(project.root, settings, tools.read, tools.render).read_text(encoding="utf-8")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert not {"Registry", "Training", "Data"} & set(titles)
+    assert not {"Registry", "Training"} & set(titles)
     assert "training.png" not in text
     assert not (project.root / "reports/training.png").exists()
     assert "git checkout" not in text
@@ -187,18 +189,34 @@ def test_images_and_svgs_that_are_gone_cost_only_their_panel(project: Any, setti
 
 def test_a_null_where_nothing_was_measured_is_none(project: Any, settings: Settings) -> None:
     def forget(report: dict[str, Any]) -> None:
-        report["validations"][0]["zoom_ssim"] = None
-        report["validations"][0]["psnr"] = {"mean": None, "low": None, "high": None}
-        del report["validations"][0]["mse"]
+        report["validations"][0]["consistency"] = None
 
     project.edit("results/train/train.json", forget)
     first = read_results(project.root, settings).training.validations[0]
-    assert (first.zoom_ssim, first.psnr, first.mse) == (None, None, None)
+    assert first.consistency is None
     assert first.ssim
 
 
+def test_a_field_that_a_stage_did_not_write_is_named(project: Any, settings: Settings) -> None:
+    """A reader that knows other names than the writer is refused, not shown an empty cell."""
+
+    def forget(report: dict[str, Any]) -> None:
+        report["model_id"] = report.pop("model")
+
+    project.edit("results/train/train.json", forget)
+    with pytest.raises(DataError, match=r"train\.json: model: field required; run `dvc repro train` again"):
+        read_results(project.root, settings)
+
+
+def test_nan_is_refused_where_it_is_read(project: Any, settings: Settings) -> None:
+    path = project.root / "results/train/train.json"
+    path.write_text(path.read_text().replace('"seconds": 612.0', '"seconds": NaN'))
+    with pytest.raises(DataError, match="NaN"):
+        read_results(project.root, settings)
+
+
 def image(path: str, value: float, size: int = 100) -> ImageResult:
-    return ImageResult(path=path, digest="d", category="text", value=value, ratio=1.0, default_bytes=size)
+    return image_result(path=path, value=value, default_bytes=size, improved=value > 0)
 
 
 def test_the_most_and_least_improved_never_overlap() -> None:
@@ -219,13 +237,13 @@ def test_among_those_that_kept_the_default_the_largest_come_first() -> None:
 
 def test_secrets_of_the_tracking_server_are_not_written(results: Results) -> None:
     address = "postgresql://someone:secret@db.example/mlflow?password=secret"
-    leaky = replace(results, training=results.training.model_copy(update={"tracking_uri": address}))
+    leaky = replace(results, training=replace(results.training, tracking_uri=address))
     assert "secret" not in as_markdown(leaky, find(leaky), ())
-    assert "secret" not in json.dumps(as_json(run_report(leaky, find(leaky), ())))
+    assert "secret" not in json.dumps(to_json(run_report(leaky, find(leaky), ())))
 
 
 def test_the_runs_own_commit_goes_before_that_of_the_report(results: Results) -> None:
-    own = replace(results, training=results.training.model_copy(update={"git_commit": "feed", "git_dirty": True}))
+    own = replace(results, training=replace(results.training, git_commit="feed", git_dirty=True))
     text = as_markdown(own, [], ())
     assert "git checkout feed\n" in text
     assert "| Commit | feed, with changes that were not committed |" in text
@@ -233,5 +251,5 @@ def test_the_runs_own_commit_goes_before_that_of_the_report(results: Results) ->
 
 
 def test_a_backtick_cannot_leave_a_code_span(results: Results) -> None:
-    odd = replace(results, training=results.training.model_copy(update={"run_id": "a`b\n# c"}))
+    odd = replace(results, training=replace(results.training, run_id="a`b\n# c"))
     assert "Run `a'b\\n# c`" in as_markdown(odd, [], ())

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.facts.data import RejectedFile
+from pipeline.core.json_records import from_json, to_json
 from pipeline.reports import run_report as machine
 from pipeline.reports.findings import find
-from pipeline.reports.parts import CheckpointEntry, Quality, Reject, Resources, Usage
+from pipeline.reports.parts import Resources, Usage
 from pipeline.reports.results import Results
-from pipeline.reports.run_report import RunReport, as_json, run_report, schema, schema_text, thinned
+from pipeline.reports.run_report import RunReport, run_report, schema, schema_text, thinned
+from tests.support.facts import checkpoint_entry
 from tests.support.fakes import ROOT
 
 SCHEMA = ROOT / "pipeline/reports/report.schema.json"
@@ -23,16 +26,12 @@ SCHEMA = ROOT / "pipeline/reports/report.schema.json"
 @pytest.fixture(scope="module")
 def report(results: Results) -> dict[str, Any]:
     """Of a run that left everything."""
-    checkpoints = tuple(
-        CheckpointEntry(name=f"{n}.ckpt", timesteps=t, bytes=1000, metrics={"value": 0.5})
-        for n, t in enumerate((2048, 18432), 1)
-    )
-    best = results.training.best
-    assert best
-    checkpoints += (CheckpointEntry(name="best.ckpt", timesteps=best.timesteps or 0, bytes=500),)
+    at = results.training.best.timesteps
+    checkpoints = (checkpoint_entry(1, at - 1), checkpoint_entry(2, at + 1), checkpoint_entry(3, at, size=500))
     usage = Usage(name="memory", unit="bytes", mean=1e9, highest=2e9, limit=4e9)
     whole = replace(results, checkpoints=checkpoints, resources=Resources(samples=9, seconds=45.0, usage=(usage,)))
-    return as_json(run_report(whole, find(whole), ("headline.png",)))
+    found: dict[str, Any] = to_json(run_report(whole, find(whole), ("headline.png",)))
+    return found
 
 
 def test_the_schema_beside_the_code_is_the_codes_own() -> None:
@@ -49,7 +48,7 @@ def test_a_report_fulfils_its_schema(report: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema_version",), 3), (("headline",), None), (("run_id",), 7), (("training", "seconds"), "long"),
+        (("schema_version",), 2), (("headline",), None), (("run_id",), 7), (("training", "seconds"), "long"),
         (("comparison", "methods", 0, "kind"), "friend"), (("findings", 0, "level"), "bad"),
         (("checkpoints", "count"), "x"),
     ],
@@ -65,7 +64,7 @@ def test_what_is_of_another_form_does_not(report: dict[str, Any], path: tuple[An
 
 
 def test_a_report_is_read_back_as_it_was(report: dict[str, Any]) -> None:
-    assert as_json(RunReport.model_validate(report)) == report
+    assert to_json(from_json(RunReport, report)) == report
 
 
 def test_it_holds_what_was_run_on_what_and_what_came_of_it(report: dict[str, Any]) -> None:
@@ -79,7 +78,8 @@ def test_it_holds_what_was_run_on_what_and_what_came_of_it(report: dict[str, Any
     assert report["training"]["dataset"]["by_category"]["text"]["test"] == 11
     assert report["checkpoints"]["count"] == 3
     assert report["checkpoints"]["total_bytes"] == 2500
-    assert (report["checkpoints"]["latest"], report["checkpoints"]["best"]) == ("best.ckpt", "best.ckpt")
+    newest = f"000003-{report['training']['best']['timesteps']}.ckpt"
+    assert (report["checkpoints"]["latest"], report["checkpoints"]["best"]) == (newest, newest)
     last = report["training"]["validations"][-1]
     assert {"ssim", "mse", "psnr", "skill", "target_reached_ratio", "stability", "consistency", "trend"} <= set(last)
     assert set(last["by_category"]) == {"simple", "text", "gradient", "complex"}
@@ -88,10 +88,10 @@ def test_it_holds_what_was_run_on_what_and_what_came_of_it(report: dict[str, Any
 
 
 def test_what_grows_with_the_data_is_cut(results: Results) -> None:
-    rejected = tuple(Reject(path=f"{n}.png", reason="too-small") for n in range(1000))
-    crowded = replace(
-        results, quality=Quality(images=9, rejected=rejected), progress=results.progress * 200, checkpoints=()
-    )
+    rejected = tuple(RejectedFile(path=f"{n}.png", reason="too-small", detail="") for n in range(1000))
+    assert results.quality
+    quality = replace(results.quality, rejected=rejected)
+    crowded = replace(results, quality=quality, progress=results.progress * 200, checkpoints=())
     made = run_report(crowded, (), ())
     assert made.dataset
     assert len(made.dataset.rejected) == machine.MOST_REJECTS

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.reports import tables, words
-from pipeline.reports.results import ImageResult, Results, StageResult, Validation
+from pipeline.reports.results import Results
 from pipeline.reports.tables import Table, to_markdown
+from tests.support.facts import image_result, stage_result
 
 PIPE = re.compile(r"(?<!\\)\|")
 
@@ -44,9 +45,9 @@ def test_methods_are_ranked_and_each_has_every_budget(results: Results) -> None:
 
 def test_a_rival_that_stops_early_keeps_what_it_had_and_one_not_run_has_a_dash(results: Results) -> None:
     comparison = results.comparison
-    short = [m.model_copy(update={"curve": m.curve[:1]}) if m.name == "fixed" else m for m in comparison.methods]
-    late = [m.model_copy(update={"curve": m.curve[2:]}) if m.name == "tpe" else m for m in short]
-    rows = {r[0]: r for r in tables.methods(comparison.model_copy(update={"methods": tuple(late)})).rows}
+    short = [replace(m, curve=m.curve[:1]) if m.name == "fixed" else m for m in comparison.methods]
+    late = [replace(m, curve=m.curve[2:]) if m.name == "tpe" else m for m in short]
+    rows = {r[0]: r for r in tables.methods(replace(comparison, methods=tuple(late))).rows}
     assert len(set(rows["best fixed per category"][1:])) == 1
     assert rows["Optuna TPE"][1:3] == (words.DASH, words.DASH)
 
@@ -63,21 +64,15 @@ def test_categories_say_how_many_images_they_rest_on(results: Results) -> None:
 
 
 def test_what_was_not_measured_is_a_dash_and_never_a_zero(results: Results) -> None:
-    bare = results.training.model_copy(
-        update={"stages": (StageResult(name="one"),), "validations": (Validation(timesteps=10),), "best": None}
-    )
-    stage = tables.curriculum(bare).rows[0]
-    assert set(stage[2:]) == {words.DASH}
-    validation = tables.validations(bare).rows[0]
-    assert set(validation[1:]) == {words.DASH}
-    assert validation[0] == "10"
-    image = ImageResult(path="a.png", digest="d", category="simple", value=0.2, ratio=0.8)
-    assert set(tables.images([image]).rows[0][2:]) == {words.DASH}
+    stage = stage_result(success_rate=None, mean_return=None)
+    row = tables.curriculum(replace(results.training, stages=(stage,))).rows[0]
+    assert words.DASH in row
+    last = replace(results.training.validations[-1], stability=None, consistency=None)
+    assert "0.00" not in tables.validations(replace(results.training, validations=(last,))).rows[0]
 
 
 def test_the_model_that_was_kept_is_in_bold(results: Results) -> None:
     best = results.training.best
-    assert best
     table = tables.validations(results.training)
     (strong,) = table.strong
     assert table.rows[strong][0] == f"{best.timesteps:,}"
@@ -87,7 +82,7 @@ def test_the_model_that_was_kept_is_in_bold(results: Results) -> None:
     ("size", "value", "said"), [(590, 0.5, "−41 %"), (1080, 0.1, "+8.0 %"), (1000, 0.0, "kept the default")]
 )
 def test_a_change_in_bytes_has_its_sign(size: int, value: float, said: str) -> None:
-    image = ImageResult(path="a", digest="d", category="text", value=value, ratio=0.5, bytes=size, default_bytes=1000)
+    image = image_result(value=value, improved=value > 0, bytes=size, default_bytes=1000)
     assert tables.change_in_bytes(image) == said
 
 

@@ -4,21 +4,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from pipeline.core.errors import DataError, Mismatch, Stopped, Unavailable
-from pipeline.core.files import write_json
 from pipeline.runs import background
-from pipeline.runs.background import Launch, in_the_way, read_launch, stop, wait_for_room
+from pipeline.runs.background import in_the_way, stop, wait_for_room
+from pipeline.runs.launch import Launch, read_launch
 from pipeline.runs.listing import training, training_in
+from pipeline.runs.status import write_status
 from pipeline.tracking import mlflow_store
 from tests.support.fakes import settings_with
+from tests.support.run_status import run_status
 
 CORES = len(os.sched_getaffinity(0))
 SLEEPER = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(60)"]
@@ -43,20 +45,10 @@ def of_process(made: Launch, pid: int) -> Launch:
     return replace(made, pid=pid, process_started_seconds=psutil.Process(pid).create_time())
 
 
-def status(folder: Path, process: subprocess.Popen[str], **changes: object) -> None:
-    values = {
-        "schema_version": 1,
-        "pid": process.pid,
-        "process_started_seconds": psutil.Process(process.pid).create_time(),
-        "state": "training",
-        "phase": "training",
-        "seed": 1,
-        "updated_seconds": time.time(),
-        "timesteps": 300,
-        "total_timesteps": 1000,
-        "steps_per_second": 70.0,
-    }
-    write_json(folder / "status.json", values | changes)
+def status(folder: Path, process: subprocess.Popen[str], **changes: Any) -> None:
+    started = psutil.Process(process.pid).create_time()
+    made = run_status(pid=process.pid, process_started_seconds=started, timesteps=300, total_timesteps=1000)
+    write_status(folder / "status.json", replace(made, steps_per_second=70.0, **changes))
 
 
 def test_a_training_waits_for_cores_and_for_memory_and_for_who_waits_longer() -> None:
@@ -112,7 +104,7 @@ def test_the_state_is_true_after_a_kill(tmp_path: Path, sleeper: subprocess.Pope
     os.kill(sleeper.pid, signal.SIGKILL)
     sleeper.wait()
     assert (found := training_in(folder)) is not None
-    assert (found.state, found.process, found.seconds_left) == ("gone", None, None)
+    assert (found.state, found.process, found.seconds_left) == ("killed", None, None)
 
 
 def test_a_training_that_was_not_started_in_the_background_is_seen_as_well(
@@ -126,7 +118,7 @@ def test_a_training_that_was_not_started_in_the_background_is_seen_as_well(
     assert (found.state, found.process) == ("stopped", None)
 
 
-@pytest.mark.parametrize(("code", "state"), [(0, "finished"), (75, "stopped"), (65, "failed"), (None, "gone")])
+@pytest.mark.parametrize(("code", "state"), [(0, "finished"), (75, "stopped"), (65, "failed"), (None, "killed")])
 def test_how_a_process_ended_is_told(tmp_path: Path, code: int | None, state: str) -> None:
     ended = launch("run", phase="ended", pid=2**22, process_started_seconds=1.0, exit_code=code, error="what it said")
     ended.write(tmp_path)
@@ -188,5 +180,5 @@ def test_nothing_is_started_where_there_is_nothing_to_train_on(tmp_path: Path) -
 
 def test_a_damaged_launch_is_named(tmp_path: Path) -> None:
     (tmp_path / "launch.json").write_text('{"run_id": "x", "odd": 1}')
-    with pytest.raises(DataError, match=r"launch\.json: is no launch of this release"):
+    with pytest.raises(DataError, match=r"launch\.json: not a launch of this release"):
         read_launch(tmp_path)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import DataError, Mismatch
+from pipeline.core.facts.data import SplitContent
 from pipeline.core.locks import free
 from pipeline.runs.resume import (
     TRAINING,
@@ -25,10 +26,11 @@ from pipeline.runs.resume import (
 )
 from pipeline.settings.params import Settings
 from pipeline.tracking.lineage import flatten
+from tests.support.facts import split_summary
 from tests.support.fakes import ROOT, settings_with
 
 NOW = {"seed": "1", "train.ppo.gamma": "1.0", "version.torch": "2.13.0"}
-SPLIT = {part: {"digest": digest * 32} for part, digest in (("train", "ab"), ("val", "cd"), ("test", "ef"))}
+SPLIT = split_summary()
 
 
 def run(runs: Path, name: str, **changes: Any) -> Path:
@@ -51,7 +53,7 @@ def test_differences_name_what_changed_came_and_went() -> None:
 
 
 def fingerprint(settings: Settings, seed: int = 1, **split: Any) -> dict[str, str]:
-    return fingerprint_of(ROOT, settings, SPLIT | split, {"vtracer": "0.6.15"}, seed)
+    return fingerprint_of(ROOT, settings, replace(SPLIT, **split), {"vtracer": "0.6.15"}, seed)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +105,11 @@ def test_what_is_left_out_are_settings_that_there_are() -> None:
 def test_seed_images_versions_and_code_are_in_the_fingerprint() -> None:
     here = fingerprint(settings_with())
     assert differences(here, fingerprint(settings_with(), seed=2)) == ["seed: 1 -> 2"]
-    other = fingerprint(settings_with(), train={"digest": "00"})
-    assert differences(here, other) == [f"images.train: {'ab' * 32} -> 00"]
+    other = fingerprint(settings_with(), train=SplitContent(images=1, groups=1, digest="00"))
+    assert differences(here, other) == [f"images.train: {SPLIT.train.digest} -> 00"]
     assert "images.test" not in here, "a training never sees them"
     assert {"version.vtracer", "version.torch", "version.python", "version.processor"} <= here.keys()
-    assert any(name.startswith("code.pipeline/rl") for name in here)
+    assert any(name.startswith("code.pipeline/training") for name in here)
 
 
 def test_the_newest_run_that_was_left_under_the_same_conditions_is_gone_on_with(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ import pytest
 
 from pipeline.agent.agent import load_agent
 from pipeline.core.errors import Mismatch, Stopped
+from pipeline.core.facts.training import RolloutProgress
 from pipeline.runs.session import train_into
 from pipeline.tracking import mlflow_store
-from pipeline.training.callbacks import Hooks, Report
+from pipeline.training.callbacks import Hooks
 from tests.support.small_project import small_project
 
 
 class Leave(Hooks):
-    def on_progress(self, progress: Report) -> None:
+    def on_progress(self, progress: RolloutProgress) -> None:
         raise Stopped("enough")
 
 
@@ -38,7 +39,7 @@ def test_a_training_in_a_thread_is_left_by_a_hook_and_gone_on_with(
         trained = thread.submit(train_into, out, settings, root=tmp_path, progress=False, run_id="mine").result()
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert trained.run_id == "mine"
-    assert trained.report["total_timesteps"] == 256
+    assert trained.report.total_timesteps == 256
     assert load_agent(out / "models/agent").max_steps == trained.agent.max_steps
     with pytest.raises(Mismatch, match="is finished"):
         train_into(out, settings, root=tmp_path, progress=False, run_id="mine")

@@ -1,142 +1,115 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from pipeline.core.errors import DataError, Stopped
-from pipeline.runs.status import SCHEMA_VERSION, STATUS, Status
-from pipeline.training.checkpoint_store import CheckpointStore
-from pipeline.training.loop import train
-from tests.support.fakes import FakeEvaluator
-from tests.training.test_loop import TRAIN, VAL, tiny
+from pipeline.runs.status import MAX_BYTES, MAX_KEYS, RunStatus, StatusError, read_status, write_status
+from tests.support.machine import NOW
+from tests.support.run_status import STATUS, run_status, status_values, write_status_values
+from tests.support.source import ROOT
 
-
-class Counted:
-    """Of evaluations, of metrics that were refused, and of what MLflow has not got."""
-
-    asked = found = refused = 0
-    behind = (0, 0.0)
-
-
-def status_in(folder: Path, counted: Counted | None = None) -> Status:
-    counted = counted or Counted()
-    folder.mkdir(exist_ok=True)
-    return Status(
-        folder,
-        seed=7,
-        total_timesteps=512,
-        stages=["simple", "text", "gradient", "complex"],
-        evaluations=lambda: (counted.asked, counted.found),
-        refused=lambda: counted.refused,
-        behind=lambda: counted.behind,
-    )
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=20)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e17, max_value=1e17)
+STATUSES = st.builds(
+    run_status,
+    run=NAMES,
+    stage=st.none() | NAMES,
+    return_mean=st.none() | NUMBERS,
+    timesteps=st.integers(0, 10**17),
+    failures=st.dictionaries(NAMES, st.integers(0, 10**9), max_size=MAX_KEYS),
+    validation=st.none() | st.just(STATUS.validation),
+)
 
 
-def read(folder: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((folder / STATUS).read_text())
-    return values
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(status=STATUSES)
+def test_what_is_written_is_what_is_read(tmp_path: Path, status: RunStatus) -> None:
+    write_status(tmp_path / "status.json", status)
+    assert read_status(tmp_path / "status.json") == status
 
 
-PROGRESS = {
-    "timesteps": 64,
-    "total_timesteps": 512,
-    "stage": "text",
-    "return_mean": 0.25,
-    "success_rate": 0.5,
-    "seconds": 3.0,
-    "steps_per_second": 21.5,
-    "failures": {"panic": 2},
-    "memory_bytes": 10**8,
-}
+def test_a_field_that_a_later_release_adds_is_passed_over(tmp_path: Path) -> None:
+    assert read_status(write_status_values(tmp_path, something_new={"a": 1})) == STATUS
 
 
-def test_it_says_who_is_training_before_anything_happened(tmp_path: Path) -> None:
-    status_in(tmp_path / "run-1")
-    values = read(tmp_path / "run-1")
-    assert (values["schema_version"], values["run"], values["seed"]) == (SCHEMA_VERSION, "run-1", 7)
-    assert values["pid"] == os.getpid()
-    assert values["process_started_seconds"] == psutil.Process().create_time()
-    assert (values["state"], values["phase"]) == ("preparing", "portfolios")
-    assert (values["timesteps"], values["stages"]) == (0, 4)
-    unknown = ("steps_per_second", "return_mean", "success_rate", "stage", "stage_number", "validation", "checkpoint")
-    assert {values[name] for name in unknown} == {None}, "what was not measured is null"
-
-
-def test_what_is_told_stands_in_it_with_the_counts_of_the_moment(tmp_path: Path) -> None:
-    counted = Counted()
-    status = status_in(tmp_path, counted)
-    status.on_table({"what": "surrogate", "done": 1, "total": 2, "seconds": 0.1})
-    assert read(tmp_path)["phase"] == "surrogate"
-    counted.asked, counted.found, counted.refused, counted.behind = 9, 4, 1, (3, 1.5)
-    status.on_progress(PROGRESS)
-    values = read(tmp_path)
-    assert (values["state"], values["phase"], values["timesteps"]) == ("training", "training", 64)
-    assert (values["stage"], values["stage_number"], values["failures"]) == ("text", 2, {"panic": 2})
-    assert (values["evaluations_asked"], values["evaluations_found"], values["nonfinite_metrics"]) == (9, 4, 1)
-    assert (values["replica_unsent_records"], values["replica_lag_seconds"]) == (3, 1.5)
-    status.on_progress(PROGRESS | {"stage": ""})
-    assert read(tmp_path)["stage_number"] is None
+@pytest.mark.parametrize(("total", "speed", "left"), [(1512, 10.0, 100.0), (512, 10.0, None), (1512, None, None)])
+def test_the_time_left_is_told_where_there_is_a_rate(total: int, speed: float | None, left: float | None) -> None:
+    assert run_status(timesteps=512, total_timesteps=total, steps_per_second=speed).seconds_left == left
 
 
 @pytest.mark.parametrize(
-    ("error", "state"),
+    "content",
     [
-        (None, "finished"),
-        (Stopped("x"), "stopped"),
-        (KeyboardInterrupt(), "stopped"),
-        (DataError("x"), "failed"),
-        (MemoryError(), "failed"),
+        b"",
+        b"{",
+        json.dumps(status_values())[:-30].encode(),
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"schema_version": 1}',
+        json.dumps(status_values(schema_version=2)).encode(),
+        json.dumps(status_values(state="dancing")).encode(),
+        json.dumps(status_values(pid=None)).encode(),
+        json.dumps(status_values(pid="10")).encode(),
+        json.dumps(status_values(updated_seconds=True)).encode(),
+        json.dumps(status_values(process_started_seconds=10**400)).encode(),
+        json.dumps(status_values()).replace("512", "NaN").replace(str(NOW - 1), "Infinity").encode(),
+        b" " * (MAX_BYTES + 1),
     ],
 )
-def test_it_says_how_the_training_ended(tmp_path: Path, error: BaseException | None, state: str) -> None:
-    status = status_in(tmp_path)
-    status.on_progress(PROGRESS)
-    status.close(error)
-    assert read(tmp_path)["state"] == state
-    assert read(tmp_path)["timesteps"] == 64
+def test_what_is_no_status_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "status.json"
+    path.write_bytes(content)
+    with pytest.raises(StatusError, match=r"status\.json"):
+        read_status(path)
 
 
-def test_a_disk_that_refuses_costs_the_file_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    status = status_in(tmp_path)
-    (tmp_path / "status.new").mkdir()
-    with caplog.at_level(logging.WARNING):
-        status.on_progress(PROGRESS)
-    assert "status.json: not written" in caplog.text
-    assert read(tmp_path)["state"] == "preparing", "the old one stands"
-    (tmp_path / "status.new").rmdir()
-    status.on_progress(PROGRESS)
-    assert read(tmp_path)["state"] == "training"
+@pytest.mark.parametrize("value", ["many", float("nan"), float("inf"), True, [], {}, 10**400])
+def test_a_figure_that_is_no_number_is_named(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(StatusError, match="timesteps is"):
+        read_status(write_status_values(tmp_path, timesteps=value))
+    with pytest.raises(StatusError, match=r"failures\.panic is"):
+        read_status(write_status_values(tmp_path, failures={"panic": value}))
 
 
-def test_a_training_can_be_followed_by_it(tmp_path: Path) -> None:
-    """With what a training really tells."""
-    settings = tiny(curriculum__enabled=False, train__total_timesteps=64, validation__images_per_category=1)
-    evaluator = FakeEvaluator()
-    status = Status(
-        tmp_path,
-        seed=1,
-        total_timesteps=64,
-        stages=[stage.name for stage in settings.curriculum.stages],
-        evaluations=lambda: (len(evaluator.jobs), 0),
-        refused=lambda: 0,
-        behind=lambda: (0, 0.0),
-    )
-    store = CheckpointStore(tmp_path, settings.checkpoints)
-    result = train(settings, TRAIN, VAL, evaluator, seed=1, followers=[status], checkpoints=store)
-    status.close(None)
-    values = read(tmp_path)
-    assert (values["state"], values["timesteps"], values["evaluations_asked"]) == ("finished", 64, len(evaluator.jobs))
-    last = result.validations[-1]
-    assert values["validation"]["timesteps"] == last["timesteps"] == 64
-    assert values["validation"]["skill"] == last["skill"]["mean"]
-    assert values["validation"]["by_category"]["simple"]["skill"] == last["by_category"]["simple"]["skill"]["mean"]
-    newest = store.entries()[-1]
-    assert values["checkpoint"]["timesteps"] == newest.timesteps == 64
-    assert values["checkpoint"]["bytes"] == newest.bytes
-    assert values["checkpoint"]["saved_seconds"] == newest.saved_seconds
+@pytest.mark.parametrize("name", ["x" * 256, "\ud800", "a\nb", 7])
+def test_a_label_must_be_short_and_printable(tmp_path: Path, name: Any) -> None:
+    with pytest.raises(StatusError, match="stage is"):
+        read_status(write_status_values(tmp_path, stage=name))
+
+
+def test_a_file_cannot_make_thousands_of_series(tmp_path: Path) -> None:
+    with pytest.raises(StatusError, match="failures is"):
+        read_status(write_status_values(tmp_path, failures={f"kind{n}": n for n in range(MAX_KEYS + 1)}))
+
+
+def test_a_pipe_does_not_hold_the_scrape(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "status.json")
+    with pytest.raises(StatusError):
+        read_status(tmp_path / "status.json")
+
+
+def test_a_folder_or_a_link_is_no_status(tmp_path: Path) -> None:
+    (tmp_path / "status.json").mkdir()
+    with pytest.raises(StatusError):
+        read_status(tmp_path / "status.json")
+    (tmp_path / "link").symlink_to(write_status_values(tmp_path))
+    with pytest.raises(StatusError):
+        read_status(tmp_path / "link")
+
+
+def test_it_is_light() -> None:
+    """The exporter and the dashboard read a status without a library of the training."""
+    code = "import pipeline.runs.status, pipeline.runs.state, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"torch", "mlflow", "numpy", "pandas", "pydantic", "yaml", "pynvml"}

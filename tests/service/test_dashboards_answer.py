@@ -23,7 +23,7 @@ import yaml
 from monitoring.metrics import METRICS
 from tests.support.dashboard_pages import Asked, filled, queries
 from tests.support.ports import free_port
-from tests.support.run_status import write_status
+from tests.support.run_status import write_status_values
 from tests.support.source import ROOT
 
 PROMETHEUS = shutil.which("prometheus")
@@ -77,7 +77,7 @@ def other(exporter: int) -> Iterator[int]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project where this very process trains, and another run has just finished."""
     root = tmp_path_factory.mktemp("project")
-    write_status(root, "over", pid=1 << 22, updated_seconds=time.time(), state="finished")
+    write_status_values(root, "over", pid=1 << 22, updated_seconds=time.time(), state="finished")
     done = threading.Event()
     thread = threading.Thread(target=train, args=(root, done))
     thread.start()
@@ -93,7 +93,7 @@ def train(root: Path, done: threading.Event) -> None:
     while True:
         now = time.time()
         steps = round(1000 * (now - started))
-        write_status(
+        write_status_values(
             root,
             "lives",
             pid=me.pid,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring.services import PORTS, Service, ServiceError, plan, ports, prometheus_config, secret
+from monitoring.services import PORTS, Service, plan, ports, prometheus_config, secret
+from pipeline.core.errors import SettingsError
 from tests.support.source import ROOT
 
 PROGRAMS = {name: f"/usr/bin/{name}" for name in ("prometheus", "prometheus-alertmanager", "grafana-server")}
@@ -65,13 +66,13 @@ def test_rules_are_found_from_another_folder() -> None:
 
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "80a", "１２"])
 def test_a_port_out_of_range_is_refused(text: str) -> None:
-    with pytest.raises(ServiceError, match=r"MLFLOW_PORT is .*; a port is a number from 1 to 65535") as refused:
+    with pytest.raises(SettingsError, match=r"MLFLOW_PORT is .*; a port is a number from 1 to 65535") as refused:
         ports({"MLFLOW_PORT": text})
     assert refused.value.exit_code == 64
 
 
 def test_one_port_for_two_services_is_refused() -> None:
-    with pytest.raises(ServiceError, match="MLFLOW_PORT and EXPORTER_PORT are all 9108") as refused:
+    with pytest.raises(SettingsError, match="MLFLOW_PORT and EXPORTER_PORT are all 9108") as refused:
         ports({"MLFLOW_PORT": "9108"})
     assert refused.value.exit_code == 64
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.serving.door import WORDS
 from pipeline.serving.limits import ServeSettings, settings_from
+from pipeline.serving.middleware import WORDS
 from tests.support.fakes import ROOT
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
@@ -20,8 +20,10 @@ from tests.tracking.conftest import PARAMS, model_in_mlflow
 
 
 @pytest.fixture(scope="module")
-def location(root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def location(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An untrained agent, logged."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(PARAMS, root)
     folder = tmp_path_factory.mktemp("agent")
     tiny_agent(max_steps=2, timeout_seconds=10.0).save(folder)
     settings = load_settings(PARAMS).model_copy(update={"experiment": "served"})
@@ -56,7 +58,7 @@ def test_objective_and_traces_may_be_left_out(served: Any) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"image": "!"}, "row 0: image is no base64 text"),
+        ({"image": "!"}, "row 0: image is not base64 text"),
         ({"image": base64.b64encode(b"no picture").decode()}, "row 0: image: undecodable"),
         (
             {"image": models._example()["image"][0], "objective": "prettiest"},

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.serving.lanes import Deadline
 from pipeline.serving.limits import ServeSettings
-from pipeline.serving.orders import Order, Refused
+from pipeline.serving.rows import RequestError, Row
 from pipeline.serving.service import Model, Service
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.vectorizing.batch import vectorize_image_bytes
@@ -20,11 +20,11 @@ from tests.support.fakes import tiny_agent
 from tests.support.serving_requests import busy_png, png
 
 AGENT = tiny_agent(max_steps=2)
-LONG = Order(busy_png(256), None, None, 1000)
+LONG = Row(busy_png(256), None, None, 1000)
 
 
-def order(seed: int, traces: int = 2) -> Order:
-    return Order(png(seed), None, None, traces)
+def order(seed: int, traces: int = 2) -> Row:
+    return Row(png(seed), None, None, traces)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def service() -> Iterator[Service]:
     serving.close()
 
 
-def answered(service: Service, orders: Sequence[Order], seconds: float = 60.0) -> list[dict[str, Any]]:
+def answered(service: Service, orders: Sequence[Row], seconds: float = 60.0) -> list[dict[str, Any]]:
     return asyncio.run(service.answer_until(orders, Deadline(seconds)))
 
 
@@ -56,7 +56,7 @@ def test_rows_keep_their_order_and_each_has_its_own_wishes(service: Service) -> 
 
 
 def test_one_bad_image_refuses_its_request_and_no_other(service: Service) -> None:
-    with pytest.raises(Refused, match="row 1: image: undecodable: ") as caught:
+    with pytest.raises(RequestError, match="row 1: image: undecodable: ") as caught:
         answered(service, [order(1), replace(order(1), image=b"no picture"), *[LONG] * 20])
     assert caught.value.status == 400
     assert answered(service, [order(2)], seconds=10)  # and what was still to be done of it was dropped
@@ -65,7 +65,7 @@ def test_one_bad_image_refuses_its_request_and_no_other(service: Service) -> Non
 def test_a_deadline_ends_the_work_and_frees_the_lane(service: Service) -> None:
     answered(service, [order(1), order(2)])
     began, working = time.monotonic(), service.lanes.pids
-    with pytest.raises(Refused, match=r"not done (within|in time)") as caught:
+    with pytest.raises(RequestError, match=r"not done (within|in time)") as caught:
         answered(service, [LONG] * 3, seconds=1.0)
     assert caught.value.status == 503
     assert time.monotonic() - began < 5
@@ -77,7 +77,7 @@ def test_a_deadline_ends_the_work_and_frees_the_lane(service: Service) -> None:
 
 
 def test_a_small_request_does_not_wait_for_a_large_one(service: Service) -> None:
-    async def timed(orders: Sequence[Order]) -> float:
+    async def timed(orders: Sequence[Row]) -> float:
         began = time.monotonic()
         await service.answer_until(orders, Deadline(60))
         return time.monotonic() - began
@@ -93,7 +93,7 @@ def test_a_small_request_does_not_wait_for_a_large_one(service: Service) -> None
 
 def test_a_tracing_process_that_is_killed_costs_no_request(service: Service) -> None:
     for wait_seconds in (0.02, 0.05, 0.1, 0.15, 0.2, 0.3):
-        request = service.lanes.submit(Order(busy_png(256), None, None, 1), AGENT, Deadline(60))
+        request = service.lanes.submit(Row(busy_png(256), None, None, 1), AGENT, Deadline(60))
         time.sleep(wait_seconds)
         for pid in service.lanes.pids:
             os.kill(pid, signal.SIGKILL)
@@ -119,7 +119,7 @@ def test_closing_breaks_off_what_is_begun_and_leaves_no_process() -> None:
     pids = serving.lanes.pids
     serving.close()
     serving.close()
-    with pytest.raises(Refused):
+    with pytest.raises(RequestError):
         running.result(timeout=1)
     for pid in pids:
         with pytest.raises(ProcessLookupError):

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.serving.follow import Follower
+from pipeline.serving.alias_watcher import AliasWatcher
 from pipeline.serving.limits import ServeSettings
 from pipeline.serving.service import Model, Service
 from pipeline.tracking import mlflow_store
@@ -93,7 +93,7 @@ def test_what_is_bad_is_refused_with_a_sentence(server: Server, body: bytes, sta
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "text/csv", "application/vnd.apache.parquet"])
 def test_only_json_is_read(server: Server, kind: str | None) -> None:
-    refused(server.invoke(records(row()), kind), 415, f"the Content-Type is {kind or 'missing'}; it is to be")
+    refused(server.invoke(records(row()), kind), 415, f"the Content-Type is {kind or 'missing'}; it must be")
 
 
 def test_only_utf_8_is_read(server: Server) -> None:
@@ -196,7 +196,7 @@ def test_sigterm_ends_all_of_it(server: Server) -> None:
 
 def test_a_version_named_by_its_number_stays(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     service = Service(Model(tiny_agent(), f"{NAME}/2"), ServeSettings(follow_seconds=0.01))
-    Follower(service, project, NAME, "2", "champion").start()
+    AliasWatcher(service, project, NAME, "2", "champion").start()
     time.sleep(0.5)
     assert service.model.name == f"{NAME}/2"
     assert f"version 2 of {NAME} stays: it is not the champion" in caplog.text
@@ -205,7 +205,7 @@ def test_a_version_named_by_its_number_stays(project: Path, caplog: pytest.LogCa
 
 def test_the_command_above_tells_whether_the_alias_was_asked_for() -> None:
     """MLflow's server is a child of `mlflow models serve` and may be a grandchild."""
-    asked = "from pipeline.serving.follow import named_in_a_command as n"
+    asked = "from pipeline.serving.alias_watcher import named_in_a_command as n"
     asked += "; print(n('models:/x@' + 'y'), n('models:/x@' + 'z'))"
     above = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
     command = [sys.executable, "-c", above, asked, "--model-uri=models:/x@y"]

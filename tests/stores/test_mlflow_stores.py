@@ -70,10 +70,10 @@ def train_and_register(folder: str) -> None:
     settings = load_settings(root / "params.yaml")
     result = train_into(root / "out", settings, root=root, progress=False)
     replica = Replica(root, root / mlflow_store.RUNS / result.run_id)
-    client, sent = replica.place().client, replica.sent
+    client, sent = replica.experiment().client, replica.sent
     run = client.get_run(str(sent.run_id))
     registry = open_registry(root, settings.experiment)
-    registry.promote(registry.add(client.get_logged_model(sent.models[result.report["model"]])))
+    registry.promote(registry.add(client.get_logged_model(sent.models[result.report.model])))
     fetched = download(f"models:/{settings.experiment}@champion", root)
     assert file_digests(fetched) == file_digests(result.folder / "models/agent")
     print(f"status {run.info.status}, timesteps {run.data.params['train.total_timesteps']}, at {run.info.artifact_uri}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from pipeline.core.json_records import write_record
 from pipeline.core.records import CATEGORIES, Pixels
 from pipeline.machine.samples import Sample, to_line
-from pipeline.reports import archive, run_report
+from pipeline.reports import archive
 from pipeline.reports.report import write_report
 from pipeline.settings.params import load_settings
 from tests.reports.conftest import Project, make_project
@@ -207,10 +209,9 @@ def copied(root: Path, run_id: str, *, hours_later: float = 1.0, learning_rate: 
     shutil.copytree(source, folder)
     report = archive.read_report(folder / archive.FOLDER)
     started = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(STARTED_SECONDS + 3600 * hours_later))
-    training = report.training.model_copy(update={"run_id": run_id, "started": started})
-    changed = report.model_copy(update={"run_id": run_id, "training": training})
-    text = json.dumps(run_report.as_json(changed))
-    (folder / archive.FOLDER / archive.REPORT).write_text(text, encoding="utf-8")
+    training = replace(report.training, run_id=run_id, started=started)
+    changed = replace(report, run_id=run_id, training=training)
+    write_record(folder / archive.FOLDER / archive.REPORT, changed)
     lines = (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     start = json.loads(lines[0])
     start["params"]["train.ppo.learning_rate"] = learning_rate

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.core.files import write_json
+from pipeline.core.json_records import write_record
 from pipeline.data.catalogue import TABLE, build_catalogue, write_catalogue
 from pipeline.data.split_table import SUMMARY, split_catalogue, write_splits
 from pipeline.data.split_table import TABLE as SPLITS
@@ -36,5 +36,5 @@ def small_project(root: Path, **changes: Any) -> Settings:
     write_catalogue(catalogue.entries, root / TABLE)
     rows = split_catalogue(catalogue.entries, settings, [])
     write_splits(rows, settings, root / SPLITS)
-    write_json(root / SUMMARY, summarise(rows))
+    write_record(root / SUMMARY, summarise(rows))
     return settings

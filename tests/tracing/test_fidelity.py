@@ -203,7 +203,7 @@ def test_a_flat_colour_error_counts_from_noticed_on() -> None:
 
 def test_golden_values() -> None:
     reference = Reference.of(straight(draw(CARD + DOT.format(r=5))))
-    assert reference.nbytes == 2 * (SIDE * SIDE * 5 + 12 * (SIDE + 2) ** 2)
+    assert reference.nbytes == 2 * (SIDE * SIDE * 5 + 12 * (SIDE + 2) ** 2) + SIDE * SIDE * 5
     assert damage(reference, draw(CARD)).score == GOLDEN
 
 

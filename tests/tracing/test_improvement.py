@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
 from pipeline.svg.parse import parse
 from pipeline.tracing.improvement import Picture, improve
-from pipeline.tracing.preparation import prepare
+from pipeline.tracing.preparation import adapt, prepare
 from pipeline.tracing.quality import paths_and_nodes
 from pipeline.tracing.raster import render
 from pipeline.tracing.tracer import TraceError, encode, on_canvas, trace
@@ -28,7 +28,7 @@ UNKNOWN = (
 
 
 def traced(rgba: Pixels, params: TracerParams) -> str:
-    return trace(encode(prepare(rgba, params)), params)
+    return trace(encode(prepare(rgba, params)), adapt(params, rgba))
 
 
 def improved(rgba: Pixels, params: TracerParams) -> Picture:

@@ -75,8 +75,8 @@ def make_agent(folder: Path, weights: bytes) -> Path:
 def in_mlflow(run: Run) -> MlflowRun:
     """What MLflow has of a run that was sent."""
     assert run.replica.sent.run_id is not None
-    return run.replica.place().client.get_run(run.replica.sent.run_id)
+    return run.replica.experiment().client.get_run(run.replica.sent.run_id)
 
 
 def model_in_mlflow(run: Run, name: str) -> LoggedModel:
-    return run.replica.place().client.get_logged_model(run.model_id(name))
+    return run.replica.experiment().client.get_logged_model(run.model_id(name))

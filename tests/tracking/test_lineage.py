@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.core.facts.data import SplitContent
 from pipeline.settings.params import Settings
 from pipeline.tracking import lineage
+from tests.support.facts import split_summary
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -118,7 +121,7 @@ def test_settings_become_dotted_parameters(settings: Settings) -> None:
 
 
 def test_a_splits_summary_gives_its_data_sets() -> None:
-    summary = {"train": {"images": 7, "digest": "a" * 64}, "test": {"images": 2, "digest": "b" * 64}, "by_category": {}}
-    train, test = lineage.datasets_of(summary)
+    summary = replace(split_summary(), train=SplitContent(images=7, groups=5, digest="a" * 64))
+    train, _, test = lineage.datasets_of(summary)
     assert (train.context, train.images, len(train.short_digest)) == ("train", 7, 36)
-    assert test.digest == "b" * 64
+    assert test.digest == summary.test.digest

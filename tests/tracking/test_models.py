@@ -12,9 +12,10 @@ from pipeline.core.errors import DataError, Unavailable
 from pipeline.settings.params import Settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
+from tests.support.facts import split_summary
 from tests.tracking.conftest import make_agent, model_in_mlflow
 
-SUMMARY = {"val": {"images": 4, "digest": "b" * 64}}
+SUMMARY = split_summary()
 
 
 def log(run: Run, agent_dir: Path, step: int = 64, value: float = 0.5) -> LoggedModel:
@@ -30,15 +31,15 @@ def test_models_rank_by_what_they_achieved_on_the_validation_images(
         for step, value in ((64, 0.1), (128, 0.3), (192, 0.2)):
             run.log_metrics({"val/value": value}, step)
             log(run, agent_dir, step, value)
-    place = run.replica.place()
-    ranked = place.client.search_logged_models(
-        [place.experiment_id],
+    experiment = run.replica.experiment()
+    ranked = experiment.client.search_logged_models(
+        [experiment.experiment_id],
         filter_string="metrics.`val/value` > 0.15",
         order_by=[{"field_name": "metrics.val/value", "dataset_name": "val", "ascending": False}],
     )
     found = [(m.name, x.value, x.dataset_name, x.step) for m in ranked for x in m.metrics or []]
     assert found == [("agent-128", 0.3, "val", 128), ("agent-192", 0.2, "val", 192)]
-    history = place.client.get_metric_history(str(run.replica.sent.run_id), "val/value")
+    history = experiment.client.get_metric_history(str(run.replica.sent.run_id), "val/value")
     assert [(m.step, m.value) for m in history] == [(64, 0.1), (128, 0.3), (192, 0.2)]  # each once
     assert ranked[0].params["note"] == "x"
     assert ranked[0].params["train.seed"] == "1"
@@ -72,8 +73,8 @@ def test_the_signature_and_requirements_are_whole(root: Path, settings: Settings
 def test_what_is_no_agent_is_refused_before_it_is_written_down(root: Path, settings: Settings, tmp_path: Path) -> None:
     with Run.start(root, settings, stage="train", inputs=SUMMARY) as run, pytest.raises(DataError, match="is no agent"):
         log(run, tmp_path)
-    place = run.replica.place()
-    assert place.client.search_logged_models([place.experiment_id]) == []
+    experiment = run.replica.experiment()
+    assert experiment.client.search_logged_models([experiment.experiment_id]) == []
 
 
 def test_a_download_is_the_same_files(root: Path, settings: Settings, agent_dir: Path) -> None:

@@ -3,17 +3,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import DataError, Mismatch, Unavailable
+from pipeline.core.facts.decision import ChampionVersion, Decision
 from pipeline.core.files import write_json
+from pipeline.core.json_records import write_record
 from pipeline.settings.params import Settings
 from pipeline.tracking import models, promotion, registry
 from pipeline.tracking.run import Run
+from tests.support.facts import comparison_of, train_report
 from tests.tracking.conftest import in_mlflow, make_agent
 
 PATHS = [f"simple/{i}.png" for i in range(12)]
@@ -24,11 +26,11 @@ def at(gain: float) -> dict[str, float | None]:
 
 
 def write_results(
-    root: Path, run_id: str, model: str | None, values: Mapping[str, float | None], test_digest: str = "t" * 64
+    root: Path, run_id: str, model: str, values: Mapping[str, float | None], test_digest: str = "t" * 64
 ) -> None:
-    write_json(root / promotion.TRAIN, {"run_id": run_id, "model": model})
-    evaluated = {"run_id": run_id, "objective": {"name": "smaller"}, "test_digest": test_digest, "traces": [1, 8, 4]}
-    write_json(root / promotion.EVALUATE, evaluated)
+    write_record(root / promotion.TRAIN, train_report(run_id=run_id, model=model))
+    evaluated = comparison_of(run_id=run_id, test_digest=test_digest, traces=(1, 8, 4))
+    write_record(root / promotion.EVALUATE, evaluated)
     rows = [
         {"path": path, "method": method, "traces": traces, "value": None if value is None else value + other}
         for path, value in values.items()
@@ -54,7 +56,7 @@ class Training:
         write_results(self.root, run.run_id, "agent-1", values, **results)
         return run.run_id
 
-    def register(self) -> dict[str, Any]:
+    def register(self) -> Decision:
         return promotion.register(self.root, self.settings, self._evaluate)
 
     def _evaluate(self, agent_dir: Path) -> Mapping[str, float]:
@@ -75,22 +77,23 @@ def champion_of(training: Training) -> str:
 def test_first_then_better_then_equal(training: Training) -> None:
     first_run = training.train(at(0.0))
     first = training.register()
-    assert (first["decision"], first["version"], first["alias"], first["against"]) == ("first", "1", "champion", None)
-    assert first["images"] == 12
-    assert first["model_uri"] == f"models:/{training.settings.experiment}/1"
+    assert (first.decision, first.version, first.alias, first.against) == ("first", "1", "champion", None)
+    assert first.images == 12
+    assert first.model_uri == f"models:/{training.settings.experiment}/1"
 
     better_run = training.train(at(0.2))
     better = training.register()
-    assert (better["decision"], better["version"], better["alias"]) == ("promoted", "2", "champion")
-    assert better["against"] == {"version": "1", "run_id": first_run}
-    assert better["gain"]["mean"] == pytest.approx(0.2)
-    assert better["wins"] == 12
+    assert (better.decision, better.version, better.alias) == ("promoted", "2", "champion")
+    assert better.against == ChampionVersion(version="1", run_id=first_run)
+    assert better.gain
+    assert better.gain.mean == pytest.approx(0.2)
+    assert better.wins == 12
 
     training.train(at(0.2))
     equal = training.register()
-    assert (equal["decision"], equal["version"], equal["alias"]) == ("refused", "3", "challenger")
-    assert equal["against"] == {"version": "2", "run_id": better_run}
-    assert "exactly as well" in equal["reason"]
+    assert (equal.decision, equal.version, equal.alias) == ("refused", "3", "challenger")
+    assert equal.against == ChampionVersion(version="2", run_id=better_run)
+    assert "exactly as well" in equal.reason
     assert champion_of(training) == "2"
     assert training.measured == []  # every champion's values were on record
 
@@ -106,8 +109,9 @@ def test_the_verdict_is_on_the_run_and_on_the_version(training: Training) -> Non
     assert float(version.tags["gain.low"]) > 0
     with Run.resume(training.root, run_id) as tracked:
         run = in_mlflow(tracked)
-    assert run.data.tags["register.reason"] == result["reason"]
-    assert run.data.metrics["register/gain_mean"] == pytest.approx(result["gain"]["mean"])
+    assert run.data.tags["register.reason"] == result.reason
+    assert result.gain
+    assert run.data.metrics["register/gain_mean"] == pytest.approx(result.gain.mean)
 
 
 def test_the_same_model_is_registered_and_judged_once(training: Training) -> None:
@@ -125,8 +129,8 @@ def test_a_champion_is_measured_anew_on_other_images_once(training: Training) ->
     training.register()
     training.again = dict.fromkeys(PATHS, 1.0)
     training.train(at(0.5), test_digest="u" * 64)
-    assert training.register()["decision"] == "refused"
-    assert training.register()["decision"] == "refused"
+    assert training.register().decision == "refused"
+    assert training.register().decision == "refused"
     [measured] = training.measured
     assert (measured / "policy.safetensors").read_bytes() == b"1"
 
@@ -134,7 +138,7 @@ def test_a_champion_is_measured_anew_on_other_images_once(training: Training) ->
 def test_a_first_model_no_better_than_the_default_is_refused(training: Training) -> None:
     training.train(dict.fromkeys(PATHS, 0.0))
     result = training.register()
-    assert (result["decision"], result["alias"], result["against"]) == ("refused", "challenger", None)
+    assert (result.decision, result.alias, result.against) == ("refused", "challenger", None)
     assert champion_of(training) == ""
 
 
@@ -143,8 +147,9 @@ def test_images_without_a_value_are_left_out_not_zero(training: Training) -> Non
     training.register()
     training.train(at(0.2) | {PATHS[0]: None, PATHS[1]: float("nan")})
     result = training.register()
-    assert (result["images"], result["left_out"]) == (10, 2)
-    assert result["gain"]["mean"] == pytest.approx(0.2)
+    assert (result.images, result.left_out) == (10, 2)
+    assert result.gain
+    assert result.gain.mean == pytest.approx(0.2)
 
 
 def test_a_champion_that_cannot_be_had_is_named(training: Training) -> None:
@@ -175,8 +180,9 @@ def test_results_that_are_missing_say_what_to_run(tmp_path: Path, settings: Sett
         promotion.register(tmp_path, settings, lambda folder: {})
     write_results_folder = tmp_path / "results/evaluate"
     write_results_folder.mkdir(parents=True)
-    write_results(tmp_path, "r", None, at(0.0))
-    with pytest.raises(DataError, match="no logged model"):
+    write_results(tmp_path, "r", "m", at(0.0))
+    (tmp_path / promotion.TRAIN).write_text("{}")
+    with pytest.raises(DataError, match=r"train\.json: run_id: field required; run `dvc repro train` again"):
         promotion.register(tmp_path, settings, lambda folder: {})
     write_results(tmp_path, "r", "m", at(0.0))
     (tmp_path / promotion.IMAGES).unlink()

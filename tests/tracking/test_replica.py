@@ -13,9 +13,10 @@ from pipeline.settings.params import Settings
 from pipeline.tracking import mlflow_store, replica
 from pipeline.tracking.replica import Replica
 from pipeline.tracking.run import Run
+from tests.support.facts import split_summary
 from tests.tracking.conftest import in_mlflow, make_agent, model_in_mlflow
 
-SUMMARY = {"val": {"images": 4, "digest": "b" * 64}}
+SUMMARY = split_summary()
 
 
 @pytest.fixture
@@ -35,22 +36,24 @@ def run(root: Path, settings: Settings, tmp_path: Path) -> Iterator[Run]:
 
 def everything(run: Run) -> dict[str, Any]:
     """All that MLflow has of a run, each metric's whole history too."""
-    place, found = run.replica.place(), in_mlflow(run)
-    models = place.client.search_logged_models([place.experiment_id])
+    experiment, found = run.replica.experiment(), in_mlflow(run)
+    models = experiment.client.search_logged_models([experiment.experiment_id])
     return {
-        "runs": [r.info.run_id for r in place.client.search_runs([place.experiment_id])],
+        "runs": [r.info.run_id for r in experiment.client.search_runs([experiment.experiment_id])],
         "status": found.info.status,
         "end": found.info.end_time,
         "params": found.data.params,
         "tags": found.data.tags,
         "metrics": {
-            name: [(m.step, m.timestamp, m.value) for m in place.client.get_metric_history(found.info.run_id, name)]
+            name: [
+                (m.step, m.timestamp, m.value) for m in experiment.client.get_metric_history(found.info.run_id, name)
+            ]
             for name in found.data.metrics
         },
         "inputs": [entry.dataset.digest for entry in found.inputs.dataset_inputs] if found.inputs else [],
         "outputs": [output.model_id for output in found.outputs.model_outputs] if found.outputs else [],
         "models": [(m.model_id, m.status, [(x.key, x.value, x.dataset_name) for x in m.metrics or []]) for m in models],
-        "artifacts": [f.path for f in place.client.list_artifacts(found.info.run_id, "files")],
+        "artifacts": [f.path for f in experiment.client.list_artifacts(found.info.run_id, "files")],
     }
 
 
@@ -88,14 +91,17 @@ def test_a_send_that_was_cut_off_after_any_record_goes_on_there(run: Run) -> Non
             Dies(2).send()  # one that was left before, and the next
     run.deliver()
     found = everything(run)
-    assert len(found["runs"]) == len(found["models"]) == len(found["outputs"]) == len(found["inputs"]) == 1
+    assert len(found["runs"]) == len(found["models"]) == len(found["outputs"]) == 1
+    assert len(found["inputs"]) == 3
     assert {name: len(history) for name, history in found["metrics"].items()} == {"val/value": 1, "b": 1}
 
 
 def test_a_model_whose_upload_was_cut_off_is_gone_on_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = run.replica.place()
+    experiment = run.replica.experiment()
     with monkeypatch.context() as patch:
-        patch.setattr(type(place.client), "log_model_artifacts", lambda *_: (_ for _ in ()).throw(ConnectionError()))
+        patch.setattr(
+            type(experiment.client), "log_model_artifacts", lambda *_: (_ for _ in ()).throw(ConnectionError())
+        )
         with pytest.raises(ConnectionError):
             run.deliver()
     run.deliver()
@@ -108,7 +114,7 @@ def test_a_kept_file_that_rotted_is_named_and_the_rest_is_sent(run: Run, caplog:
     damaged = run.folder / "models/agent-64/policy.safetensors"
     damaged.write_bytes(b"rotten")
     run.deliver()
-    assert f"{damaged}: is not what was written" in caplog.text
+    assert f"{damaged}: has changed since it was written" in caplog.text
     found = everything(run)
     assert found["models"] == []
     assert found["artifacts"] == ["files/agent.json"]
@@ -163,14 +169,14 @@ def test_thousands_of_values_are_few_calls(root: Path, settings: Settings, monke
         for step in range(2500):
             run.journal._waiting += [{"kind": "metrics", "step": step, "time": step, "values": {"a": step, "b": step}}]
         run.journal._append()
-        place = run.replica.place()
+        experiment = run.replica.experiment()
         sizes: list[int] = []
-        log_batch = type(place.client).log_batch
+        log_batch = type(experiment.client).log_batch
 
         def counted(client: Any, run_id: str, metrics: Any = (), **rest: Any) -> None:
             sizes.append(len(metrics))
             log_batch(client, run_id, metrics=metrics, **rest)
 
-        monkeypatch.setattr(type(place.client), "log_batch", counted)
+        monkeypatch.setattr(type(experiment.client), "log_batch", counted)
         run.deliver()
     assert [size for size in sizes if size] == [1000] * 5

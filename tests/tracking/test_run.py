@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import DataError, Stopped, Unavailable
+from pipeline.core.records import SPLITS
 from pipeline.settings.params import Settings
 from pipeline.tracking.run import Run, new_run_id
+from tests.support.facts import split_summary
 from tests.tracking.conftest import in_mlflow
 
-SUMMARY = {
-    "train": {"images": 14, "digest": "a" * 64},
-    "val": {"images": 4, "digest": "b" * 64},
-    "test": {"images": 2, "digest": "c" * 64},
-    "by_category": {},
-}
+SUMMARY = split_summary()
 
 
 def kinds(run: Run) -> list[str]:
@@ -42,8 +39,8 @@ def test_a_run_says_what_it_was_made_from(root: Path, settings: Settings) -> Non
     assert found.data.metrics == {"val/value": 0.25}
     assert found.inputs is not None
     inputs = {entry.tags[0].value: entry.dataset.digest for entry in found.inputs.dataset_inputs}
-    assert inputs == {"train": "a" * 36, "val": "b" * 36, "test": "c" * 36}
-    assert [f.path for f in run.replica.place().client.list_artifacts(found.info.run_id)] == ["params.yaml"]
+    assert inputs == {name: SUMMARY.content(name).digest[:36] for name in SPLITS}
+    assert [f.path for f in run.replica.experiment().client.list_artifacts(found.info.run_id)] == ["params.yaml"]
 
 
 def test_runs_are_found_by_their_metrics_and_parents(root: Path, settings: Settings) -> None:
@@ -52,9 +49,9 @@ def test_runs_are_found_by_their_metrics_and_parents(root: Path, settings: Setti
         for value in (0.1, 0.4, 0.2):
             with Run.start(root, settings, stage=None, parent_run_id=parent.run_id) as run:
                 run.log_metrics({"val/value": value}, 1)
-    place = parent.replica.place()
-    found = place.client.search_runs(
-        [place.experiment_id], "metrics.`val/value` > 0.15", order_by=["metrics.`val/value` DESC"]
+    experiment = parent.replica.experiment()
+    found = experiment.client.search_runs(
+        [experiment.experiment_id], "metrics.`val/value` > 0.15", order_by=["metrics.`val/value` DESC"]
     )
     assert [r.data.metrics["val/value"] for r in found] == [0.4, 0.2]
     assert {r.data.tags["mlflow.parentRunId"] for r in found} == {parent.replica.sent.run_id}
@@ -86,7 +83,7 @@ def test_without_mlflow_a_run_begins_goes_on_and_ends(
     assert time.monotonic() - started < 10
     assert kinds(run) == ["start", "metrics", "metrics", "end"]
     assert run.journal.status == "FINISHED"
-    assert "MLflow has not got all of run" in caplog.text
+    assert "MLflow lacks a part of run" in caplog.text
     assert "`tracewright sync` sends it" in caplog.text
 
 

@@ -1,13 +1,13 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.core.errors import StorageError
+from pipeline.core.facts.training import CheckpointEntry, CheckpointProgress, CheckpointReason
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_callback import Keeper
-from pipeline.training.checkpoint_store import CheckpointStore, Entry, Reason
+from pipeline.training.checkpoint_store import CheckpointStore
 from tests.support.fakes import settings_with
 
 SETTINGS = settings_with(checkpoints__every_timesteps=100, checkpoints__every_seconds=60.0).checkpoints
@@ -23,7 +23,7 @@ class Full(CheckpointStore):
 
     full = True
 
-    def save(self, checkpoint: Checkpoint, reason: Reason) -> Entry:
+    def save(self, checkpoint: Checkpoint, reason: CheckpointReason) -> CheckpointEntry:
         if self.full:
             raise StorageError("disk: No space left on device")
         return super().save(checkpoint, reason)
@@ -36,8 +36,8 @@ class Clock:
         return self.now
 
 
-def keeper(store: CheckpointStore | None, clock: Clock | None = None) -> tuple[Keeper, list[dict[str, Any]]]:
-    saved: list[dict[str, Any]] = []
+def keeper(store: CheckpointStore | None, clock: Clock | None = None) -> tuple[Keeper, list[CheckpointProgress]]:
+    saved: list[CheckpointProgress] = []
     return Keeper(store, SETTINGS, saved.append, clock or Clock()), saved
 
 
@@ -48,7 +48,7 @@ def test_it_is_time_after_so_many_timesteps_or_seconds(tmp_path: Path) -> None:
     assert keep.due(100)
     keep.hold(state(100))
     keep.save("interval")
-    assert [report["timesteps"] for report in saved] == [100]
+    assert [report.timesteps for report in saved] == [100]
     assert not keep.due(199)
     clock.now = 59.9
     assert not keep.due(101)
@@ -75,7 +75,7 @@ def test_a_disk_that_refuses_is_a_warning_and_tried_again(tmp_path: Path, caplog
     store.full = False
     keep.hold(state(6))
     keep.save("interval")
-    assert [report["timesteps"] for report in saved] == [6]
+    assert [report.timesteps for report in saved] == [6]
     assert not keep.due(7)
 
 

@@ -9,18 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError
+from pipeline.core.facts.training import CheckpointEntry
 from pipeline.settings.params import CheckpointSettings
 from pipeline.training.checkpoint import Checkpoint, pack
-from pipeline.training.checkpoint_store import (
-    INDEX,
-    CheckpointStore,
-    Entry,
-    best_of,
-    bound_store,
-    entry_of,
-    files_in,
-    kept_of,
-)
+from pipeline.training.checkpoint_store import INDEX, CheckpointStore, best_of, bound_store, entry_of, files_in, kept_of
 from tests.support.fakes import settings_with
 
 
@@ -65,7 +57,7 @@ def test_the_last_the_best_and_every_nth_are_kept(tmp_path: Path) -> None:
 
 entries = st.lists(st.one_of(st.none(), st.floats(-9, 9)), max_size=30).map(
     lambda values: [
-        Entry(
+        CheckpointEntry(
             name=f"{n:06d}-{n}.ckpt",
             number=n,
             seed=1,
@@ -82,7 +74,9 @@ entries = st.lists(st.one_of(st.none(), st.floats(-9, 9)), max_size=30).map(
 
 
 @given(entries, st.integers(1, 5), st.integers(0, 4), st.sampled_from(["max", "min"]))
-def test_retention_never_loses_the_best_or_the_latest(found: list[Entry], last: int, every: int, mode: str) -> None:
+def test_retention_never_loses_the_best_or_the_latest(
+    found: list[CheckpointEntry], last: int, every: int, mode: str
+) -> None:
     settings = keeping(keep_last=last, keep_every=every, best_metric="ssim", best_mode=mode)
     kept = kept_of(found, settings)
     assert {e.name for e in found[-last:]} <= kept

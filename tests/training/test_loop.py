@@ -6,9 +6,17 @@ from typing import Any
 import pytest
 
 from pipeline.agent.agent import Agent
+from pipeline.core.facts.training import (
+    CheckpointProgress,
+    EarlyStop,
+    PreparationProgress,
+    RolloutProgress,
+    StageResult,
+    Validation,
+)
 from pipeline.search.loop import run_agent
 from pipeline.settings.params import Settings
-from pipeline.training.callbacks import Hooks, Report
+from pipeline.training.callbacks import Hooks
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.loop import Result, train
 from tests.support.fakes import FakeEvaluator, settings_with, task_of
@@ -43,19 +51,19 @@ class Notes(Hooks):
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
 
-    def on_table(self, progress: Report) -> None:
+    def on_table(self, progress: PreparationProgress) -> None:
         self.calls.append(("table", progress))
 
-    def on_progress(self, progress: Report) -> None:
+    def on_progress(self, progress: RolloutProgress) -> None:
         self.calls.append(("progress", progress))
 
-    def on_validation(self, report: Report, agent: Agent, is_best: bool) -> None:
+    def on_validation(self, report: Validation, agent: Agent, is_best: bool) -> None:
         self.calls.append(("validation", report))
 
-    def on_checkpoint(self, report: Report) -> None:
+    def on_checkpoint(self, report: CheckpointProgress) -> None:
         self.calls.append(("checkpoint", report))
 
-    def on_stage(self, result: Report) -> None:
+    def on_stage(self, result: StageResult) -> None:
         self.calls.append(("stage", result))
 
     def of(self, name: str) -> list[Any]:
@@ -74,21 +82,21 @@ def trained() -> tuple[Result, Notes]:
 def test_every_hook_is_called_in_its_time() -> None:
     result, notes = trained()
     assert notes.calls[0][0] == "table"
-    told = [(p["what"], p["done"] / p["total"]) for p in notes.of("table")]
+    told = [(p.phase, p.done / p.total) for p in notes.of("table")]
     assert list(dict.fromkeys(what for what, _ in told)) == ["portfolios", "table", "surrogate"]
     for what, share in dict(told).items():  # the last of each
         assert 0.8 < share <= 1, f"{what} ended at {share}"
-    assert [p["timesteps"] for p in notes.of("progress")] == list(range(64, 513, 64))
-    assert [v["timesteps"] for v in notes.of("validation")] == [0, 256, 512]
-    assert [c["timesteps"] for c in notes.of("checkpoint")] == [0, 128, 256, 384, 512]
-    assert [s["name"] for s in notes.of("stage")] == ["simple", "text", "gradient", "complex"]
+    assert [p.timesteps for p in notes.of("progress")] == list(range(64, 513, 64))
+    assert [v.timesteps for v in notes.of("validation")] == [0, 256, 512]
+    assert [c.timesteps for c in notes.of("checkpoint")] == [0, 128, 256, 384, 512]
+    assert [s.name for s in notes.of("stage")] == ["simple", "text", "gradient", "complex"]
     assert result.timesteps == 512
     assert result.stopped is None
 
 
 def test_the_best_on_validation_is_what_comes_back() -> None:
     result, notes = trained()
-    values = {v["timesteps"]: v["value"]["mean"] for v in notes.of("validation")}
+    values = {v.timesteps: v.value.mean for v in notes.of("validation")}
     assert result.best_value == max(values.values()) == values[result.best_timesteps]
     assert sum(result.time_shares.values()) == pytest.approx(1.0)
     assert result.peak_memory_bytes > 10**7
@@ -113,7 +121,7 @@ def test_inference_sees_what_training_saw() -> None:
 def test_early_stopping_ends_a_training_that_does_not_improve() -> None:
     impatient = tiny(train__early_stopping_patience=1, train__eval_every_timesteps=64)
     result = train(impatient, TRAIN, VAL, FakeEvaluator(fails=lambda job: True), seed=1)
-    assert result.stopped == "no improvement in 1 validations"
+    assert result.stopped == EarlyStop(kind="no_improvement", text="no improvement in 1 validations")
     assert result.timesteps < 512
     assert result.failures == {"panic": result.timesteps}
 
@@ -125,20 +133,20 @@ def test_the_memory_limit_ends_a_training() -> None:
     )
     result = train(limited, TRAIN, VAL, FakeEvaluator(), seed=1)
     assert result.stopped is not None
-    assert result.stopped.startswith("memory limit")
+    assert (result.stopped.kind, result.stopped.text[:12]) == ("memory_limit", "memory limit")
 
 
 def test_a_failed_stage_is_tried_again_and_can_stop_the_training() -> None:
     hard = [dict(s, goal=9.0) for s in tiny().curriculum.model_dump()["stages"]]
     result = train(tiny(curriculum__stages=hard, curriculum__on_failure="stop"), TRAIN, VAL, FakeEvaluator(), seed=1)
-    assert [(s["name"], s["attempts"], s["passed"]) for s in result.stages] == [
+    assert [(s.name, s.attempts, s.passed) for s in result.stages] == [
         ("simple", 1, False),
         ("simple", 2, False),
     ]
-    assert result.stopped == "stage simple was not passed"
+    assert result.stopped == EarlyStop(kind="stage_not_passed", text="stage simple was not passed")
 
 
 def test_one_category_alone_can_be_trained_on() -> None:
     tasks = [task_of(seed, "complex") for seed in range(6)]
     result = train(tiny(), tasks, tasks, FakeEvaluator(), seed=1)
-    assert list(result.validations[-1]["by_category"]) == ["complex"]
+    assert list(result.validations[-1].by_category) == ["complex"]

@@ -69,7 +69,7 @@ def test_every_picture_that_the_text_shows_is_there(tmp_path: Path) -> None:
 def test_a_few_trials_do_not_tell_which_settings_matter(tmp_path: Path) -> None:
     report = write_report(study_with(tmp_path, 3))
     assert not (report.folder / "importance.png").exists()
-    assert "told from 8 complete trials on" in (report.folder / "report.md").read_text()
+    assert "shown from 8 complete trials on" in (report.folder / "report.md").read_text()
 
 
 def test_a_study_without_a_complete_trial_names_no_winner(tmp_path: Path) -> None:

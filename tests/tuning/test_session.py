@@ -62,7 +62,7 @@ def test_a_study_survives_kills_and_stops_and_gives_settings_that_dvc_takes(tmp_
         first.send_signal(signal.SIGTERM)
         _, errors = first.communicate(timeout=PATIENCE_SECONDS)
     assert first.returncode == 75, errors
-    assert "`tracewright tune --study s` goes on with the trials that were at work" in errors
+    assert "`tracewright tune --study s` resumes the interrupted trials" in errors
     assert not any(worker.is_running() for worker in workers)
     left = [trial.number for trial in trials(tmp_path) if trial.state == TrialState.RUNNING]
     assert left

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from pipeline.core.errors import Mismatch, SettingsError, Unavailable
 from pipeline.settings.params import Settings
 from pipeline.tuning import study as module
-from pipeline.tuning.study import HOST, JOURNAL, RETRIED, RUN, SEEN, Claimed, Study
+from pipeline.tuning.study import HOST, JOURNAL, RETRIED, RUN, SEEN, Claim, Study
 from tests.support.fakes import settings_with
 from tests.support.postgres import IS_INSTALLED, postgres_server
 
@@ -29,12 +29,12 @@ def opened(root: Path, url: str | None = None, **changes: Any) -> Study:
     return Study(root, settings(**changes), IMAGES, "s", url)
 
 
-def done(study: Study, claimed: Claimed, value: float = 0.5) -> None:
+def done(study: Study, claimed: Claim, value: float = 0.5) -> None:
     study.optuna.tell(claimed.trial, value)
     claimed.lock.release()
 
 
-HELD: list[Claimed] = []
+HELD: list[Claim] = []
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def release() -> Iterator[None]:
         HELD.pop().lock.release()
 
 
-def claim(study: Study, limit: int = 10) -> Claimed:
+def claim(study: Study, limit: int = 10) -> Claim:
     claimed = study.claim(limit)
     assert claimed is not None
     HELD.append(claimed)
@@ -75,7 +75,7 @@ def test_a_study_that_was_left_and_one_that_was_not_try_the_same(tmp_path: Path)
     assert len({json.dumps(one) for one in tried[0]}) == 6
 
 
-def test_a_trial_whose_process_died_is_gone_on_with_by_the_next_that_asks(tmp_path: Path) -> None:
+def test_a_trial_whose_process_died_is_adopted_by_the_next_that_asks(tmp_path: Path) -> None:
     study = opened(tmp_path)
     left = claim(study)
     left.trial.set_user_attr(RUN, "the run")
@@ -85,7 +85,7 @@ def test_a_trial_whose_process_died_is_gone_on_with_by_the_next_that_asks(tmp_pa
     adopted = claim(opened(tmp_path), 2)
     assert adopted.trial.number == left.trial.number
     assert (adopted.overrides, adopted.run_id) == (left.overrides, "the run")
-    assert adopted.told == frozenset({0})
+    assert adopted.reported == frozenset({0})
     assert opened(tmp_path).claim(2) is None
     done(study, busy)
     done(study, adopted)
@@ -154,7 +154,7 @@ def test_a_database_does_as_well_as_the_journal(tmp_path: Path) -> None:
 def test_machines_share_a_study_in_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with postgres_server() as url:
         machines = {name: opened(tmp_path / name, url) for name in ("here", "there")}
-        claimed: list[Claimed] = []
+        claimed: list[Claim] = []
         for name in ("here", "there", "here"):
             monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
             claimed.append(claim(machines[name], 3))

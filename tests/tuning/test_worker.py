@@ -13,19 +13,20 @@ from pipeline.core.errors import Stopped, StorageError
 from pipeline.core.records import Job
 from pipeline.core.stop_signals import StopRequest
 from pipeline.runs import resume
-from pipeline.runs.session import Setting
+from pipeline.runs.session import TrainingContext
 from pipeline.settings.params import Settings
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.journal import records
 from pipeline.training.callbacks import Hooks
 from pipeline.tuning import worker
-from pipeline.tuning.study import ERROR, RUN, Claimed, Study
-from pipeline.tuning.worker import do_trial
+from pipeline.tuning.study import ERROR, RUN, Claim, Study
+from pipeline.tuning.worker import run_trial
+from tests.support.facts import split_summary
 from tests.support.fakes import FakeEvaluator, task_of
 from tests.training.test_loop import tiny
 
 TRAIN, VAL = [task_of(seed) for seed in range(8)], [task_of(seed) for seed in range(100, 104)]
-SPLIT = {part: {"images": 8, "digest": part} for part in ("train", "val")}
+SPLIT = split_summary()
 SPACE = {"train.ppo.learning_rate": {"low": 0.0001, "high": 0.01, "log": True}}
 PARENT = "20260101-000000-000000"
 
@@ -69,12 +70,14 @@ def study_of(root: Path, **changes: Any) -> Study:
     return Study(root, settings(**changes), {"train": "train", "val": "val"}, "s", None)
 
 
-def do(root: Path, study: Study, evaluator: Evaluator | None = None, claimed: Claimed | None = None) -> FrozenTrial:
-    setting = Setting(root, study.settings, TRAIN, VAL, cast(Any, evaluator or Evaluator()), SPLIT, StopRequest())
+def do(root: Path, study: Study, evaluator: Evaluator | None = None, claimed: Claim | None = None) -> FrozenTrial:
+    context = TrainingContext(
+        root, study.settings, TRAIN, VAL, cast(Any, evaluator or Evaluator()), SPLIT, StopRequest()
+    )
     claimed = claimed or study.claim(100)
     assert claimed is not None
     try:
-        do_trial(setting, study, claimed, PARENT)
+        run_trial(context, study, claimed, PARENT)
     finally:
         claimed.lock.release()
     return study.trials()[claimed.trial.number]
@@ -143,7 +146,7 @@ def test_a_trial_that_is_worse_than_the_others_is_pruned_and_not_left_for_others
     assert good.state == TrialState.COMPLETE
     assert (trial.state, trial.last_step) == (TrialState.PRUNED, 1)
     end = journal(root, trial)[-1]
-    assert (end["status"], end["failure"].partition(":")[0]) == ("KILLED", "Pruned")
+    assert (end["status"], end["failure"].partition(":")[0]) == ("KILLED", "TrialPruned")
     assert resume.read_lineage(root / mlflow_store.RUNS / trial.user_attrs[RUN]).delivered
 
 
@@ -159,12 +162,12 @@ def test_what_says_nothing_of_the_settings_leaves_the_trial_as_it_is(
 ) -> None:
     class Full(Hooks):
         def __init__(self, *_: object) -> None:
-            """As Judge."""
+            """As PruningCallback."""
 
         def on_table(self, progress: object) -> None:
             raise StorageError("the disk is full")
 
-    monkeypatch.setattr(worker, "Judge", Full)
+    monkeypatch.setattr(worker, "PruningCallback", Full)
     study = study_of(root)
     with pytest.raises(StorageError):
         do(root, study)

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.core.errors import DataError
 from pipeline.data.images import list_images, path_text
-from pipeline.vectorizing.inputs import Entry, Folders, Inputs, Listed
+from pipeline.vectorizing.inputs import Entry, Folders, Inputs, PathList
 
 
 def paths(inputs: Inputs) -> list[str]:
@@ -59,7 +59,7 @@ def test_what_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.*: no such file or folder"):
         Folders([tmp_path / "gone"])
     with pytest.raises(DataError, match="no such file; give a text file with one path per line, or -"):
-        Listed(tmp_path / "gone.txt")
+        PathList(tmp_path / "gone.txt")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_list_keeps_paths_below_here_and_sets_others_aside(here: Path) -> None
     ]
     (here / "list").write_text("\n".join(lines))
     above = str(here.parent)[1:]
-    assert paths(Listed(Path("list"))) == [
+    assert paths(PathList(Path("list"))) == [
         "a.png",
         "deep/b.png",
         "a.png",
@@ -98,18 +98,18 @@ def test_names_with_newlines_come_between_nuls_also_across_pieces(here: Path, mo
     content = b"\0".join(map(os.fsencode, names))
     stdin: Any = io.TextIOWrapper(io.BytesIO(content))
     monkeypatch.setattr(sys, "stdin", stdin)
-    assert paths(Listed(Path("-"))) == [path_text(Path(name)) for name in names]
+    assert paths(PathList(Path("-"))) == [path_text(Path(name)) for name in names]
 
 
 def test_a_list_is_known_again_and_another_is_not(here: Path) -> None:
     (here / "list").write_text("a.png\nb.png\n")
-    first = Listed(Path("list"))
+    first = PathList(Path("list"))
     list(first.entries())
-    assert first.described() == Listed(Path("list")).described()
+    assert first.described() == PathList(Path("list")).described()
     (here / "same").write_bytes(b"a.png\0b.png")
-    assert first.described() == Listed(Path("same")).described()
+    assert first.described() == PathList(Path("same")).described()
     (here / "other").write_text("a.png\nb.pngc\n")
-    assert first.described() != Listed(Path("other")).described()
+    assert first.described() != PathList(Path("other")).described()
 
 
 def test_an_svg_is_named_after_its_image_alone() -> None:
@@ -123,6 +123,6 @@ def test_a_file_that_changed_says_so(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
     [entry] = Folders([tmp_path]).entries()
     (tmp_path / "a.png").write_bytes(b"more")
-    assert entry.change() == "it is not the file that was listed (1 bytes then, 4 now); list it anew"
+    assert entry.change() == "it is not the file that was listed (1 bytes then, 4 now); list it again"
     (tmp_path / "a.png").unlink()
     assert entry.change() is None, "who reads it says that it is gone"

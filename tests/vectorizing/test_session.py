@@ -15,24 +15,25 @@ from pipeline.core.errors import DataError, Mismatch, SettingsError, Unavailable
 from pipeline.core.locks import Lock
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.vectorizing.batch import Result, find_sources, vectorize_files
-from pipeline.vectorizing.crew import Done
 from pipeline.vectorizing.inputs import Folders
 from pipeline.vectorizing.plan import Plan, open_plan
-from pipeline.vectorizing.session import LOCK, Progress, Request, vectorize_sharded
+from pipeline.vectorizing.request import Assignment, Request
+from pipeline.vectorizing.session import LOCK, Progress, vectorize_sharded
 from pipeline.vectorizing.shard import ShardWorker
+from pipeline.vectorizing.shard_pool import ShardProgress
 from pipeline.vectorizing.table import SCHEMA, Tally, read_tally, tally_of, write_part
 
 
-class Told(Progress):
+class Recorder(Progress):
     def __init__(self) -> None:
         self.plans: list[tuple[int, int]] = []
-        self.done: list[Done] = []
+        self.done: list[ShardProgress] = []
 
     def on_plan(self, plan: Plan, done: int) -> None:
         self.plans.append((plan.shards, done))
 
-    def on_done(self, done: Done) -> None:
-        self.done.append(done)
+    def on_progress(self, progress: ShardProgress) -> None:
+        self.done.append(progress)
 
 
 def request_of(output: Path, agent: Path, **changes: Any) -> Request:
@@ -54,7 +55,7 @@ def svgs(output: Path) -> dict[str, bytes]:
 
 
 def test_a_sharded_run_gives_what_vectorize_gives(images: Path, agent_folder: Path, tmp_path: Path) -> None:
-    told = Told()
+    told = Recorder()
     tally = vectorize_sharded(request_of(tmp_path / "out", agent_folder), Folders([images]), told, workers=2)
     agent = load_agent(agent_folder)
     sources, _ = find_sources([images])
@@ -86,13 +87,13 @@ def test_it_goes_on_and_does_nothing_twice(images: Path, agent_folder: Path, tmp
     kept = (output / "results/part-00000.parquet").stat().st_mtime_ns
     (output / "results/part-00001.parquet").unlink()
     (images / "new.png").write_bytes((images / "0.png").read_bytes())
-    told = Told()
+    told = Recorder()
     vectorize_sharded(request, Folders([images]), told, workers=1)
     assert told.plans == [(3, 2)]
     assert {done.shard for done in told.done} == {1}
     assert rows(output) == before, "and what came into the folder later is not in the plan"
     assert (output / "results/part-00000.parquet").stat().st_mtime_ns == kept
-    told = Told()
+    told = Recorder()
     vectorize_sharded(request, None, told)
     assert (told.plans, told.done) == ([(3, 3)], [])
 
@@ -126,7 +127,7 @@ def test_another_request_into_the_same_folder_is_a_mismatch(images: Path, agent_
 
 
 def test_nothing_begun_and_nothing_named_is_64(agent_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nothing was begun there; name images"):
+    with pytest.raises(SettingsError, match="has no plan to resume; name images"):
         vectorize_sharded(request_of(tmp_path / "out", agent_folder), None, Progress())
 
 
@@ -144,7 +145,7 @@ def test_a_machine_that_does_not_see_the_plan_says_so(images: Path, agent_folder
     plan = open_plan(tmp_path / "out")
     assert plan is not None
     with pytest.raises(Unavailable, match=r"does not see this run's plan .* on a file system that all machines share"):
-        ShardWorker(request.assignment(replace(plan, digest="another")))
+        ShardWorker(Assignment.of(request, "another"))
 
 
 RESULTS = [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.serving.limits import ServeSettings
-from pipeline.serving.orders import TRACES, Refused, read_body, read_rows
+from pipeline.serving.rows import TRACES, RequestError, read_body, read_rows
 from tests.support.serving_requests import BAD, GOOD, png, records, row, text
 
 LIMITS = ServeSettings()
@@ -22,7 +22,7 @@ def test_every_layout_of_mlflows_is_read(body: bytes) -> None:
 
 @pytest.mark.parametrize(("body", "status", "sentence"), BAD.values(), ids=BAD)
 def test_a_bad_body_is_refused_with_a_sentence(body: bytes, status: int, sentence: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestError) as caught:
         read_body(body, LIMITS)
     assert caught.value.status == status
     assert sentence in str(caught.value)
@@ -46,7 +46,7 @@ def test_the_limits_are_those_that_are_set(
     if status is None:
         assert read_body(records(row(**values)), settings)[0].traces == 3
         return
-    with pytest.raises(Refused, match=sentence) as caught:
+    with pytest.raises(RequestError, match=sentence) as caught:
         read_body(records(row(**values)), settings)
     assert caught.value.status == status
 
@@ -57,6 +57,6 @@ def test_a_tables_missing_values_are_values_left_out() -> None:
 
 
 def test_a_long_value_is_cut_short_in_the_sentence() -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestError) as caught:
         read_body(json.dumps({"inputs": "x" * 10_000}).encode(), LIMITS)
     assert len(str(caught.value)) < 200

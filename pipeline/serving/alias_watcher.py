@@ -1,4 +1,4 @@
-"""The server's eye on the registry: when an alias moves, the model that has it now takes over between two requests."""
+"""Watching the registry: when an alias moves, its new holder takes over between two requests."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pipeline.core.errors import DataError, TracewrightError
 from pipeline.serving.service import Model, Service
 from pipeline.tracking import mlflow_store, models, registry
 
-META = "registered_model_meta"  # what MLflow writes beside a model that it downloads from a registry
+META = "registered_model_meta"  # MLflow's file beside a model that it downloads from a registry
 
 _log = logging.getLogger(__name__)
 
 
 def origin(agent_dir: Path) -> tuple[str, str] | None:
-    """Name and version in the registry of a downloaded model's agent; None for one that came from elsewhere."""
+    """Name and version in the registry of a downloaded model's agent; None for an agent from elsewhere."""
     try:
         meta = yaml.safe_load((agent_dir.parents[1] / META).read_text(encoding="utf-8"))
         return str(meta["model_name"]), str(meta["model_version"])
@@ -33,13 +33,13 @@ def origin(agent_dir: Path) -> tuple[str, str] | None:
 
 def model_of(agent_dir: Path) -> Model:
     """Raises DataError or Mismatch when the agent cannot be used by this version of tracewright."""
-    came_from = origin(agent_dir)
+    registered = origin(agent_dir)
     digest = models.file_digests(agent_dir)[f"sha256.{WEIGHTS}"]
-    return Model(load_agent(agent_dir), "/".join(came_from) if came_from else f"sha256:{digest[:12]}")
+    return Model(load_agent(agent_dir), "/".join(registered) if registered else f"sha256:{digest[:12]}")
 
 
 def named_in_a_command(address: str) -> bool:
-    """Whether a process above this one was given an address. MLflow's server is told the downloaded folder alone."""
+    """Whether a parent process has this address in its command: MLflow's server itself knows only the folder."""
     for process in psutil.Process().parents():
         with suppress(psutil.Error):
             if any(address in argument for argument in process.cmdline()):
@@ -47,11 +47,11 @@ def named_in_a_command(address: str) -> bool:
     return False
 
 
-class Follower:
-    """Looks every few seconds who holds an alias, in a thread of its own; what cannot be used is logged once and the
-    model that is there stays.
+class AliasWatcher:
+    """Checks every few seconds, in a thread, which version holds an alias. An unusable version is logged once, and the
+    current model stays.
 
-    version: the one that the service was started with. root: where a relative MLFLOW_TRACKING_URI counts from.
+    version: the one that the service was started with. root: the base of a relative MLFLOW_TRACKING_URI.
     """
 
     def __init__(self, service: Service, root: Path, name: str, version: str, alias: str) -> None:
@@ -61,9 +61,9 @@ class Follower:
         self._trouble = ""
 
     def start(self) -> None:
-        """Does nothing where another version holds the alias and the server was not started by the alias.
+        """Does nothing if another version holds the alias and the server was not started by the alias.
 
-        Where it was, the alias has moved since, as it may before uvicorn puts a new process in a dead one's place.
+        If it was, the alias has moved since, which happens when uvicorn replaces a dead process.
         """
         try:
             holder = self._holder()
@@ -74,7 +74,7 @@ class Follower:
             _log.warning("version %s of %s stays: it is not the %s", self._seen, self._name, self._alias)
             return
         _log.warning("version %s of %s is served, and whichever becomes %s", self._seen, self._name, self._alias)
-        threading.Thread(target=self._watch, name="follower", daemon=True).start()
+        threading.Thread(target=self._watch, name="alias", daemon=True).start()
 
     def _watch(self) -> None:
         while True:
@@ -82,7 +82,7 @@ class Follower:
             self.look()
 
     def look(self) -> None:
-        """Once: take over whoever has the alias now."""
+        """Checks once, and lets the alias's new holder take over."""
         try:
             version = self._holder()
             if version in (None, self._seen):
@@ -102,7 +102,7 @@ class Follower:
         return str(holder.version) if holder is not None else None
 
     def _load(self, version: str) -> Agent:
-        """Through a folder of its own, since nothing is left to read once the agent is in memory."""
+        """Through a temporary folder: nothing is read from it once the agent is in memory."""
         opened = registry.open_registry(self._root, self._name)
         with tempfile.TemporaryDirectory(prefix="tracewright-") as folder, mlflow_store.answering(opened.uri):
             model_id = models.model_id_of(opened.client.get_model_version(self._name, version))

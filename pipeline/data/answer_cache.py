@@ -1,7 +1,7 @@
-"""What was found in image files before: one SQLite file per folder of images, so that only what changed is read again.
+"""Answers about image files: one SQLite file per folder of images, so that only changed files are read again.
 
-An answer is a dict of plain values. It holds as long as the file's size and time of change do, and was found under the
-same key: what else decides an answer. Answers are written every second, so a kill costs no more than that.
+An answer is a dict of plain values, valid while the file's size, its time of change and the key stay the same; the key
+covers everything else that decides an answer. Answers are written every second, so a kill costs no more than that.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _TABLES = """
 """
 
 
-class KnownAnswers:
-    """Use it with `with`: what was put is written when the block ends, however it ends.
+class AnswerCache:
+    """Use it with `with`: new answers are written when the block ends, however it ends.
 
-    folder: of these files. root: the folder of images. A damaged file only costs time. Raises StorageError when the
-    file cannot be written.
+    folder: of the SQLite files. root: the folder of images. A damaged file costs only time. Raises StorageError when
+    the file cannot be written.
     """
 
     def __init__(self, folder: Path, root: Path, key: str) -> None:
@@ -48,7 +48,7 @@ class KnownAnswers:
         self._stamps: dict[str, tuple[int, int]] = {}
         self._unwritten: dict[str, Answer] = {}
         self._written_at = monotonic()
-        with self._mended():
+        with self._repair():
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = self._open()
 
@@ -62,43 +62,39 @@ class KnownAnswers:
             self._connection.close()
 
     def get(self, path: str) -> Answer | None:
-        """None where the file changed, or was not asked before."""
+        """None when the file is new or has changed."""
         try:
             status = (self._root / path_of(path)).stat()
         except OSError:
             return None
         stamp = (status.st_size, status.st_mtime_ns)
-        row = self._row(path)
+        row: tuple[int, int, str] | None = None
+        query = "SELECT bytes, changed_ns, answer FROM answers WHERE path = ?"
+        with self._repair():
+            row = self._connection.execute(query, (path,)).fetchone()
         if row is not None and row[:2] == stamp:
-            with suppress(ValueError):  # damaged, where SQLite does not see it
+            with suppress(ValueError):  # damage that SQLite does not see
                 answer: Answer = json.loads(row[2])
                 return answer
         self._stamps[path] = stamp
         return None
 
     def put(self, path: str, answer: Answer) -> None:
-        """For a path that `get` knew nothing of. A file that could not be looked at has no place here."""
+        """After `get` returned None. Ignored for a file that could not be examined."""
         if path in self._stamps:
             self._unwritten[path] = answer
         if monotonic() - self._written_at > WRITE_EVERY_SECONDS:
             self._write()
 
     def keep_only(self, paths: Iterable[str]) -> None:
-        """Forget what is gone from the folder."""
-        with self._mended(), self._connection:
+        """Forgets all other paths."""
+        with self._repair(), self._connection:
             gone = {path for (path,) in self._connection.execute("SELECT path FROM answers")}.difference(paths)
             self._connection.executemany("DELETE FROM answers WHERE path = ?", ((path,) for path in gone))
 
-    def _row(self, path: str) -> tuple[int, int, str] | None:
-        row: tuple[int, int, str] | None = None
-        query = "SELECT bytes, changed_ns, answer FROM answers WHERE path = ?"
-        with self._mended():
-            row = self._connection.execute(query, (path,)).fetchone()
-        return row
-
     def _write(self) -> None:
         rows = [(path, *self._stamps[path], json.dumps(answer)) for path, answer in self._unwritten.items()]
-        with self._mended(), self._connection:
+        with self._repair(), self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
         self._unwritten.clear()
         self._written_at = monotonic()
@@ -118,15 +114,15 @@ class KnownAnswers:
         return connection
 
     @contextmanager
-    def _mended(self) -> Iterator[None]:
-        """A damaged file is replaced by an empty one, and what was asked of it is not done."""
+    def _repair(self) -> Iterator[None]:
+        """Replaces a damaged file by an empty one; the block's own work is then skipped."""
         try:
             try:
                 yield
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
-                _log.warning("%s: is damaged (%s); begun anew, images are read again", self._file, error)
+                _log.warning("%s: is damaged (%s); starting a new one, images are read again", self._file, error)
                 self._file.unlink()
                 self._connection = self._open()
         except (OSError, sqlite3.Error) as error:

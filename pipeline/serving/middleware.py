@@ -1,7 +1,7 @@
-"""Before MLflow's scoring server: requests to /invocations are limited, read, answered or refused here.
+"""In front of MLflow's scoring server: requests to /invocations are limited, read, and answered or refused here.
 
-MLflow reads a body of any size, answers some bad ones with 500 or a traceback, and takes 1.5 traces for 1. It still
-starts the server, loads the model and answers every other path.
+MLflow itself reads a body of any size, answers some bad ones with 500 or a traceback, and takes 1.5 traces for 1. It
+still starts the server, loads the model and answers every other path.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.serving.lanes import BUSY, Deadline
-from pipeline.serving.orders import Refused, read_body
+from pipeline.serving.rows import RequestError, read_body
 from pipeline.serving.service import Service
 
 PATH = "/invocations"
@@ -32,13 +32,13 @@ WORDS = {
     422: "INVALID_PARAMETER_VALUE",
     BUSY: "TEMPORARILY_UNAVAILABLE",
 }
-"""What MLflow calls such errors, beside the status."""
+"""MLflow's names for such errors, in addition to the status."""
 
 RETRY_SECONDS = 1
 
 
-class Door:
-    """ASGI middleware. All that it answers is JSON: predictions, or error_code and message."""
+class InvocationsMiddleware:
+    """ASGI middleware. Its answers are JSON: predictions, or error_code and message."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
@@ -53,8 +53,8 @@ class Door:
         self._inside += 1
         try:
             response = await self._answer(Request(scope, receive))
-        except Refused as error:
-            response = refusal(error)
+        except RequestError as error:
+            response = _error_response(error)
         except ClientDisconnect:
             return
         finally:
@@ -63,17 +63,21 @@ class Door:
 
     async def _answer(self, request: Request) -> Response:
         deadline = Deadline(self._settings.deadline_seconds)
-        _check_kind(request.headers.get("content-type", ""))
+        content_type = request.headers.get("content-type", "")
+        kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+        if kind != "application/json" or any(p not in ("charset=utf-8", 'charset="utf-8"', "") for p in parameters):
+            given = content_type[:80] or "missing"
+            raise RequestError(415, f"the Content-Type is {given}; it must be application/json in UTF-8")
         room = self._service.lanes.count + self._settings.waiting
         if self._inside > room:
-            raise Refused(BUSY, f"{room} requests are being worked on or waiting; try again in a moment")
+            raise RequestError(BUSY, f"{room} requests are running or waiting; try again in a moment")
         body = await self._body(request, deadline)
-        orders = await asyncio.to_thread(read_body, body, self._settings)
-        answers = await self._service.answer_until(orders, deadline)
+        rows = await asyncio.to_thread(read_body, body, self._settings)
+        answers = await self._service.answer_until(rows, deadline)
         return Response(json.dumps({"predictions": answers}), media_type="application/json")
 
     async def _body(self, request: Request, deadline: Deadline) -> bytes:
-        """What is too long is read to its end and forgotten: a client hears no answer while it is still sending."""
+        """A body that is too long is read to its end and dropped: clients do not read an answer while sending."""
         body, length = bytearray(), 0
         allowed, seconds = self._settings.max_body_bytes, self._settings.deadline_seconds
         try:
@@ -84,33 +88,28 @@ class Door:
                         body += part
         except TimeoutError:
             if length <= allowed:
-                raise Refused(LATE_BODY, f"the body did not come within {seconds:g} seconds; send it faster") from None
+                raise RequestError(
+                    LATE_BODY, f"the body did not come within {seconds:g} seconds; send it faster"
+                ) from None
         if length > allowed:
-            raise Refused(413, f"the body has more than the {allowed} bytes allowed; send fewer or smaller images")
+            raise RequestError(413, f"the body has more than the {allowed} bytes allowed; send fewer or smaller images")
         return bytes(body)
 
 
-def _check_kind(content_type: str) -> None:
-    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    if kind != "application/json" or any(p not in ("charset=utf-8", 'charset="utf-8"', "") for p in parameters):
-        given = content_type[:80] or "missing"
-        raise Refused(415, f"the Content-Type is {given}; it is to be application/json in UTF-8")
-
-
-def refusal(error: Refused) -> Response:
+def _error_response(error: RequestError) -> Response:
     headers = {}
     if error.status == BUSY:
         headers["Retry-After"] = str(RETRY_SECONDS)
     if error.status == LATE_BODY:
-        headers["Connection"] = "close"  # what is still to come of the body is not waited for
+        headers["Connection"] = "close"  # the rest of the body is not awaited
     return JSONResponse({"error_code": WORDS[error.status], "message": str(error)}, error.status, headers)
 
 
-def guard_next_app(service: Service) -> None:
-    """Put the door on the next FastAPI application that is made in this process, and close the service at its end.
+def add_to_next_app(service: Service) -> None:
+    """Adds the middleware to the next FastAPI application of this process, which closes the service at its end.
 
-    MLflow makes its application after it has loaded the model and offers no place for middleware; so the model, while
-    it is loaded, lends FastAPI's name for this one call.
+    MLflow creates its application after it has loaded the model, and has no setting for middleware. So the model, while
+    it is being loaded, replaces FastAPI's class for this one call.
     """
     plain: Callable[..., fastapi.FastAPI] = fastapi.FastAPI
 
@@ -121,8 +120,10 @@ def guard_next_app(service: Service) -> None:
         finally:
             service.close()
 
-    def guarded(*args: Any, **kwargs: Any) -> fastapi.FastAPI:
+    def create(*args: Any, **kwargs: Any) -> fastapi.FastAPI:
         fastapi.FastAPI = plain  # type: ignore[misc, assignment]
-        return plain(*args, middleware=[Middleware(Door, service=service)], lifespan=lifespan, **kwargs)
+        return plain(
+            *args, middleware=[Middleware(InvocationsMiddleware, service=service)], lifespan=lifespan, **kwargs
+        )
 
-    fastapi.FastAPI = guarded  # type: ignore[misc, assignment]
+    fastapi.FastAPI = create  # type: ignore[misc, assignment]

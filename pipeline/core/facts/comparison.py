@@ -1,0 +1,179 @@
+"""The agent against its rivals on the test images: results/evaluate/evaluate.json and images.parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.core.facts.evaluations import EvaluationTotals
+from pipeline.core.intervals import Interval
+from pipeline.core.records import ObjectiveName
+
+HEADLINE_TRACES = 8
+"""The budget that headlines compare at: what `vectorize` and an episode spend by default."""
+
+OURS, UNTRAINED, DEFAULT, FIXED, PORTFOLIO, RANDOM, TPE = (
+    "agent", "untrained", "default", "fixed", "portfolio", "random", "tpe",
+)  # fmt: skip
+"""Names of methods."""
+
+MethodKind = Literal["ours", "rival", "reference"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """ratio: geometric mean of bytes / the fair default's bytes, lower is better. damaged: share of the images."""
+
+    traces: int
+    value: Interval
+    ratio: Interval
+    damaged: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodResult:
+    name: str
+    label: str
+    kind: MethodKind
+    curve: tuple[CurvePoint, ...]
+    by_category: dict[str, tuple[CurvePoint, ...]]
+
+    def at(self, traces: int) -> Interval | None:
+        """The ratio with at most so many traces; a method that stops earlier keeps what it had."""
+        return _ratio_at(self.curve, traces)
+
+    def in_category(self, category: str, traces: int) -> Interval | None:
+        return _ratio_at(self.by_category.get(category, ()), traces)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether more traces change nothing: a mark rather than a curve."""
+        means = [point.ratio.mean for point in self.curve]
+        return len(means) < 2 or max(means) - min(means) < 1e-9
+
+
+def _ratio_at(points: tuple[CurvePoint, ...], traces: int) -> Interval | None:
+    reached = [point for point in points if point.traces <= traces]
+    return max(reached, key=lambda point: point.traces).ratio if reached else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duel:
+    """Ours against one rival, image by image. gain: in value, natural log units, above 0 ours is better.
+
+    difference: what a reader is told, natural log units: in bytes where the objective seeks few bytes, else the gain.
+    damaged, rival_damaged: images with visible damage. better: None where the interval of the gain holds zero.
+    """
+
+    against: str
+    traces: int
+    gain: Interval
+    difference: Interval
+    damaged: int
+    rival_damaged: int
+    wins: int
+    losses: int
+    ties: int
+    better: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveTerms:
+    """What was sought: the fields of `pipeline.agent.objectives.Objective`."""
+
+    name: ObjectiveName
+    max_damage: float
+    quality_weight: float
+    size_weight: float
+    work_weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Of absolute values."""
+
+    mean: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondRenderer:
+    """What another renderer said of the agent's choices. upheld: images on which the choice may stand.
+
+    not_upheld: paths of the others. damage_difference: in pixels, None when it drew nothing.
+    """
+
+    renderer: str
+    images: int
+    upheld: int
+    not_upheld: tuple[str, ...]
+    damage_difference: Difference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """results/evaluate/evaluate.json. failures: traces of all methods, by kind. second_renderer: None without one."""
+
+    run_id: str
+    objective: ObjectiveTerms
+    images: int
+    test_digest: str
+    traces: tuple[int, ...]
+    confidence: float
+    seconds: float
+    failures: dict[str, int]
+    evaluations: EvaluationTotals
+    second_renderer: SecondRenderer | None
+    methods: tuple[MethodResult, ...]
+    duels: tuple[Duel, ...]
+
+    def method(self, name: str) -> MethodResult | None:
+        return next((m for m in self.methods if m.name == name), None)
+
+    def duel(self, against: str, traces: int) -> Duel | None:
+        return next((d for d in self.duels if (d.against, d.traces) == (against, traces)), None)
+
+    def label(self, name: str) -> str:
+        method = self.method(name)
+        return method.label if method else name
+
+    @property
+    def headline_traces(self) -> int:
+        return HEADLINE_TRACES if HEADLINE_TRACES in self.traces else max(self.traces)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        ours = self.method(OURS)
+        return tuple(ours.by_category) if ours else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageResult:
+    """One method on one test image at a number of traces: a row of results/evaluate/images.parquet.
+
+    path: posix, relative to the data's root. digest: of its pixels, the name of its SVG. params: the setting chosen,
+    as JSON. failures: traces of the method that failed on it.
+    """
+
+    path: str
+    digest: str
+    category: str
+    value: float
+    ratio: float
+    bytes: int
+    default_bytes: int
+    traced_bytes: int
+    default_traced_bytes: int
+    damage: float
+    default_damage: float
+    delta: float
+    default_delta: float
+    ssim: float
+    default_ssim: float
+    zoom_ssim: float
+    default_zoom_ssim: float
+    skill: float
+    default_skill: float
+    params: str
+    improved: bool
+    failures: int

@@ -1,0 +1,45 @@
+"""What the promotion gate decided: results/register.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.core.intervals import Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionVersion:
+    """The registered model that was champion until then."""
+
+    version: str
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """results/register.json. name, version, model_uri: of the registered model that was decided on.
+
+    against: None where there was no champion. gain: paired mean over images, None without a common image. images:
+    measured for both; left_out: for one only.
+    """
+
+    decision: Literal["promoted", "refused", "first"]
+    name: str
+    version: str
+    alias: str
+    run_id: str | None
+    model_uri: str
+    against: ChampionVersion | None
+    gain: Interval | None
+    wins: int
+    losses: int
+    images: int
+    left_out: int
+    test_digest: str
+    reason: str
+
+    @property
+    def grounds(self) -> str:
+        """The reason without the decision that it may begin with, and without a full stop."""
+        return self.reason.removeprefix(f"{self.decision}: ").removeprefix("promoted: ").rstrip(".")
