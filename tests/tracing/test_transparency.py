@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.core.records import Pixels, TracerParams
-from pipeline.tracing.fidelity import VISIBLE, Reference, damage
+from pipeline.core.records import VISIBLE_DAMAGE, Pixels, TracerParams
+from pipeline.tracing.fidelity import Reference, damage
 from pipeline.tracing.improvement import improve
 from pipeline.tracing.preparation import adapt, prepare
 from pipeline.tracing.tracer import encode, trace
@@ -41,7 +41,7 @@ def test_half_opacity_is_kept(params: TracerParams) -> None:
     svg, drawn = vectorised(rgba, params)
     assert 'opacity=".5"' in svg
     assert tuple(drawn[48, 48]) == (0, 0, 0, 128)
-    assert damage(Reference.of(rgba), drawn).score <= VISIBLE
+    assert damage(Reference.of(rgba), drawn).score <= VISIBLE_DAMAGE
 
 
 @pytest.mark.parametrize("params", SETTINGS)
