@@ -17,8 +17,14 @@ from pipeline.reports.parts import Finding
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.tables import Table
 from pipeline.reports.trouble import Trouble
+from pipeline.runs.state import ACTIVE
 
-STATE_COLOURS: Mapping[str, Any] = {"running": "blue", "finished": "green", "failed": "orange", "killed": "orange"}
+STATE_COLOURS: Mapping[str, Any] = {
+    **dict.fromkeys(ACTIVE, "blue"),
+    "finished": "green",
+    "failed": "orange",
+    "killed": "orange",
+}
 MARKS = {"good": ":material/check_circle:", "info": ":material/info:", "attention": ":material/error:"}
 MARK_COLOURS = {"good": "green", "info": "gray", "attention": "orange"}
 
@@ -74,7 +80,7 @@ def report_of(here: Here) -> tuple[Run, RunReport] | None:
         return None
     if run.report:
         return run, run.report
-    if run.state != "running":
+    if run.state not in ACTIVE:
         empty(f"Run {run.short} ({run.state}) has no report. This goes on where it was left:", "make repro")
         return None
     empty(f"Run {run.short} is being trained; its report comes when it has been evaluated.")

@@ -24,9 +24,10 @@ from pipeline.reports import archive, data_tables, drawing, outlines, run_folder
 from pipeline.reports import resources as used
 from pipeline.reports.archive import Version
 from pipeline.reports.parts import Resources
-from pipeline.reports.run_folder import JournalReader, Metrics, State, Status
+from pipeline.reports.run_folder import JournalReader, Metrics, State
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble, attempted
+from pipeline.runs.status import RunStatus
 
 PROJECT = "TRACEWRIGHT_PROJECT"
 """Names the project's folder; the one at or above the current folder by default."""
@@ -42,7 +43,7 @@ class Run:
     run_id: str
     folder: Path
     state: State
-    status: Status | None
+    status: RunStatus | None
     report: RunReport | None
     trouble: Trouble | None
     archive: Path | None
@@ -77,11 +78,10 @@ def runs(root: Path) -> list[Run]:
 
 
 def _run(folder: Path) -> Run:
-    status = run_folder.read_status(folder)
+    status, state = run_folder.read_state(folder)
     kept = folder / archive.FOLDER
     read = _read_report(str(kept), _stamp(kept / archive.REPORT))
     report = read if isinstance(read, RunReport) else None
-    state = run_folder.state_of(status)
     if report is not None and state == "unknown":
         state = "finished"
     return Run(
@@ -110,13 +110,13 @@ def _checked_out(root: Path, report: RunReport) -> Run:
     )
 
 
-def _started(folder: Path, status: Status | None, report: RunReport | None) -> float:
+def _started(folder: Path, status: RunStatus | None, report: RunReport | None) -> float:
     if report and report.training.started:
         try:
             return datetime.fromisoformat(report.training.started).timestamp()
         except ValueError:
             pass
-    if status and status.process_started_seconds:
+    if status:
         return status.process_started_seconds
     try:
         return folder.stat().st_mtime
@@ -210,10 +210,9 @@ def metrics(run: Run) -> Metrics:
     return _journal(str(run.folder)).read()
 
 
-def status(run: Run) -> tuple[Status | None, State]:
+def status(run: Run) -> tuple[RunStatus | None, State]:
     """Of this moment."""
-    now = run_folder.read_status(run.folder)
-    return now, run_folder.state_of(now)
+    return run_folder.read_state(run.folder)
 
 
 def checkpoints(run: Run) -> Sequence[CheckpointEntry]:

@@ -38,19 +38,25 @@ class Master:
 
     def damage(self, svg: str) -> float:
         """The area, in pixels of the image, that has another colour over more than about 1.5 pixels."""
+        return self.compare(svg)[0]
+
+    def compare(self, svg: str) -> tuple[float, float]:
+        """The damage, and the mean colour error on the first background, OKLab distance x 100."""
         rgba = draw_with_skia(svg, self.width * ZOOM, self.height * ZOOM)
         side = 2 * _RADIUS + 1
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        areas = []
+        areas, means = [], []
         for color, master in zip(BACKGROUNDS, self.drawn, strict=True):
-            wrong = _different(master, composite(rgba, color)[..., :3]).astype(np.uint8)
+            distances = _distances(master, composite(rgba, color)[..., :3])
+            wrong = (distances > DIFFERENT).astype(np.uint8)
             areas.append(int(cv2.morphologyEx(wrong, cv2.MORPH_OPEN, disc).sum()))
-        return max(areas) / ZOOM**2
+            means.append(float(distances.mean()))
+        return max(areas) / ZOOM**2, means[0]
 
 
-def _different(left: Pixels, right: Pixels) -> NDArray[np.bool_]:
+def _distances(left: Pixels, right: Pixels) -> NDArray[np.float32]:
     """Of pixels that are equal but for rounding nothing is computed."""
-    different: NDArray[np.bool_] = (np.abs(left.astype(np.int16) - right) > 1).any(axis=2)
-    distances = np.linalg.norm(oklab(left[different]) - oklab(right[different]), axis=0)
-    different[different] = distances > DIFFERENT
-    return different
+    different = (np.abs(left.astype(np.int16) - right) > 1).any(axis=2)
+    distances = np.zeros(left.shape[:2], np.float32)
+    distances[different] = np.linalg.norm(oklab(left[different]) - oklab(right[different]), axis=0)
+    return distances

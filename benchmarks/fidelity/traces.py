@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.records import Pixels, TracerParams
+from pipeline.tracing.improvement import improve
 from pipeline.tracing.preparation import prepare
-from pipeline.tracing.tracer import TraceError, trace
+from pipeline.tracing.tracer import TraceError, encode, trace
 
 PALETTES = (0, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
@@ -26,7 +27,7 @@ def traces(rgba: Pixels, count: int, rng: np.random.Generator) -> list[Trace]:
     for i in range(count):
         params = (detailed if i % 2 == 0 else any_setting)(rng) if i else TracerParams()
         try:
-            svg = trace(prepare(rgba, params), params, rgba.shape[1], rgba.shape[0])
+            svg = improve(trace(encode(prepare(rgba, params)), params), rgba, params).svg
         except TraceError:
             continue
         made.append(Trace(params, svg))

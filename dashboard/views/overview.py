@@ -14,6 +14,7 @@ from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RAND
 from pipeline.reports import words
 from pipeline.reports.parts import Finding
 from pipeline.reports.run_report import RunReport
+from pipeline.runs.state import ACTIVE
 
 RIVALS = (DEFAULT, FIXED, PORTFOLIO, TPE, RANDOM)
 LISTED = 50
@@ -28,7 +29,7 @@ def page(here: Here) -> None:
         )
         return
     for run in here.runs:
-        if run.state == "running":
+        if run.state in ACTIVE:
             _going_on(here, run)
     newest = here.newest_reported
     if newest and newest.report:
@@ -51,8 +52,8 @@ def _going_on(here: Here, run: Run) -> None:
         share = min(1.0, status.timesteps / status.total_timesteps) if status.total_timesteps else 0.0
         left = f", about {words.duration(status.seconds_left)} left" if status.seconds_left else ""
         said = f"{status.timesteps:,} of {status.total_timesteps:,} timesteps{left}"
-        if status.state == "preparing":
-            said = f"preparing: {words.visible(status.phase or '')}"
+        if run.state == "preparing":
+            said = f"preparing: {status.phase}"
         st.progress(share, text=f"Run {run.short} is being trained: {frame.plain(said)}")
         st.page_link(
             here.pages["training"], label="Follow it", icon=":material/monitoring:", query_params={"run": run.run_id}

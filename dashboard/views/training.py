@@ -11,20 +11,24 @@ from dashboard import charts, frame, queries
 from dashboard.frame import Here
 from dashboard.queries import Run
 from pipeline.reports import tables, words
-from pipeline.reports.run_folder import Metrics, Point, Status
+from pipeline.reports.run_folder import Metrics, Point
 from pipeline.reports.run_report import thinned
 from pipeline.reports.training_stages import stage_spans
 from pipeline.reports.trouble import Trouble
+from pipeline.runs.state import ACTIVE
+from pipeline.runs.status import RunStatus
 
 REFRESH_SECONDS = 5
 CHART_REFRESH_SECONDS = 20  # a chart costs ten times what the figures do, and the training needs the processor
 MOST_POINTS = 400
 STATE_WORDS = {
-    "running": "is being trained",
+    "waiting": "waits for room on the machine",
+    "preparing": "is being prepared",
+    "training": "is being trained",
     "finished": "finished",
     "stopped": "was stopped; `make repro` goes on from its last checkpoint",
     "failed": "failed",
-    "killed": "ended without saying so; `make repro` goes on from its last checkpoint",
+    "killed": "was killed; `make repro` goes on from its last checkpoint",
     "unknown": "left no state",
 }
 
@@ -37,7 +41,7 @@ def page(here: Here) -> None:
         return
     if run.trouble:
         frame.trouble(run.trouble)
-    live = run.state == "running"
+    live = run.state in ACTIVE
     st.fragment(run_every=REFRESH_SECONDS if live else None)(_now)(run, live)
     st.fragment(run_every=CHART_REFRESH_SECONDS if live else None)(_so_far)(run)
     _after(run)
@@ -46,7 +50,7 @@ def page(here: Here) -> None:
 def _now(run: Run, live: bool) -> None:
     """What changes while it is trained; drawn again by itself every few seconds."""
     status, state = queries.status(run)
-    if live and state != "running":
+    if live and state not in ACTIVE:
         st.rerun()
     metrics = queries.metrics(run)
     _state(run, status, state, metrics)
@@ -63,7 +67,7 @@ def _so_far(run: Run) -> None:
     _failures(run, status)
 
 
-def _state(run: Run, status: Status | None, state: str, metrics: Metrics) -> None:
+def _state(run: Run, status: RunStatus | None, state: str, metrics: Metrics) -> None:
     state = "finished" if status is None and run.report else state
     with st.container(horizontal=True, vertical_alignment="center"):
         frame.state_badge(state)
@@ -74,15 +78,15 @@ def _state(run: Run, status: Status | None, state: str, metrics: Metrics) -> Non
         return
     share = min(1.0, status.timesteps / status.total_timesteps) if status.total_timesteps else 0.0
     text = f"{status.timesteps:,} of {status.total_timesteps:,} timesteps"
-    if state == "running" and status.seconds_left:
+    if state == "training" and status.seconds_left:
         text += f", about {words.duration(status.seconds_left)} left"
-    if status.state == "preparing":
-        text = f"preparing: {words.visible(status.phase or '')}; {words.count(status.evaluations_asked)} evaluations"
+    if state == "preparing":
+        text = f"preparing: {status.phase}; {words.count(status.evaluations_asked)} evaluations"
     st.progress(share, text=frame.plain(text))
     st.caption(f"written {queries.age_in_words(status.updated_seconds)}")
 
 
-def _figures(status: Status) -> None:
+def _figures(status: RunStatus) -> None:
     stage = f"{status.stage_number} of {status.stages}" if status.stage_number else None
     validated = status.validation
     figures = (
@@ -131,7 +135,7 @@ def _trend(run: Run) -> None:
         )
 
 
-def _failures(run: Run, status: Status | None) -> None:
+def _failures(run: Run, status: RunStatus | None) -> None:
     counted = status.failures if status else run.report.training.failures if run.report else {}
     st.subheader("Failed traces")
     if any(counted.values()):

@@ -6,110 +6,44 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from pipeline.core.errors import DataError
 from pipeline.core.facts.training import CheckpointEntry
 from pipeline.core.json_records import from_json
+from pipeline.machine.sources import Machine
+from pipeline.runs.launch import read_launch
+from pipeline.runs.state import ACTIVE, RunState, process_of, state_of
+from pipeline.runs.status import STATUS, RunStatus, read_status
 from pipeline.tracking.journal import JOURNAL, records
 
-STATUS, INDEX = "status.json", "checkpoints/index.json"
+INDEX = "checkpoints/index.json"
 QUIET_SECONDS = 90.0
-"""A training that wrote its status so lately goes on, even where its process cannot be seen (another container)."""
+"""A training that wrote its status within this time counts as alive, even where its process cannot be seen (in another
+container)."""
 
-State = Literal["running", "finished", "stopped", "failed", "killed", "unknown"]
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+State = RunState | Literal["unknown"]
 
 
-class LastValidation(Part):
-    timesteps: int
-    value: float | None = None
-    bytes_ratio: float | None = None
-    skill: float | None = None
-    ssim: float | None = None
-    by_category: dict[str, dict[str, float]] = Field(default_factory=dict)
-
-
-class LastCheckpoint(Part):
-    timesteps: int | None = None
-    name: str | None = None
-    saved_seconds: float | None = None
-    save_seconds: float | None = None
-    bytes: int | None = None
-    reason: str | None = None
-
-
-class Status(Part):
-    """status.json: the training's state of the moment."""
-
-    state: str
-    run: str | None = None
-    pid: int | None = None
-    process_started_seconds: float | None = None
-    updated_seconds: float = 0.0
-    seed: int | None = None
-    phase: str | None = None
-    timesteps: int = 0
-    total_timesteps: int = 0
-    stage: str | None = None
-    stage_number: int | None = None
-    stages: int | None = None
-    steps_per_second: float | None = None
-    return_mean: float | None = None
-    success_rate: float | None = None
-    memory_bytes: int | None = None
-    failures: dict[str, int] = Field(default_factory=dict)
-    evaluations_asked: int | None = None
-    evaluations_found: int | None = None
-    nonfinite_metrics: int | None = None
-    validation: LastValidation | None = None
-    checkpoint: LastCheckpoint | None = None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the latest rate; None while nothing is known of it."""
-        left = self.total_timesteps - self.timesteps
-        return left / self.steps_per_second if self.steps_per_second and left > 0 else None
-
-
-def read_status(folder: Path) -> Status | None:
-    """None when there is none, or none that can be read."""
-    try:
-        return Status.model_validate_json((folder / STATUS).read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
-def state_of(status: Status | None, now: float | None = None) -> State:
-    """What became of a run; killed: it says that it goes on, and nobody is there who would."""
-    if status is None:
-        return "unknown"
-    match status.state:
-        case "finished" | "stopped" | "failed" as ended:
-            return ended
-        case "preparing" | "training":
-            lately = (time.time() if now is None else now) - status.updated_seconds < QUIET_SECONDS
-            return "running" if lately or _process_lives(status) else "killed"
-        case _:
-            return "unknown"
-
-
-def _process_lives(status: Status) -> bool:
-    if status.pid is None or status.process_started_seconds is None:
-        return False
-    try:
-        started = psutil.Process(status.pid).create_time()
-    except (psutil.Error, ValueError):
-        return False
-    return abs(started - status.process_started_seconds) < 2
+def read_state(folder: Path, now: float | None = None) -> tuple[RunStatus | None, State]:
+    """The status of a run, None when none can be read, and the state of the run. now: Unix time."""
+    status, launch = None, None
+    with suppress(DataError):
+        status = read_status(folder / STATUS)
+    with suppress(DataError):
+        launch = read_launch(folder)
+    if status is None and launch is None:
+        return None, "unknown"
+    process = process_of(Machine(), status, launch)
+    pid = process.pid if process else None
+    if pid is None and status is not None and (launch is None or launch.exit_code is None):
+        quiet_seconds = (time.time() if now is None else now) - status.updated_seconds
+        if status.state in ACTIVE and quiet_seconds < QUIET_SECONDS:
+            pid = status.pid
+    return status, state_of(status, launch, pid)
 
 
 def read_checkpoints(run_folder: Path) -> tuple[CheckpointEntry, ...]:

@@ -147,7 +147,11 @@ def _parsed(kind: Any, value: Any, name: str) -> Any:
         return None if value is None else _parsed(parts[0], value, name)
     if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)
-        return kind(**{each: _parsed(hint, value.get(each), each) for each, hint in hints.items()})
+        fields = {each: _parsed(hint, value[each], each) for each, hint in hints.items() if each in value}
+        try:
+            return kind(**fields)
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}") from error
     if origin is Mapping and isinstance(value, dict) and len(value) <= MAX_KEYS:
         return {_parsed(str, key, name): _parsed(parts[1], each, f"{name}.{key}") for key, each in value.items()}
     number = isinstance(value, int | float) and not isinstance(value, bool) and -1e18 < value < 1e18

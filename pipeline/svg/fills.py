@@ -126,6 +126,9 @@ def needs_cutout(rgba: Pixels, share: float = 0.002) -> bool:
 
     Then shapes must not lie over others, or what is below them shows through.
     """
+    alpha = rgba[..., 3]
+    if np.count_nonzero((alpha >= CLEAR) & (alpha <= OPAQUE)) < share * alpha.size:
+        return False
     return float(_half_transparent(rgba).mean()) >= share
 
 

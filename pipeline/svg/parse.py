@@ -36,9 +36,10 @@ class UnparsedSvg(TracewrightError):
     """The text is not what VTracer writes."""
 
 
-def parse(svg: str, width: int, height: int) -> Drawing:
+def parse(svg: str, width: int, height: int, rows: int | None = None) -> Drawing:
     """The shapes of VTracer's SVG on a canvas of width x height pixels, whatever the size that was traced.
 
+    rows: of the traced image that make up the canvas. Where it has one more, that is the first and lies outside.
     Reads the output of every mode, hierarchy and precision. Raises UnparsedSvg.
     """
     traced_width, traced_height, position = _header(svg)
@@ -60,6 +61,9 @@ def parse(svg: str, width: int, height: int) -> Drawing:
     if 0 in loops:
         raise UnparsedSvg("a path without a move")
     translation = np.repeat(np.array(moves, dtype=np.float64), loops, axis=0)
+    if rows == traced_height - 1:
+        translation[:, 1] -= 1
+        traced_height = rows
     scale = np.array([width / traced_width, height / traced_height])
     every = _loops("".join(texts), translation, scale)
     shapes = []

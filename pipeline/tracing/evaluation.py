@@ -24,14 +24,14 @@ from pipeline.core.records import (
 )
 from pipeline.tracing import fidelity, quality
 from pipeline.tracing.improvement import Picture, improve
-from pipeline.tracing.preparation import prepare
+from pipeline.tracing.preparation import adapt, prepare
 from pipeline.tracing.raster import RASTERISERS, RasterDrawing, Unrenderable
 from pipeline.tracing.tracer import TRACER_VERSION, TraceError, encode, trace
 
 REFERENCE_BYTES = 40_000_000
 PREPARED_BYTES = 16_000_000
 
-SCORES_VERSION = 3
+SCORES_VERSION = 4
 """To be raised when an evaluation of the same image and parameters gives other scores than before."""
 
 K = TypeVar("K", bound=Hashable)
@@ -84,7 +84,7 @@ class Bench:
         self._originals: Cache[str, fidelity.Reference] = Cache(REFERENCE_BYTES, lambda r: r.nbytes)
         self._references: Cache[str, quality.Reference] = Cache(REFERENCE_BYTES, lambda r: r.nbytes)
         self._scratch = quality.Scratch()
-        self._inputs: Cache[tuple[str, float, int], bytes] = Cache(PREPARED_BYTES, len)
+        self._inputs: Cache[tuple[str, float, int, int], bytes] = Cache(PREPARED_BYTES, len)
 
     def evaluate(self, job: Job) -> Evaluation:
         """Trace, improve and score one image; whatever goes wrong with it is a Failed. Deterministic but for `seconds`.
@@ -99,9 +99,9 @@ class Bench:
 
         try:
             rgba = job.logo.rgba
-            key = (digest, params.prescale, params.palette)
+            key = (digest, params.prescale, params.palette, params.refit)
             png = self._inputs.get(key, lambda: encode(prepare(rgba, params)))
-            picture = improve(trace(png, params), rgba, params)
+            picture = improve(trace(png, adapt(params, rgba)), rgba, params)
             scores = self._measure(job, rgba, picture)
         except TraceError as error:
             return failed(error.kind, error.detail)

@@ -2,10 +2,12 @@
 
 VTracer reads the alpha channel as a switch (0 is transparent, all else opaque) and takes each anti-aliased shade for a
 layer of its own, so a prepared image has hard edges and, with a palette, few colours. With `prescale` 1 and `palette`
-0 the image is returned untouched.
+0 the image is returned untouched, unless it has half-transparent areas and `refit` will give them their opacity back.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,17 +15,89 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.records import Pixels, TracerParams
+from pipeline.svg.fills import CLEAR, OPAQUE, needs_cutout
+
+FAINTEST = 8
+"""The lowest alpha of a half-transparent area that is traced."""
 
 VOTES = 8192
 """About as many pixels speak for an image when its palette is made; each colour has its share, and at least one."""
 
 
 def prepare(rgba: Pixels, params: TracerParams) -> Pixels:
-    """What VTracer is to be given for this setting: uint8 (round(height * prescale), round(width * prescale), 4)."""
-    if params.prescale == 1 and params.palette == 0:
+    """What VTracer is to be given for this setting: uint8 (round(height * prescale), round(width * prescale), 4).
+
+    With `refit` it may have a clear row more, at the top.
+    """
+    if params.refit:
+        return with_clear_row(_prepared(rgba, params, needs_cutout(rgba)))
+    return _prepared(rgba, params, False)
+
+
+def _prepared(rgba: Pixels, params: TracerParams, see_through: bool) -> Pixels:
+    """see_through: whether half-transparent areas are to be kept."""
+    if not see_through:
+        if params.prescale == 1 and params.palette == 0:
+            return rgba
+        prepared = harden(enlarge(rgba, params.prescale), opaque_from(params.prescale))
+        return recolour(prepared, palette_of(rgba, params.palette)) if params.palette else prepared
+    prepared = harden(enlarge(distinct(rgba), params.prescale), limits(rgba, params.prescale))
+    return recolour(prepared, palette_of(prepared, params.palette)) if params.palette else prepared
+
+
+def with_clear_row(rgba: Pixels) -> Pixels:
+    """With a clear row on top where VTracer would otherwise paint what is transparent: uint8 (H or H + 1, W, 4).
+
+    It does where it finds fewer than 0.4 W transparent pixels in five rows, one of which is the first.
+    """
+    height, width = rgba.shape[:2]
+    rows = rgba[[0, height // 4, height // 2, 3 * height // 4, height - 1], :, 3]
+    if rgba[..., 3].min() > 0 or np.count_nonzero(rows == 0) >= 0.4 * width:
         return rgba
-    prepared = harden(enlarge(rgba, params.prescale), opaque_from(params.prescale))
-    return recolour(prepared, palette_of(rgba, params.palette)) if params.palette else prepared
+    clear = np.broadcast_to(np.array([255, 255, 255, 0], np.uint8), (1, width, 4))
+    return np.concatenate([clear, rgba])
+
+
+def adapt(params: TracerParams, rgba: Pixels) -> TracerParams:
+    """The setting that VTracer is given for an image: half-transparent shapes may not lie over others."""
+    if params.refit and params.hierarchical != "cutout" and needs_cutout(rgba):
+        return replace(params, hierarchical="cutout")
+    return params
+
+
+def half_transparent(rgba: Pixels) -> NDArray[np.bool_]:
+    """The areas at least 3 pixels wide whose alpha is between CLEAR and OPAQUE: bool (H, W)."""
+    half = cv2.inRange(rgba[..., 3], CLEAR, OPAQUE)
+    return cv2.morphologyEx(half, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+
+
+def limits(rgba: Pixels, prescale: float) -> Pixels:
+    """The lowest alpha that stays, by pixel of the enlarged image: uint8.
+
+    In half-transparent areas it is that part of the highest alpha around which `opaque_from` is of 255: at their edges
+    half of it, and in a fade everything from FAINTEST on.
+    """
+    area = half_transparent(rgba)
+    within = np.where(area, rgba[..., 3], 0).astype(np.uint8)
+    around = cv2.dilate(within, np.ones((3, 3), np.uint8)).astype(np.uint16)
+    share = opaque_from(prescale)
+    lowest = np.where(area, np.maximum(FAINTEST, around * share // 255), share).astype(np.uint8)
+    size = enlarged_size(rgba.shape[1], rgba.shape[0], prescale)
+    return np.asarray(cv2.resize(lowest, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def distinct(rgba: Pixels) -> Pixels:
+    """Half-transparent areas in the colours that they have on white or, if they are light, on black; the same alpha.
+
+    VTracer sees colours only: so an area and one of the same colour at another opacity remain two shapes.
+    """
+    area = half_transparent(rgba)
+    seen = rgba[area].astype(np.uint16)
+    behind = 255 if seen[:, :3].mean() < 128 else 0
+    alpha = seen[:, 3:]
+    result = rgba.copy()
+    result[area, :3] = (seen[:, :3] * alpha + behind * (255 - alpha)) // 255
+    return result
 
 
 def enlarged_size(width: int, height: int, prescale: float) -> tuple[int, int]:
@@ -50,14 +124,14 @@ def opaque_from(prescale: float) -> int:
     return round(128 + 64 / prescale)
 
 
-def harden(rgba: Pixels, lowest: int) -> Pixels:
-    """Alpha 0 or 255, split at `lowest`; transparent pixels become white.
+def harden(rgba: Pixels, lowest: int | Pixels) -> Pixels:
+    """Alpha 0 or 255, split at `lowest`, one for all or uint8 (H, W); transparent pixels become white.
 
     Visible pixels keep their own colour: mixed with the background, each shade of an edge would be a shape of its own
     (twice the bytes at a higher error). White, because VTracer draws transparent pixels where it finds few of them.
     """
     whole = packed(rgba)
-    hard = np.where(whole >= lowest << 24, whole | 0xFF000000, np.uint32(0x00FFFFFF))
+    hard = np.where(whole >> 24 >= lowest, whole | 0xFF000000, np.uint32(0x00FFFFFF))
     return hard.view(np.uint8).reshape(rgba.shape)
 
 

@@ -41,11 +41,11 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What an actor is sent. logos: images that it has not; forgotten: digests that it needs no more after the jobs.
-    jobs: digest, setting, gate, whether the SVG is wanted.
+    jobs: digest, setting, gate, whether the SVG is wanted, whether the metrics are.
     """
 
     logos: tuple[Logo, ...]
-    jobs: tuple[tuple[str, TracerParams, Gate, bool], ...]
+    jobs: tuple[tuple[str, TracerParams, Gate, bool, bool], ...]
     forgotten: tuple[str, ...]
 
 
@@ -71,7 +71,10 @@ class Tracer:
 
     def evaluate(self, batch: Batch) -> list[Evaluation]:
         self._logos |= {logo.digest: logo for logo in batch.logos}
-        jobs = [Job(self._logos[digest], params, gate, keep_svg) for digest, params, gate, keep_svg in batch.jobs]
+        jobs = [
+            Job(self._logos[digest], params, gate, keep_svg, metrics)
+            for digest, params, gate, keep_svg, metrics in batch.jobs
+        ]
         for digest in batch.forgotten:
             del self._logos[digest]
         return self._pool.evaluate(jobs)
@@ -244,7 +247,7 @@ class RayPool(Pool):
         forgotten: list[str] = []
         while sum(member.held.values()) > self._limits.image_bytes and len(member.held) > 1:
             forgotten.append(member.held.popitem(last=False)[0])
-        jobs = tuple((t.job.logo.digest, t.job.params, t.job.gate, t.job.keep_svg) for t in tasks)
+        jobs = tuple((j.logo.digest, j.params, j.gate, j.keep_svg, j.metrics) for j in (task.job for task in tasks))
         reference = member.actor.evaluate.remote(Batch(unknown, jobs, tuple(forgotten)))
         member.given.append((reference, tasks))
         if len(member.given) == 1:

@@ -1,6 +1,6 @@
 import math
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
@@ -103,7 +103,7 @@ def test_one_more_trace_never_adds_visible_damage(default: Scores, candidates: l
     for candidate in candidates:
         episode.record(by_worker(candidate, episode.job(DEFAULT_PARAMS).gate))
         taken.append(episode.best.scores if episode.best else default)
-    for before, after in zip(taken, taken[1:], strict=False):
+    for before, after in pairwise(taken):
         assert after.damage <= max(before.damage, VISIBLE)
         if before.damage <= VISIBLE:
             assert after.svg_bytes <= before.svg_bytes

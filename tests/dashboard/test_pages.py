@@ -87,7 +87,7 @@ def test_a_running_training_is_followed(project: Path, visit: Open) -> None:
 
 @pytest.mark.parametrize(
     ("state", "says"),
-    [("failed", "failed"), ("stopped", "goes on from its last checkpoint"), ("training", "ended without saying so")],
+    [("failed", "failed"), ("stopped", "goes on from its last checkpoint"), ("training", "was killed")],
 )
 def test_a_training_that_ended_says_how(project: Path, visit: Open, state: str, says: str) -> None:
     folder = dashboard_project.running(project)
@@ -100,7 +100,7 @@ def test_a_training_that_ended_says_how(project: Path, visit: Open, state: str, 
     assert says in said(app)
     if state == "failed":
         assert "&#60;b&#62;no images" in said(app)
-    assert ("ended without saying so" in said(visit(project, "overview"))) == (state == "training")
+    assert ("was killed" in said(visit(project, "overview"))) == (state == "training")
 
 
 def test_a_training_that_has_measured_nothing_yet_is_no_fault(empty: Path, visit: Open) -> None:

@@ -20,7 +20,7 @@ def test_runs_come_newest_first_with_what_is_known(project: Path) -> None:
     dashboard_project.running(project)
     runs = queries.runs(project)
     assert [(run.run_id, run.state) for run in runs] == [
-        ("20250301-120000-aaaaaa", "running"), ("20250109-later", "finished"), (dashboard_project.RUN, "finished"),
+        ("20250301-120000-aaaaaa", "training"), ("20250109-later", "finished"), (dashboard_project.RUN, "finished"),
     ]  # fmt: skip
     assert [run.report is None for run in runs] == [True, False, False]
     assert runs[0].short == "aaaaaa"

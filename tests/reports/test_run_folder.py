@@ -4,40 +4,42 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pipeline.reports import run_folder
 from pipeline.reports.resources import points, read_resources, read_samples
-from pipeline.reports.run_folder import JournalReader, Status, read_checkpoints, read_status, state_of
+from pipeline.reports.run_folder import JournalReader, read_checkpoints, read_state
+from pipeline.runs.launch import Launch
+from pipeline.runs.status import STATUS
 from pipeline.tracking.journal import Journal
 from tests.support import dashboard_project
 
 
-@pytest.mark.parametrize(("said", "state"), [("finished", "finished"), ("stopped", "stopped"), ("failed", "failed"),
-                                             ("odd", "unknown")])  # fmt: skip
-def test_how_a_run_ended_is_what_it_said(said: str, state: str) -> None:
-    assert state_of(Status(state=said)) == state
-
-
-def test_a_run_that_says_it_goes_on_is_believed_while_somebody_is_there() -> None:
+def test_a_run_that_was_written_lately_is_alive_though_its_process_is_not_seen(tmp_path: Path) -> None:
     now = time.time()
+    dashboard_project.status(tmp_path, updated_seconds=now - 5)
+    assert read_state(tmp_path, now)[1] == "training"
+    assert read_state(tmp_path, now + 9999)[1] == "killed"
     me, born = os.getpid(), psutil.Process().create_time()
-    assert state_of(Status(state="training", updated_seconds=now - 5), now) == "running"
-    assert state_of(Status(state="training", updated_seconds=now - 9999), now) == "killed"
-    there = Status(state="preparing", pid=me, process_started_seconds=born, updated_seconds=now - 9999)
-    assert state_of(there, now) == "running"
-    another = there.model_copy(update={"process_started_seconds": born - 60})  # its number was given away again
-    assert state_of(another, now) == "killed"
-    assert state_of(None) == "unknown"
+    dashboard_project.status(tmp_path, state="preparing", pid=me, process_started_seconds=born)
+    assert read_state(tmp_path, now + 9999)[1] == "preparing"
+    dashboard_project.status(tmp_path, pid=me, process_started_seconds=born - 60)  # its number was given away again
+    assert read_state(tmp_path, now + 9999)[1] == "killed"
+    dashboard_project.status(tmp_path, state="stopped")
+    assert read_state(tmp_path, now)[1] == "stopped"
 
 
-def test_time_left_is_at_the_latest_rate() -> None:
-    assert Status(state="training", timesteps=500, total_timesteps=1500, steps_per_second=10.0).seconds_left == 100.0
-    assert Status(state="training", timesteps=500, total_timesteps=1500).seconds_left is None
-    assert Status(state="training", timesteps=1500, total_timesteps=1500, steps_per_second=1.0).seconds_left is None
+def test_a_launch_without_a_status_has_a_state(tmp_path: Path) -> None:
+    assert read_state(tmp_path) == (None, "unknown")
+    me, born = os.getpid(), psutil.Process().create_time()
+    launch = Launch(run_id="r", overrides={}, cores=1, memory_bytes=1, pid=me, process_started_seconds=born)
+    replace(launch, phase="waiting").write(tmp_path)
+    assert read_state(tmp_path) == (None, "waiting")
+    replace(launch, phase="ended", exit_code=65, process_started_seconds=born - 60).write(tmp_path)
+    assert read_state(tmp_path) == (None, "failed")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"null", b"[1]", b'{"timesteps": 3}', b"\xff", b"[" * 99_999])
@@ -45,7 +47,7 @@ def test_what_is_half_written_is_absent(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoints").mkdir()
     for name in ("status.json", "checkpoints/index.json", "resources.jsonl"):
         (tmp_path / name).write_bytes(content)
-    assert read_status(tmp_path) is None
+    assert read_state(tmp_path) == (None, "unknown")
     assert read_checkpoints(tmp_path) == ()
     assert read_resources(tmp_path) is None
 
@@ -127,8 +129,8 @@ def test_resources_are_summed_up_over_time_with_findings(tmp_path: Path) -> None
 
 def test_a_status_of_a_later_release_may_say_more(tmp_path: Path) -> None:
     dashboard_project.status(tmp_path, something_new={"a": 1})
-    found = read_status(tmp_path)
+    found, _ = read_state(tmp_path)
     assert found
     assert found.validation
-    assert found.validation.by_category["simple"]["skill"] == 0.8
-    assert json.loads((tmp_path / run_folder.STATUS).read_text())["something_new"] == {"a": 1}
+    assert found.validation.by_category["simple"].skill == 0.8
+    assert json.loads((tmp_path / STATUS).read_text())["something_new"] == {"a": 1}

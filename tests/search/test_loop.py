@@ -1,15 +1,16 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipeline.agent.episode import Episode
 from pipeline.core.errors import DataError
-from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Scored
-from pipeline.search.loop import PIECE, Outcome, Proposer, evaluate_all, run_searches, svg_texts
+from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING, Evaluation, Job
+from pipeline.search.loop import PIECE, Outcome, Proposer, evaluate_again, evaluate_all, run_searches, svg_text
 from pipeline.search.rivals import Listed, RandomSearch
 from pipeline.tracing.tracer_pool import Pending
-from tests.support.fakes import SMALLER, Done, FakeEvaluator, space_of, task_of
+from tests.support.fakes import FAITHFUL, Done, FakeEvaluator, space_of, task_of
 
 SPACE = space_of()
 GOOD = SPACE.decode(np.full(SPACE.size, 0.5))
@@ -17,7 +18,7 @@ WORSE = SPACE.decode(np.full(SPACE.size, 0.95))
 
 
 def searched(proposer: Proposer, traces: int, evaluator: FakeEvaluator | None = None, seed: int = 1) -> Outcome:
-    episode = Episode(task_of(seed), SMALLER, SPACE, traces)
+    episode = Episode(task_of(seed), FAITHFUL, SPACE, traces)
     return run_searches([(episode, proposer)], evaluator or FakeEvaluator(), keep_svg=True)[0]
 
 
@@ -52,7 +53,7 @@ def test_failures_are_counted_and_cost_a_trace() -> None:
 
 def test_an_image_gets_the_same_result_alone_and_among_others() -> None:
     alone = searched(RandomSearch(5), 6, seed=2)
-    pairs = [(Episode(task_of(s), SMALLER, SPACE, 6), RandomSearch(5)) for s in (1, 2, 3)]
+    pairs = [(Episode(task_of(s), FAITHFUL, SPACE, 6), RandomSearch(5)) for s in (1, 2, 3)]
     among = run_searches(pairs, FakeEvaluator())[1]
     assert among.values == alone.values
 
@@ -88,7 +89,7 @@ class LastFirst(FakeEvaluator):
 
 def test_outcomes_do_not_depend_on_whose_trace_is_done_first() -> None:
     def outcomes(evaluator: FakeEvaluator) -> list[Outcome]:
-        pairs = [(Episode(task_of(s), SMALLER, SPACE, 3 + s), RandomSearch(s)) for s in (1, 2, 3)]
+        pairs = [(Episode(task_of(s), FAITHFUL, SPACE, 3 + s), RandomSearch(s)) for s in (1, 2, 3)]
         traces: list[int] = []
         found = run_searches(pairs, evaluator, on_traces=traces.append)
         assert sum(traces) == 4 + 5 + 6
@@ -99,19 +100,40 @@ def test_outcomes_do_not_depend_on_whose_trace_is_done_first() -> None:
     assert late.most == 3
 
 
-def test_svgs_that_were_not_kept_are_traced_once_more() -> None:
+@pytest.mark.parametrize("keep_svg", [False, True])
+def test_what_was_chosen_is_evaluated_again_with_all_that_is_reported(keep_svg: bool) -> None:
+    task, evaluator = task_of(1), FakeEvaluator()
+    found = searched(Listed([GOOD]), 1).chosen_at(1)
+    assert found.scores.metrics is None
+    [again] = evaluate_again([(task.logo, found)], evaluator, keep_svg=keep_svg)
+    assert again.scores == replace(found.scores, metrics=again.scores.reported)
+    assert (again.params, again.svg is not None) == (GOOD, keep_svg)
+    assert [(job.gate, job.metrics) for job in evaluator.jobs] == [(EVERYTHING, True)]
+
+
+def test_what_cannot_be_made_again_is_an_error_that_names_the_image() -> None:
     task = task_of(1)
-    evaluator = FakeEvaluator()
-    [text] = svg_texts([(task.logo, Scored(task.logo.digest, GOOD, task.scores, 0.1))], evaluator)
-    assert str(GOOD.layer_difference) in text
-    assert evaluator.jobs[0].keep_svg
     with pytest.raises(DataError, match=task.logo.name):
-        svg_texts([(task.logo, task.default)], FakeEvaluator(fails=lambda job: True))
+        evaluate_again([(task.logo, task.default)], FakeEvaluator(fails=lambda job: True))
+
+
+def test_an_svg_that_was_not_kept_is_not_made_up() -> None:
+    assert svg_text(task_of(1).default) == "<svg/>"
+    with pytest.raises(ValueError, match="keep_svg"):
+        svg_text(replace(task_of(1).default, svg=None))
 
 
 def test_the_default_evaluated_again_is_no_gain() -> None:
     outcome = searched(Listed([DEFAULT_PARAMS]), 1)
     assert outcome.chosen_at(1).scores.svg_bytes <= outcome.task.scores.svg_bytes
+
+
+def test_searches_go_without_metrics_and_with_an_svg_only_where_it_is_wanted() -> None:
+    for keep_svg in (False, True):
+        evaluator = FakeEvaluator()
+        pairs = [(Episode(task_of(1), FAITHFUL, SPACE, 3), RandomSearch(1))]
+        run_searches(pairs, evaluator, keep_svg=keep_svg)
+        assert [(job.keep_svg, job.metrics) for job in evaluator.jobs] == [(keep_svg, False)] * 3
 
 
 def test_many_evaluations_come_in_order_and_are_told_of_as_they_are_done() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.search.portfolio import find_portfolios, greedy_portfolio
-from tests.support.fakes import SMALLER, FakeEvaluator, space_of, task_of
+from tests.support.fakes import FAITHFUL, FakeEvaluator, space_of, task_of
 
 tables = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(1, 5)), elements=st.floats(0, 3))
 
@@ -29,15 +29,15 @@ def test_a_portfolio_for_each_category_from_its_own_images() -> None:
     tasks = [task_of(seed) for seed in range(6)]
     evaluator = FakeEvaluator()
     space = space_of()
-    found = find_portfolios(tasks, evaluator, SMALLER, space, candidates=24, seed=1)
+    found = find_portfolios(tasks, evaluator, FAITHFUL, space, candidates=24, seed=1)
     assert set(found) == {t.logo.category for t in tasks}
     assert all(space.contains(p) for settings in found.values() for p in settings)
     assert len(evaluator.jobs) <= 24 * len(tasks)
-    assert found == find_portfolios(tasks, FakeEvaluator(), SMALLER, space, candidates=24, seed=1)
+    assert found == find_portfolios(tasks, FakeEvaluator(), FAITHFUL, space, candidates=24, seed=1)
 
 
 def test_failures_while_searching_are_survived() -> None:
     found = find_portfolios(
-        [task_of(1)], FakeEvaluator(fails=lambda j: True), SMALLER, space_of(), candidates=6, seed=1
+        [task_of(1)], FakeEvaluator(fails=lambda j: True), FAITHFUL, space_of(), candidates=6, seed=1
     )
     assert len(found["text"]) == 1

@@ -16,7 +16,7 @@ class Trapped(Tracer):
     """Ends with its actor at a job with a certain setting."""
 
     def evaluate(self, batch: Batch) -> list[Evaluation]:
-        if any(params.filter_speckle == TRAP_SPECKLE for _, params, _, _ in batch.jobs):
+        if any(params.filter_speckle == TRAP_SPECKLE for _, params, *_ in batch.jobs):
             os._exit(1)
         return super().evaluate(batch)
 

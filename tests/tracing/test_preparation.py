@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
-from pipeline.tracing.preparation import enlarged_size, prepare
+from pipeline.tracing.preparation import adapt, enlarged_size, prepare, with_clear_row
 from pipeline.tracing.raster import render
-from pipeline.tracing.tracer import trace
+from pipeline.tracing.tracer import encode, on_canvas, trace
 
 
 def colours_of(rgba: Pixels) -> set[tuple[int, ...]]:
@@ -99,7 +99,7 @@ def test_a_shape_is_traced_as_large_as_it_is(logo: Logo) -> None:
     y, x = np.mgrid[:96, :96] - 47.3
     disc[..., 3] = np.clip(30.5 - np.hypot(x, y), 0, 1) * 255
     for params in (TracerParams(palette=2), TracerParams(prescale=1.5), TracerParams(prescale=2.0, palette=2)):
-        svg = trace(prepare(disc, params), params, 96, 96)
+        svg = on_canvas(trace(encode(prepare(disc, params)), params), 96, 96)
         drawn = (255 - render(svg, 96, 96)[..., 0].astype(float)).sum() / 255
         assert drawn == pytest.approx(np.pi * 30**2, rel=0.006)
 
@@ -110,3 +110,55 @@ def test_few_flat_colours_are_kept_exactly(opaque_logo: Logo) -> None:
     flat[5:20, 5:20] = (200, 30, 40, 255)
     flat[10:28, 15:28] = (20, 60, 180, 255)
     assert np.array_equal(prepare(flat, TracerParams(palette=4)), flat)
+
+
+REFIT = TracerParams(refit=1)
+
+
+def disc(alpha: int, side: int = 64, radius: float = 24.0) -> Pixels:
+    """Black, with a soft edge, on nothing."""
+    y, x = np.mgrid[:side, :side] + 0.5
+    cover = np.clip(radius + 0.5 - np.hypot(x - side / 2, y - side / 2), 0, 1)
+    rgba = np.zeros((side, side, 4), np.uint8)
+    rgba[..., 3] = np.rint(cover * alpha)
+    return rgba
+
+
+@pytest.mark.parametrize("prescale", [1.0, 2.0])
+@pytest.mark.parametrize("alpha", [40, 127, 200])
+def test_a_half_transparent_area_keeps_its_size(alpha: int, prescale: float) -> None:
+    params = TracerParams(refit=1, prescale=prescale)
+    covered = (prepare(disc(alpha), params)[..., 3] == 255).sum() / prescale**2
+    assert covered == pytest.approx(np.pi * 24**2, rel=0.06)
+
+
+def test_a_fade_is_traced_to_its_thin_end() -> None:
+    rgba = np.zeros((32, 64, 4), np.uint8)
+    rgba[..., 3] = np.linspace(0, 250, 64).astype(np.uint8)
+    prepared = prepare(rgba, REFIT)
+    assert (prepared[-32:, :, 3].min(axis=0) == 255).sum() >= 60
+
+
+def test_opacities_of_one_colour_are_told_apart() -> None:
+    rgba = np.zeros((32, 64, 4), np.uint8)
+    rgba[4:28, 4:32, 3], rgba[4:28, 32:60, 3] = 255, 127
+    prepared = prepare(rgba, REFIT)
+    assert tuple(prepared[16, 16]) == (0, 0, 0, 255)
+    assert tuple(prepared[16, 46]) == (128, 128, 128, 255)
+
+
+def test_only_half_transparent_areas_are_cut_out() -> None:
+    assert adapt(REFIT, disc(127)).hierarchical == "cutout"
+    assert adapt(REFIT, disc(255)) is REFIT
+    assert adapt(DEFAULT_PARAMS, disc(127)) is DEFAULT_PARAMS
+
+
+def test_few_clear_pixels_get_a_clear_row() -> None:
+    """Else VTracer paints them."""
+    rgba = np.full((40, 40, 4), 255, np.uint8)
+    assert with_clear_row(rgba) is rgba
+    rgba[0, 0, 3] = 0
+    assert with_clear_row(rgba).shape == (41, 40, 4)
+    assert np.array_equal(with_clear_row(rgba)[1:], rgba)
+    rgba[0, :16, 3] = 0
+    assert with_clear_row(rgba) is rgba

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline.core.records import DEFAULT_PARAMS
+from pipeline.tracing.improvement import improve
 from pipeline.tracing.preparation import prepare
 from pipeline.tracing.raster import DRAWINGS, ResvgDrawing, SkiaDrawing, Unrenderable
-from pipeline.tracing.tracer import trace
+from pipeline.tracing.tracer import encode, trace
 from tests.support.fakes import rgba_of
 
 
@@ -19,11 +20,14 @@ from tests.support.fakes import rgba_of
 @pytest.mark.parametrize("prescale", [1.0, 1.5])
 def test_both_draw_the_same_picture(scale: int, prescale: float) -> None:
     params = replace(DEFAULT_PARAMS, prescale=prescale, palette=4)
-    svg = trace(prepare(rgba_of(3, side=50), params), params, 50, 50)
+    rgba = rgba_of(3, side=50)
+    svg = improve(trace(encode(prepare(rgba, params)), params), rgba, params).svg
     ours = SkiaDrawing(svg).pixels(50 * scale, 50 * scale, (10, 200, 30)).astype(int)
     theirs = ResvgDrawing(svg).pixels(50 * scale, 50 * scale, (10, 200, 30))
     assert ours.std() > 10
     assert np.abs(ours - theirs).mean() < 1.0
+    on_nothing = SkiaDrawing(svg).rgba(50 * scale, 50 * scale).astype(int)
+    assert np.abs(on_nothing - ResvgDrawing(svg).rgba(50 * scale, 50 * scale)).mean() < 1.0
 
 
 @pytest.mark.parametrize("text", ["", "no svg", '<svg width="0" height="5">', '<svg width="5" height="5"><path'])

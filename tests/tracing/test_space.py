@@ -30,6 +30,9 @@ WIDE: dict[str, Any] = {
     "path_precision": {"choices": [8, 0, 1, 2]},
     "prescale": {"low": 1.0, "high": 3.0, "log": True},
     "palette": {"low": 0, "high": 256},
+    "simplify": {"low": 0.0, "high": 2.0},
+    "refit": {"choices": [0, 1]},
+    "steps_per_pixel": {"low": 1, "high": 100, "log": True},
 }
 
 
@@ -93,13 +96,13 @@ def test_a_log_range_has_the_geometric_middle_in_its_middle() -> None:
 
 def test_the_ends_and_what_lies_beyond_are_the_first_and_last_values() -> None:
     low, high = SPACE.decode(np.full(SPACE.size, -3.0)), SPACE.decode(np.full(SPACE.size, 7.0))
-    assert (low.mode, low.filter_speckle, low.prescale) == ("spline", 0, 1.0)
-    assert (high.mode, high.palette, high.prescale) == ("none", 256, 3.0)
+    assert (low.mode, low.filter_speckle, low.prescale, low.simplify) == ("spline", 0, 1.0, 0.0)
+    assert (high.mode, high.palette, high.prescale, high.steps_per_pixel) == ("none", 256, 3.0, 100)
 
 
 @pytest.mark.parametrize("point", [[0.5], np.full(SPACE.size, np.nan), np.full(SPACE.size, np.inf)])
 def test_a_point_that_is_none_is_refused(point: Any) -> None:
-    with pytest.raises(ValueError, match="13 finite numbers"):
+    with pytest.raises(ValueError, match="16 finite numbers"):
         SPACE.decode(point)
 
 
@@ -149,6 +152,13 @@ def test_it_travels_as_json() -> None:
         ParameterSpace.from_json(SPACE.to_json() | {"palette": {"fixed": 1}})
 
 
+def test_the_improvement_counts_in_every_mode() -> None:
+    """Two settings that differ in it are two evaluations, whatever VTracer ignores."""
+    for params in (DEFAULT_PARAMS, TracerParams(mode="polygon"), TracerParams(mode="none", colormode="binary")):
+        for change in ({"simplify": 0.2}, {"refit": 1}, {"steps_per_pixel": 4}):
+            assert SPACE.canonical(replace(params, **change)) != SPACE.canonical(params)  # type: ignore[arg-type]
+
+
 def test_presets_are_valid_and_differ() -> None:
     assert all(check_params(params) is None for params in PRESETS.values())
     assert len({*PRESETS.values(), DEFAULT_PARAMS}) == 4
@@ -165,6 +175,12 @@ def test_presets_are_valid_and_differ() -> None:
         ("max_iterations", 0),
         ("length_threshold", float("nan")),
         ("prescale", 3.5),
+        ("simplify", -0.01),
+        ("simplify", 2.01),
+        ("refit", 2),
+        ("refit", True),
+        ("steps_per_pixel", 0),
+        ("steps_per_pixel", 10.0),
         ("palette", 1),
         ("filter_speckle", True),
         ("path_precision", None),

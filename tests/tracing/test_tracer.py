@@ -15,11 +15,11 @@ from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Logo, TracerParam
 from pipeline.tracing.preparation import prepare
 from pipeline.tracing.raster import render
 from pipeline.tracing.space import active_names
-from pipeline.tracing.tracer import TraceError, on_canvas, trace
+from pipeline.tracing.tracer import TraceError, encode, on_canvas, trace
 
 
 def traced(logo: Logo, params: TracerParams) -> str:
-    return trace(prepare(logo.rgba, params), params, logo.width, logo.height)
+    return trace(encode(prepare(logo.rgba, params)), params)
 
 
 def speckled(logo: Logo) -> Logo:
@@ -60,11 +60,14 @@ def test_transparency_beside_all_key_colours_is_traced_the_same_each_time() -> N
     picture = Logo.of("key", rgba, "simple")
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "PNG")
-    values = {n: v for n, v in params.to_json().items() if n not in ("prescale", "palette")}
+    values = {name: value for name, value in params.to_json().items() if name not in NOT_VTRACERS}
     alone = {vtracer.convert_raw_image_to_svg(buffer.getvalue(), "png", **values) for _ in range(16)}
     assert len(alone) > 1
     assert len({traced(picture, params) for _ in range(16)}) == 1
 
+
+NOT_VTRACERS = ("prescale", "palette", "simplify", "refit", "steps_per_pixel")
+"""Parameters of what is done before and after it."""
 
 CHANGED: dict[str, list[Any]] = {
     "hierarchical": ["cutout"],
@@ -98,7 +101,8 @@ def test_inactive_parameters_change_nothing_and_active_ones_something(
                 for picture, svg in zip(pictures, before, strict=True)
             )
             assert moved == (name in active_names(base)), (name, prescale)
-    assert set(CHANGED) | {"mode", "colormode"} == set(PARAM_NAMES)
+    improvement = {"simplify", "refit", "steps_per_pixel"}  # what is done to the text afterwards
+    assert set(CHANGED) | {"mode", "colormode"} | improvement == set(PARAM_NAMES)
 
 
 def test_modes_reach_vtracer_as_what_they_are(logo: Logo) -> None:
@@ -114,7 +118,7 @@ def test_modes_reach_vtracer_as_what_they_are(logo: Logo) -> None:
 @pytest.mark.parametrize("prescale", [1.25, 1.5, 2.0, 3.0])
 def test_an_enlarged_trace_is_on_the_originals_canvas(prescale: float, real_logos: list[Logo]) -> None:
     for picture in real_logos[:4]:
-        svg = traced(picture, TracerParams(prescale=prescale))
+        svg = on_canvas(traced(picture, TracerParams(prescale=prescale)), picture.width, picture.height)
         assert f'width="{picture.width}" height="{picture.height}" viewBox="0 0 ' in svg
         assert svg.count("<svg") == 1
         enlarged = render(svg, picture.width, picture.height).astype(float)
@@ -143,5 +147,5 @@ def test_a_panic_is_a_typed_error(logo: Logo) -> None:
 
 def test_an_svg_without_a_path_is_a_typed_error() -> None:
     with pytest.raises(TraceError) as caught:
-        trace(np.zeros((32, 32, 4), np.uint8), DEFAULT_PARAMS, 32, 32)
+        trace(encode(np.zeros((32, 32, 4), np.uint8)), DEFAULT_PARAMS)
     assert caught.value.kind == "empty"
