@@ -32,7 +32,7 @@ def test_each_image_has_about_as_many_different_settings_as_were_asked_for() -> 
     told: list[int] = []
     table, _ = collected(evaluator, on_traces=told.append)
     counts = np.bincount(table.image, minlength=len(TASKS))
-    assert counts.min() >= 0.9 * PER_IMAGE
+    assert counts.min() >= 0.85 * PER_IMAGE
     assert counts.max() <= PER_IMAGE
     assert sum(told) == len(evaluator.jobs) == len(table.points) == len(table.outcomes)
     for index in range(len(TASKS)):
@@ -47,7 +47,7 @@ def test_the_table_says_what_each_trace_gave() -> None:
     asked = {(job.logo.digest, job.params) for job in evaluator.jobs}
     rows = zip(table.image, table.points, strict=True)
     assert {(TASKS[i].logo.digest, SPACE.decode(point)) for i, point in rows} == asked
-    assert all(job.gate == telling_gate(TASKS[0].baseline) for job in evaluator.jobs)
+    assert all(job.gate == telling_gate(TASKS[0].scores) for job in evaluator.jobs)
     assert np.isnan(table.outcomes).any(), "far too large ones were not measured to the end"
 
 
@@ -55,7 +55,7 @@ def test_later_settings_are_better_than_the_first_random_ones() -> None:
     evaluator = FakeEvaluator()
     collected(evaluator)
     values = [
-        value_of(SMALLER, evaluation, TASKS[0].baseline) or 0.0 for evaluation in evaluator.evaluate(evaluator.jobs[:])
+        value_of(SMALLER, evaluation, TASKS[0].scores) or 0.0 for evaluation in evaluator.evaluate(evaluator.jobs[:])
     ]
     third = len(values) // 3
     assert np.mean(values[-third:]) > np.mean(values[:third]) + 0.1
@@ -76,12 +76,12 @@ def test_a_bank_holds_settings_that_were_allowed_and_better_than_the_default() -
         assert 0 < len(points) <= min(BANK_SIZE, len(TASKS))
         jobs = [Job(TASKS[0].logo, SPACE.decode(point)) for point in points]
         sought = replace(SMALLER, name=name)
-        values = [value_of(sought, evaluation, TASKS[0].baseline) for evaluation in FakeEvaluator().evaluate(jobs)]
+        values = [value_of(sought, evaluation, TASKS[0].scores) for evaluation in FakeEvaluator().evaluate(jobs)]
         assert all(value is not None and value > 0 for value in values)
 
 
 class Tempting(FakeEvaluator):
-    """Small palettes halve the bytes and look a little worse than is allowed: graded well, and still no gain."""
+    """Small palettes halve the bytes and damage a little more than is allowed: graded well, and still no gain."""
 
     def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
         return [self._tempting(evaluation) for evaluation in super().evaluate(jobs)]
@@ -89,7 +89,7 @@ class Tempting(FakeEvaluator):
     def _tempting(self, evaluation: Evaluation) -> Evaluation:
         if not isinstance(evaluation, Scored) or evaluation.params.palette not in range(2, 9):
             return evaluation
-        scores = replace(evaluation.scores, svg_bytes=evaluation.scores.svg_bytes // 2, ssim=0.946, zoom_ssim=0.95)
+        scores = replace(evaluation.scores, svg_bytes=evaluation.scores.svg_bytes // 2, damage=2.1)
         return replace(evaluation, scores=scores)
 
 
