@@ -9,12 +9,21 @@ from hypothesis import strategies as st
 from pipeline.agent.episode import Episode
 from pipeline.agent.objectives import BROKEN, ERROR_FLOOR, SIZE_LIMIT, Objective, error_gain, value_of
 from pipeline.agent.task import Task
-from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Failed, Gate, Lost, Scored, Scores
-from pipeline.tracing.fidelity import VISIBLE
+from pipeline.core.records import (
+    DEFAULT_PARAMS,
+    OBJECTIVES,
+    VISIBLE_DAMAGE,
+    Evaluation,
+    Failed,
+    Gate,
+    Lost,
+    Scored,
+    Scores,
+)
 from tests.support.fakes import FAITHFUL, SMALLER, scores, space_of, task_of
 
 SPACE, TASK = space_of(), task_of(1)
-SOUND, DAMAGED, RUINED = scores(damage=1.5), scores(damage=15.0), scores(damage=700.0)
+SOUND, DAMAGED, RUINED = (scores(damage=times * VISIBLE_DAMAGE) for times in (0.4, 4.0, 200.0))
 DEFAULTS = [SOUND, DAMAGED, RUINED]
 every_objective = pytest.mark.parametrize("objective", [replace(FAITHFUL, name=n) for n in OBJECTIVES], ids=OBJECTIVES)
 every_default = pytest.mark.parametrize("default", DEFAULTS, ids=["sound", "damaged", "ruined"])
@@ -35,11 +44,13 @@ deltas = st.floats(0.0, 20.0)
 pictures = st.builds(
     lambda size, damage, delta: scores(svg_bytes=size, damage=damage, delta=delta),
     sizes,
-    areas(0, 3000) | areas(0, 2 * VISIBLE),
+    areas(0, 3000) | areas(0, 2 * VISIBLE_DAMAGE),
     deltas,
 )
-sound = st.builds(lambda size, damage: scores(svg_bytes=size, damage=damage), sizes, areas(0, VISIBLE))
-unsound = st.builds(lambda size, damage: scores(svg_bytes=size, damage=damage), sizes, areas(VISIBLE + 0.001, 3000))
+sound = st.builds(lambda size, damage: scores(svg_bytes=size, damage=damage), sizes, areas(0, VISIBLE_DAMAGE))
+unsound = st.builds(
+    lambda size, damage: scores(svg_bytes=size, damage=damage), sizes, areas(VISIBLE_DAMAGE + 0.001, 3000)
+)
 
 
 def value(objective: Objective, candidate: Scores, default: Scores = SOUND, prescale: float = 1.0) -> float | None:
@@ -104,17 +115,17 @@ def test_one_more_trace_never_adds_visible_damage(default: Scores, candidates: l
         episode.record(by_worker(candidate, episode.job(DEFAULT_PARAMS).gate))
         taken.append(episode.best.scores if episode.best else default)
     for before, after in pairwise(taken):
-        assert after.damage <= max(before.damage, VISIBLE)
-        if before.damage <= VISIBLE:
+        assert after.damage <= max(before.damage, VISIBLE_DAMAGE)
+        if before.damage <= VISIBLE_DAMAGE:
             assert after.svg_bytes <= before.svg_bytes
     best = max([default, *candidates], key=lambda s: worth(FAITHFUL, s, default))
     assert worth(FAITHFUL, taken[-1], default) == pytest.approx(worth(FAITHFUL, best, default))
 
 
 def test_where_all_are_damaged_the_least_damaged_is_taken() -> None:
-    assert worth(FAITHFUL, scores(damage=600.0, svg_bytes=9000), RUINED) > 0
-    assert worth(FAITHFUL, scores(damage=800.0, svg_bytes=10), RUINED) < 0
-    assert worth(FAITHFUL, scores(damage=VISIBLE, svg_bytes=20_000), RUINED) > math.log(700 / VISIBLE)
+    assert worth(FAITHFUL, replace(RUINED, damage=190 * VISIBLE_DAMAGE, svg_bytes=9000), RUINED) > 0
+    assert worth(FAITHFUL, replace(RUINED, damage=210 * VISIBLE_DAMAGE, svg_bytes=10), RUINED) < 0
+    assert worth(FAITHFUL, scores(damage=VISIBLE_DAMAGE, svg_bytes=20_000), RUINED) > math.log(200)
 
 
 def test_smaller_is_the_log_of_the_bytes_saved() -> None:
@@ -124,7 +135,14 @@ def test_smaller_is_the_log_of_the_bytes_saved() -> None:
 
 @pytest.mark.parametrize("objective", [SMALLER, SHARPER], ids=["smaller", "sharper"])
 @pytest.mark.parametrize(
-    ("of_default", "limit"), [(0.0, VISIBLE), (VISIBLE, VISIBLE), (15.0, 15.0), (BROKEN, BROKEN), (700.0, BROKEN)]
+    ("of_default", "limit"),
+    [
+        (0.0, VISIBLE_DAMAGE),
+        (VISIBLE_DAMAGE,) * 2,
+        (4 * VISIBLE_DAMAGE,) * 2,
+        (BROKEN,) * 2,
+        (200 * VISIBLE_DAMAGE, BROKEN),
+    ],
 )
 def test_no_more_damage_than_the_defaults_and_a_broken_one_licenses_nothing(
     objective: Objective, of_default: float, limit: float
@@ -143,13 +161,13 @@ def test_sharper_does_not_allow_more_bytes() -> None:
 def test_target_is_faithful_with_a_limit_of_ones_own() -> None:
     missed, reached = scores(damage=20.001, svg_bytes=10), scores(damage=20.0, svg_bytes=15_000)
     assert worth(TARGET, reached) > worth(TARGET, missed)
-    assert worth(FAITHFUL, reached) < worth(FAITHFUL, scores(damage=VISIBLE, svg_bytes=15_000))
+    assert worth(FAITHFUL, reached) < worth(FAITHFUL, scores(damage=VISIBLE_DAMAGE, svg_bytes=15_000))
 
 
 @given(pictures)
 @every_default
 def test_target_at_what_is_visible_is_faithful(default: Scores, candidate: Scores) -> None:
-    target = replace(TARGET, max_damage=VISIBLE)
+    target = replace(TARGET, max_damage=VISIBLE_DAMAGE)
     assert value(target, candidate, default) == value(FAITHFUL, candidate, default)
     assert target.goal(default) == FAITHFUL.goal(default)
 
@@ -221,7 +239,7 @@ def test_a_loser_is_graded_by_what_is_known_of_it(
 
 @pytest.mark.parametrize("objective", [SMALLER, SHARPER], ids=["smaller", "sharper"])
 def test_graded_falls_with_the_damage(objective: Objective) -> None:
-    graded = [objective.graded(DEFAULT_PARAMS, scores(damage=d), SOUND) for d in (VISIBLE, 5.0, 50.0, 500.0)]
+    graded = [objective.graded(DEFAULT_PARAMS, scores(damage=d), SOUND) for d in (VISIBLE_DAMAGE, 5.0, 50.0, 500.0)]
     assert graded == sorted(graded, reverse=True)
     assert len(set(graded)) == 4
 

@@ -20,12 +20,21 @@ from pipeline.agent.outcome import (
     outcome_of,
     telling_gate,
 )
-from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Failed, Lost, ObjectiveName, Scored, Scores
-from pipeline.tracing.fidelity import VISIBLE
+from pipeline.core.records import (
+    DEFAULT_PARAMS,
+    OBJECTIVES,
+    VISIBLE_DAMAGE,
+    Evaluation,
+    Failed,
+    Lost,
+    ObjectiveName,
+    Scored,
+    Scores,
+)
 from tests.support.fakes import FAITHFUL, scores
 
 DEFAULT = scores()
-DEFAULTS = [DEFAULT, scores(damage=15.0), scores(damage=700.0)]
+DEFAULTS = [DEFAULT, scores(damage=4 * VISIBLE_DAMAGE), scores(damage=200 * VISIBLE_DAMAGE)]
 every_default = pytest.mark.parametrize("default", DEFAULTS, ids=["sound", "damaged", "ruined"])
 
 raw = st.lists(st.floats(-10, 10), min_size=3, max_size=3).map(np.array)
@@ -48,12 +57,12 @@ def test_the_default_itself_has_its_own_size_and_error_and_is_known_before_it_is
 
 
 def test_half_the_bytes_and_half_the_error_are_minus_the_logarithm_of_two() -> None:
-    halves = outcome(picture(500, VISIBLE / 2, (1.0 + ERROR_FLOOR) / 2 - ERROR_FLOOR))
+    halves = outcome(picture(500, VISIBLE_DAMAGE / 2, (1.0 + ERROR_FLOOR) / 2 - ERROR_FLOOR))
     np.testing.assert_allclose(halves, np.full(3, -math.log(2)), rtol=1e-5)
 
 
 def test_damage_is_seen_from_zero_on_and_none_at_all_is_the_lowest() -> None:
-    assert outcome(picture(1000, VISIBLE))[DAMAGE] == 0
+    assert outcome(picture(1000, VISIBLE_DAMAGE))[DAMAGE] == 0
     assert outcome(picture(1000, 0.0))[DAMAGE] == LOWEST
     assert outcome(picture(1000, 0.0), scores(damage=700.0))[DAMAGE] == LOWEST
 
@@ -101,7 +110,7 @@ def test_what_lies_beyond_the_telling_gate_could_hardly_be_told_apart(size: int,
 
 def test_the_damage_that_a_broken_default_licenses_is_told_apart_from_more() -> None:
     """A limit above the bend could not be foreseen."""
-    assert math.log(BROKEN / VISIBLE) < BENT_FROM[DAMAGE]
+    assert math.log(BROKEN / VISIBLE_DAMAGE) < BENT_FROM[DAMAGE]
 
 
 @given(

@@ -14,7 +14,7 @@ from pipeline.cli.main import main
 from pipeline.settings.params import load_settings
 from pipeline.tracing.tracer_pool import TracerPool
 from tests.support.fakes import ROOT, rgba_of
-from tests.vectorizing.test_batch import small_agent
+from tests.support.agents import small_agent
 
 
 @pytest.fixture

@@ -114,7 +114,17 @@ def test_what_was_chosen_is_evaluated_again_with_all_that_is_reported(keep_svg: 
 def test_what_cannot_be_made_again_is_an_error_that_names_the_image() -> None:
     task = task_of(1)
     with pytest.raises(DataError, match=task.logo.name):
-        evaluate_again([(task.logo, task.default)], FakeEvaluator(fails=lambda job: True))
+        evaluate_again([(task.logo, task.default)], FakeEvaluator(fails=lambda job: True), keep_svg=True)
+
+
+def test_what_has_its_metrics_already_is_traced_once_more_for_its_svg_only() -> None:
+    task, evaluator = task_of(1), FakeEvaluator()
+    assert evaluate_again([(task.logo, task.default)], evaluator) == [task.default]
+    assert evaluator.jobs == []
+    found = searched(Listed([GOOD]), 1).chosen_at(1)
+    first, second = evaluate_again([(task.logo, task.default), (task.logo, found)], evaluator)
+    assert (first, second.params) == (task.default, GOOD)
+    assert len(evaluator.jobs) == 1
 
 
 def test_an_svg_that_was_not_kept_is_not_made_up() -> None:

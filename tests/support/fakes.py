@@ -21,6 +21,7 @@ from pipeline.agent.task import Task
 from pipeline.core.records import (
     CATEGORIES,
     DEFAULT_PARAMS,
+    VISIBLE_DAMAGE,
     Category,
     Evaluation,
     Failed,
@@ -82,7 +83,7 @@ def scores(**changes: Any) -> Scores:
         "traced_bytes": 2500,
         "paths": 5,
         "nodes": 50,
-        "damage": 2.0,
+        "damage": 0.5 * VISIBLE_DAMAGE,
         "delta": 1.0,
     }
     return Scores(**(values | changes))
@@ -183,9 +184,10 @@ class FakeEvaluator:
 def formula(params: TracerParams) -> Scores:
     grid = 20 * min(params.steps_per_pixel, 10)
     size = round(300 + 40 * params.color_precision + 800 / params.layer_difference + grid - 200 * params.simplify)
+    speckle = 0.75 * max(0, params.filter_speckle - 5)
     return scores(
         svg_bytes=size,
         traced_bytes=3 * size,
-        damage=1 + 0.01 * params.layer_difference + 3 * max(0, params.filter_speckle - 5) + 4 * params.simplify,
+        damage=VISIBLE_DAMAGE * (0.25 + 0.0025 * params.layer_difference + speckle + params.simplify),
         delta=0.8 + 0.02 * params.filter_speckle + 0.002 * params.layer_difference,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import subprocess
 import sys
@@ -30,17 +31,18 @@ from pipeline.core.records import (
 from pipeline.tracing.evaluation_store import EvaluationStore
 from pipeline.tracing.store_pool import Ledger, StoredEvaluator, through_gate
 from pipeline.tracing.tracer_pool import TracerPool
-from tests.support.fakes import rgba_of, scores
+from tests.support.fakes import metrics, rgba_of, scores
 
 MEGABYTES = 100_000_000
 VERSIONS = {"tracer": "vtracer 1", "background": "#ffffff"}
 LOGO = Logo.of("logo", rgba_of(1), "simple")
 JOB = Job(LOGO, DEFAULT_PARAMS)
-SCORED = Scored(LOGO.digest, DEFAULT_PARAMS, scores(ssim=1 / 3), 0.25)
+SCORED = Scored(LOGO.digest, DEFAULT_PARAMS, scores(damage=1 / 3, delta=0.1 + 0.2), 0.25)
+WHOLE = replace(SCORED, scores=replace(SCORED.scores, metrics=metrics(ssim=1 / 3)))
 
 
-def lost(size: int = 1000, ssim: float | None = None) -> Lost:
-    return Lost(LOGO.digest, DEFAULT_PARAMS, size, ssim, 0.25)
+def lost(size: int = 1000, damage: float | None = None) -> Lost:
+    return Lost(LOGO.digest, DEFAULT_PARAMS, size, damage, 0.25)
 
 
 def failed(kind: str) -> Failed:
@@ -57,7 +59,7 @@ def kept(store: EvaluationStore, job: Job = JOB) -> Evaluation | None:
     return store.find({store.key(job): job}).get(store.key(job))
 
 
-@pytest.mark.parametrize("evaluation", [SCORED, lost(), lost(ssim=0.5), failed("panic"), failed("empty")])
+@pytest.mark.parametrize("evaluation", [WHOLE, SCORED, lost(), lost(damage=50.5), failed("panic"), failed("empty")])
 def test_what_is_kept_is_found_again_by_another_process(tmp_path: Path, evaluation: Evaluation) -> None:
     for _ in range(2):
         with EvaluationStore(tmp_path / "store.sqlite", MEGABYTES, VERSIONS) as store:
@@ -73,13 +75,15 @@ def test_what_another_run_might_not_meet_is_not_kept(store: EvaluationStore, kin
     assert len(store) == 0
 
 
-@pytest.mark.parametrize("first", [lost(), lost(ssim=0.3), SCORED])
-@pytest.mark.parametrize("second", [lost(), lost(ssim=0.3), SCORED])
+BY_HOW_FAR: list[Evaluation] = [lost(), lost(damage=9.5), SCORED, WHOLE]
+
+
+@pytest.mark.parametrize("first", BY_HOW_FAR)
+@pytest.mark.parametrize("second", BY_HOW_FAR)
 def test_the_one_measured_further_stays(store: EvaluationStore, first: Evaluation, second: Evaluation) -> None:
-    order = [lost(), lost(ssim=0.3), SCORED]
     store.keep({store.key(JOB): first})
     store.keep({store.key(JOB): second})
-    assert kept(store) == max(first, second, key=order.index)
+    assert kept(store) == max(first, second, key=BY_HOW_FAR.index)
 
 
 def test_a_key_is_the_image_the_active_parameters_and_the_versions(tmp_path: Path, store: EvaluationStore) -> None:
@@ -93,28 +97,28 @@ def test_a_key_is_the_image_the_active_parameters_and_the_versions(tmp_path: Pat
         assert newer.key(JOB) != store.key(JOB)
 
 
-@given(
-    size=st.integers(1, 2000),
-    ssim=st.floats(-1, 1),
-    seen=st.tuples(st.floats(0, 2500), st.floats(-1, 1)),
-    asked=st.tuples(st.floats(0, 2500), st.floats(-1, 1)),
-)
-def test_the_store_says_what_a_worker_would_or_nothing(
-    size: int, ssim: float, seen: tuple[float, float], asked: tuple[float, float]
-) -> None:
-    """Whatever gate an evaluation was made behind, and whatever gate it is asked for behind."""
-    whole = replace(SCORED, scores=scores(svg_bytes=size, ssim=ssim))
+gates = st.builds(Gate, st.floats(0, 2500) | st.just(math.inf), st.floats(0, 60) | st.just(math.inf))
+asked_for = st.builds(lambda gate, metrics: Job(LOGO, DEFAULT_PARAMS, gate, metrics=metrics), gates, st.booleans())
 
-    def by_worker(gate: Gate) -> Evaluation:
-        if size > gate.max_bytes:
+
+@given(st.integers(1, 2000), st.floats(0, 50), asked_for, asked_for)
+def test_the_store_says_what_a_worker_would_or_nothing(size: int, damage: float, seen: Job, asked: Job) -> None:
+    """Whatever an evaluation was made for, and whatever is asked."""
+    whole = replace(WHOLE, scores=replace(WHOLE.scores, svg_bytes=size, damage=damage))
+
+    def by_worker(job: Job) -> Evaluation:
+        if size > job.gate.max_bytes:
             return lost(size)
-        return lost(size, ssim) if ssim < gate.min_ssim else whole
+        if damage > job.gate.max_damage:
+            return lost(size, damage)
+        return whole if job.metrics else replace(whole, scores=replace(whole.scores, metrics=None))
 
-    told = through_gate(by_worker(Gate(*seen)), Gate(*asked))
-    assert told is None or told == by_worker(Gate(*asked))
-    if seen[0] >= asked[0] and seen[1] <= asked[1]:
+    told = through_gate(by_worker(seen), asked)
+    assert told is None or told == by_worker(asked)
+    wider = seen.gate.max_bytes >= asked.gate.max_bytes and seen.gate.max_damage >= asked.gate.max_damage
+    if wider and seen.metrics >= asked.metrics:
         assert told is not None
-    assert through_gate(whole, Gate(*asked)) == by_worker(Gate(*asked))
+    assert through_gate(whole, asked) == by_worker(asked)
 
 
 def test_the_size_is_bounded_and_the_oldest_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,12 +176,15 @@ WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tests.tracing.test_store import *
+import numpy as np
+from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Lost
+from pipeline.tracing.evaluation_store import EvaluationStore
+logo = Logo.of("logo", np.zeros((4, 4, 4), np.uint8), "simple")
 first = int(sys.argv[2])
-with EvaluationStore(Path(sys.argv[1]), MEGABYTES, VERSIONS) as store:
+with EvaluationStore(Path(sys.argv[1]), 100_000_000, {"tracer": "vtracer 1"}) as store:
     for i in range(first, first + 180):
-        job = Job(LOGO, replace(DEFAULT_PARAMS, corner_threshold=i % 180, splice_threshold=i // 180))
-        store.keep({store.key(job): replace(SCORED, params=job.params)})
+        job = Job(logo, replace(DEFAULT_PARAMS, corner_threshold=i % 180, splice_threshold=i // 180))
+        store.keep({store.key(job): Lost(logo.digest, job.params, 1000, None, 0.1)})
 """
 
 
@@ -202,7 +209,7 @@ def counted(pool: TracerPool) -> Callable[[], int]:
 def test_results_are_those_of_the_pool(
     store: EvaluationStore, pool: TracerPool, logo: Logo, counted: Callable[[], int]
 ) -> None:
-    gates = [EVERYTHING, Gate(max_bytes=10), Gate(min_ssim=0.999)]
+    gates = [EVERYTHING, Gate(max_bytes=10), Gate(max_damage=0.0)]
     jobs = [Job(logo, params, gate) for gate in gates for params in SETTINGS]
     expected = [replace(e, seconds=0) for e in pool.evaluate(jobs)]
     evaluator = StoredEvaluator(pool, store)
@@ -221,6 +228,35 @@ def test_a_wider_gate_is_traced_again_and_then_known(
         [evaluation] = evaluator.evaluate([Job(logo, DEFAULT_PARAMS, gate)])
         assert isinstance(evaluation, Scored if gate is EVERYTHING else Lost)
         assert counted() == traced
+
+
+def test_metrics_that_were_not_measured_are_measured_once_and_only_where_they_are_wanted(
+    store: EvaluationStore, pool: TracerPool, logo: Logo, counted: Callable[[], int]
+) -> None:
+    evaluator = StoredEvaluator(pool, store)
+    for wanted, traced in ((False, 1), (True, 2), (True, 2), (False, 2)):
+        [evaluation] = evaluator.evaluate([Job(logo, DEFAULT_PARAMS, metrics=wanted)])
+        assert isinstance(evaluation, Scored)
+        assert (evaluation.scores.metrics is not None) == wanted
+        assert counted() == traced
+
+
+def test_two_that_want_different_things_of_one_picture_are_one_trace(
+    store: EvaluationStore, pool: TracerPool, logo: Logo, counted: Callable[[], int]
+) -> None:
+    asked = [
+        Job(logo, DEFAULT_PARAMS, Gate(max_bytes=1)),
+        Job(logo, DEFAULT_PARAMS, metrics=True),
+        Job(logo, DEFAULT_PARAMS, keep_svg=True),
+    ]
+    small, measured, drawn = StoredEvaluator(pool, store).evaluate(asked)
+    assert counted() == 1
+    assert isinstance(small, Lost)
+    assert isinstance(measured, Scored)
+    assert isinstance(drawn, Scored)
+    assert measured.scores.metrics is not None
+    assert drawn.scores.metrics is None
+    assert drawn.svg is not None
 
 
 def test_an_svg_that_is_wanted_is_always_there(store: EvaluationStore, pool: TracerPool, logo: Logo) -> None:
@@ -266,11 +302,13 @@ def test_the_table_holds_what_was_asked_for_however_warm_the_store(
     assert tables[0] == tables[2]
     polygon, spline = sorted(tables[0].to_pylist(), key=lambda row: str(row["mode"]))
     assert (polygon["mode"], spline["mode"]) == ("polygon", "spline")
-    assert polygon["ssim"] is None
-    assert 0 < spline["ssim"] < 1
+    assert (polygon["svg_bytes"] > 1, polygon["damage"], polygon["ssim"]) == (True, None, None)
+    assert (spline["damage"] >= 0, spline["delta"] > 0, spline["ssim"]) == (True, True, None)
+    assert polygon["traced_bytes"] is None
+    assert spline["traced_bytes"] > spline["svg_bytes"]
     assert spline["digest"] == logo.digest
     assert spline["tracer"].startswith("vtracer")
-    assert None not in tables[1].column("ssim").to_pylist()
+    assert None not in tables[1].column("damage").to_pylist()
     backwards = StoredEvaluator(pool, store)
     backwards.evaluate(jobs[1::-1])
     backwards.export(tmp_path / "backwards.parquet")

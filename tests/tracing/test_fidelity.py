@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.records import Pixels
+from pipeline.core.records import VISIBLE_DAMAGE, Pixels
 from pipeline.tracing.fidelity import (
     BACKGROUNDS,
     NOTICED,
-    VISIBLE,
     Damage,
     Reference,
     composite,
@@ -56,7 +55,7 @@ def test_a_lost_dot_is_measured_in_pixels() -> None:
 
 @pytest.mark.parametrize("radius", [2, 3, 5])
 def test_a_lost_dot_is_visible(radius: float) -> None:
-    assert compare(CARD + DOT.format(r=radius), CARD).score > VISIBLE
+    assert compare(CARD + DOT.format(r=radius), CARD).score > VISIBLE_DAMAGE
 
 
 def _dot(dose: float) -> tuple[str, str]:
@@ -88,7 +87,7 @@ def test_more_of_the_same_damage_scores_higher(damaged: Callable[[float], tuple[
     scores = [compare(*damaged(dose)).score for dose in (0, 0.5, 1, 2, 3, 4)]
     assert scores == sorted(scores)
     assert scores[0] == 0
-    assert scores[-1] > VISIBLE
+    assert scores[-1] > VISIBLE_DAMAGE
 
 
 def test_two_colours_merged_are_visible() -> None:
@@ -107,7 +106,7 @@ def test_another_renderer_is_harmless() -> None:
 @pytest.mark.parametrize("step", [(0.005, 0.005), (0.5, 0), (0, 0.5), (0.5, 0.5), (-0.5, 0.5)])
 def test_edges_that_move_by_half_a_pixel_at_most_are_harmless(step: tuple[float, float]) -> None:
     moved = f'<g transform="translate({step[0]} {step[1]})">{LOGO}</g>'
-    assert compare(LOGO, moved).score < VISIBLE
+    assert compare(LOGO, moved).score < VISIBLE_DAMAGE
 
 
 def test_an_opaque_corner_is_damage_although_it_is_white() -> None:
