@@ -20,8 +20,8 @@ from pipeline.core.records import BYTES_OBJECTIVES, CATEGORIES, VISIBLE_DAMAGE, 
 from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
 from pipeline.settings.params import EvaluateSettings
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import PRESETS
-from pipeline.tracing.tracer_pool import Evaluator
 
 TIE = 1e-9  # values nearer than this are the same picture
 

@@ -17,7 +17,7 @@ from pipeline.agent.episode import Episode
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
 from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Scored, TracerParams
-from pipeline.tracing.tracer_pool import Evaluator, Pending
+from pipeline.tracing.evaluator import Evaluator, Pending
 
 PIECE = 256
 """Evaluations that are told of together: some seconds' work."""

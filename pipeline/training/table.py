@@ -20,8 +20,8 @@ from pipeline.agent.outcome import Outcome, outcome_of, telling_gate
 from pipeline.agent.task import Task
 from pipeline.core.records import CATEGORIES, OBJECTIVES, Evaluation, Job, ObjectiveName, TracerParams
 from pipeline.search.loop import evaluate_all
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer_pool import Evaluator
 from pipeline.training.surrogate_fit import Table
 
 RANDOM_SHARE = 0.3  # of each image's settings, in the first round
