@@ -48,7 +48,7 @@ from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import read_image
 from pipeline.data.probe import measure
 from pipeline.evaluation.comparison import untrained
-from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches, svg_texts
+from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches, svg_text
 from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
@@ -156,8 +156,8 @@ def write_svgs(outcomes: Sequence[Outcome], evaluator: Evaluator, folder: Path) 
     """FOLDER/<folder of the image>/<name>.svg of what was chosen, traced once more: searches keep no SVG."""
     for start in range(0, len(outcomes), SVG_BATCH):
         chosen = [(o.task.logo, o.chosen_at(max(TRACES))) for o in outcomes[start : start + SVG_BATCH]]
-        for (logo, _), text in zip(chosen, svg_texts(chosen, evaluator), strict=True):
-            write_text(folder / f"{logo.name}.svg", text)
+        for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):
+            write_text(folder / f"{logo.name}.svg", svg_text(scored))
 
 
 def unseen_logos(count: int, settings: Settings) -> list[Logo]:

@@ -30,7 +30,7 @@ from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import Job, Pixels
 from pipeline.tracing import quality
 from pipeline.tracing.raster import DRAWINGS, render
-from pipeline.tracing.tracer import TraceError, trace_png
+from pipeline.tracing.tracer import TraceError, on_canvas, trace
 
 LOGOS = 24
 REPEATS = 3
@@ -49,7 +49,7 @@ class Picture:
 
     @classmethod
     def of(cls, job: Job, png: bytes) -> Picture:
-        svg = trace_png(png, job.params, SIDE, SIDE)
+        svg = on_canvas(trace(png, job.params), SIDE, SIDE)
         return cls(svg, quality.Reference.of(job.logo.rgba, WHITE), render(svg, SIDE, SIDE))
 
 

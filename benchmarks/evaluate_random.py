@@ -22,19 +22,19 @@ Watch = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Shows how far a loop is: the loop, its name, its length."""
 
 WORKERS = (1, 2)
-SIZE_AND_SSIM = Gate(min_ssim=2.0)
-"""Nobody wins, and the size and SSIM of each are known: what a plain loop measures."""
+SIZE_AND_DAMAGE = Gate(max_damage=-1.0)
+"""Nothing wins, and the size and the damage of each are known."""
 
 RATIOS = [
-    ("pool_2_size_and_ssim", "plain_loop", 4.5),
+    ("pool_2_size_and_damage", "plain_loop", 4.5),
     ("pool_2_every_score", "plain_loop", 4.5),
-    ("pool_2_size_and_ssim", "plain_loop_resvg", None),
-    ("pool_2_size_and_ssim", "pool_1_size_and_ssim", 1.8),
+    ("pool_2_size_and_damage", "plain_loop_resvg", None),
+    ("pool_2_size_and_damage", "pool_1_size_and_damage", 1.8),
     ("pool_2_every_score", "pool_1_every_score", 1.8),
     ("vtracer_alone_2", "vtracer_alone_1", None),
     ("pool_1_every_score", "vtracer_alone_1", None),
     ("pool_2_every_score", "vtracer_alone_2", None),
-    ("pool_2_size_and_ssim", "vtracer_alone_2", None),
+    ("pool_2_size_and_damage", "vtracer_alone_2", None),
 ]
 
 
@@ -70,9 +70,12 @@ def _blocks(
         if with_cairo:
             rows["plain_loop"] = partial(plain_loop, pictures, with_cairo)
         rows |= {f"vtracer_alone_{n}": processes.load({"all": encoded})["all"] for n, processes in alone.items()}
-        like_the_loop = [replace(job, gate=SIZE_AND_SSIM) for job in jobs]
-        rows |= {f"pool_{n}_every_score": partial(pool.evaluate, jobs) for n, pool in pools.items()}
-        rows |= {f"pool_{n}_size_and_ssim": partial(pool.evaluate, like_the_loop) for n, pool in pools.items()}
+        like_the_loop = [replace(job, gate=SIZE_AND_DAMAGE) for job in jobs]
+        rows |= {
+            f"pool_{n}_every_score": partial(pool.evaluate, [replace(job, metrics=True) for job in jobs])
+            for n, pool in pools.items()
+        }
+        rows |= {f"pool_{n}_size_and_damage": partial(pool.evaluate, like_the_loop) for n, pool in pools.items()}
         yield Block(count, rows)
 
 
@@ -106,4 +109,4 @@ def timeless(evaluation: Evaluation) -> Evaluation:
 def _difference(evaluations: Sequence[Evaluation], ssims: Sequence[float]) -> float:
     """That both did the same work shows in their scores; the renderers differ by rounding at edges."""
     pairs = zip(evaluations, ssims, strict=True)
-    return round(float(np.mean([abs(e.scores.ssim - s) for e, s in pairs if isinstance(e, Scored)])), 6)
+    return round(float(np.mean([abs(e.scores.reported.ssim - s) for e, s in pairs if isinstance(e, Scored)])), 6)

@@ -26,7 +26,7 @@ from benchmarks.logos import SIDE, square_logos
 from benchmarks.plain_loop import WHITE
 from benchmarks.profile_picture import draw_profile
 from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING, Gate, Job, Logo
-from pipeline.tracing import evaluation, quality
+from pipeline.tracing import evaluation, fidelity, quality
 from pipeline.tracing.evaluation import Bench
 from pipeline.tracing.raster import DRAWINGS
 
@@ -36,12 +36,14 @@ DRAWING = next(iter(DRAWINGS.values()))
 STEPS: tuple[tuple[str, Any, str], ...] = (
     ("prepare", evaluation, "prepare"),
     ("encode", evaluation, "encode"),
-    ("trace", evaluation, "trace_png"),
+    ("trace", evaluation, "trace"),
+    ("improve", evaluation, "improve"),
     ("read_svg", DRAWING, "__init__"),
-    ("draw", DRAWING, "pixels"),
+    ("draw", DRAWING, "rgba"),
+    ("damage", fidelity, "damage"),
+    ("draw_on_background", DRAWING, "pixels"),
     ("ssim", quality, "ssim"),
     ("mse", quality, "mse"),
-    ("statistics", quality, "paths_and_nodes"),
     ("gzip", quality, "gzip_size"),
     ("draw_zoomed", DRAWING, "greys"),
     ("zoom_ssim", quality, "zoom_ssim"),
@@ -61,7 +63,7 @@ class Case:
 
 CASES = (
     Case("lost by its size", 1.0, Gate(max_bytes=0)),
-    Case("lost by its SSIM", 1.0, Gate(min_ssim=2)),
+    Case("lost by its damage", 1.0, Gate(max_damage=-1)),
     Case("every score", 1.0, EVERYTHING),
     Case("every score, prescale 2", 2.0, EVERYTHING),
 )
