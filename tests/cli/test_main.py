@@ -13,8 +13,8 @@ from PIL import Image
 from pipeline.cli.main import main
 from pipeline.settings.params import load_settings
 from pipeline.tracing.tracer_pool import TracerPool
-from tests.support.fakes import ROOT, rgba_of
 from tests.support.agents import small_agent
+from tests.support.fakes import ROOT, rgba_of
 
 
 @pytest.fixture

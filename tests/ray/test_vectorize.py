@@ -15,8 +15,8 @@ from pipeline.vectorizing.request import Request
 from pipeline.vectorizing.session import Progress, vectorize_sharded
 from pipeline.vectorizing.shard_pool import ShardProgress
 from tests.ray.conftest import cut_power
-from tests.support.fakes import rgba_of
 from tests.support.agents import small_agent
+from tests.support.fakes import rgba_of
 from tests.vectorizing.test_session import rows, svgs
 
 pytestmark = pytest.mark.slow

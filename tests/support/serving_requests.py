@@ -108,8 +108,16 @@ BAD: dict[str, tuple[bytes, int, str]] = {
         'row 0: objective is "prettiest"; allowed is one',
     ),
     "an objective that is a list": (records(row(objective=["smaller"])), 400, "row 0: objective is a list; "),
-    "a max_damage of 0": (records(row(objective="target", max_damage=0)), 400, "row 0: max_damage is 0; allowed is a number"),
-    "a max_damage without its objective": (records(row(max_damage=5)), 400, "row 0: max_damage is for the objective target"),
+    "a max_damage of 0": (
+        records(row(objective="target", max_damage=0)),
+        400,
+        "row 0: max_damage is 0; allowed is a number",
+    ),
+    "a max_damage without its objective": (
+        records(row(max_damage=5)),
+        400,
+        "row 0: max_damage is for the objective target",
+    ),
     "a bomb": (records(row(image=text(BOMB))), 413, "row 0: image has far more than the 4194304 pixels allowed"),
     "a large image": (
         records(row(image=text(saved(Image.new("1", (3000, 2000)), "PNG")))),

@@ -13,9 +13,8 @@ from PIL import Image
 
 import pipeline.search.tasks
 import pipeline.vectorizing.batch
-from pipeline.agent.agent import Agent
 from pipeline.core.errors import DataError, ImageRejected, StorageError
-from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Logo, Scored
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Scored
 from pipeline.data import probe
 from pipeline.vectorizing.batch import (
     Result,
@@ -29,7 +28,6 @@ from pipeline.vectorizing.batch import (
 )
 from tests.support.agents import small_agent
 from tests.support.fakes import FakeEvaluator, formula, rgba_of
-
 
 AGENT = small_agent()
 DEFAULT_BYTES = formula(DEFAULT_PARAMS).svg_bytes
