@@ -28,7 +28,7 @@ RANDOM_SHARE = 0.3  # of each image's settings, in the first round
 ROUNDS = 8  # of those that follow
 STILL_RANDOM = 0.1  # of the later settings
 BORROWED = 0.3  # of the later settings vary what was good on another image of the category
-SEARCHED: tuple[tuple[ObjectiveName, float], ...] = (("smaller", 0.6), ("sharper", 0.4))
+SEARCHED: tuple[tuple[ObjectiveName, float], ...] = (("faithful", 0.7), ("sharper", 0.3))
 RANK_DECAY = 1.5  # mean rank of the settings that are varied
 BANK_SIZE = 256
 
