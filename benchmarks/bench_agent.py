@@ -1,7 +1,7 @@
 """How many traces the agent needs, and every rival, on logos that nobody trained on; JSON on standard output.
 
-`python -m benchmarks.bench_agent [--agent models/agent] [--objective smaller] [--logos 100] [--seeds 5] [--methods a,b]
-[--rival-seeds 5] [--slow-seeds 1] [--slow-logos 100] [--markdown FILE] [--svgs FOLDER]
+`python -m benchmarks.bench_agent [--agent models/agent] [--objective faithful] [--logos 100] [--seeds 5]
+[--methods a,b] [--rival-seeds 5] [--slow-seeds 1] [--slow-logos 100] [--markdown FILE] [--svgs FOLDER]
 [--store FOLDER]`
 
 The logos are those of TRACEWRIGHT_LOGOS, else ../shared/logos: another source than the samples of `make repro`. All
@@ -48,7 +48,7 @@ from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import read_image
 from pipeline.data.probe import measure
 from pipeline.evaluation.comparison import untrained
-from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches, svg_texts
+from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches, svg_text
 from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
@@ -145,9 +145,9 @@ class Runner:
 
 def _is_worse(outcome: Outcome, objective: Objective) -> bool:
     """Whether anything that was ever chosen does not hold when it is valued again."""
-    baseline = outcome.task.scores
+    default = outcome.task.scores
     chosen = {id(best): best for best in outcome.bests if best is not None}.values()
-    values = [objective.value(best.params, best.scores, baseline) for best in chosen]
+    values = [objective.value(best.params, best.scores, default) for best in chosen]
     return any(value is None or value < 0 for value in values)
 
 
@@ -155,8 +155,8 @@ def write_svgs(outcomes: Sequence[Outcome], evaluator: Evaluator, folder: Path) 
     """FOLDER/<folder of the image>/<name>.svg of what was chosen, traced once more: searches keep no SVG."""
     for start in range(0, len(outcomes), SVG_BATCH):
         chosen = [(o.task.logo, o.chosen_at(max(TRACES))) for o in outcomes[start : start + SVG_BATCH]]
-        for (logo, _), text in zip(chosen, svg_texts(chosen, evaluator), strict=True):
-            write_text(folder / f"{logo.name}.svg", text)
+        for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):
+            write_text(folder / f"{logo.name}.svg", svg_text(scored))
 
 
 def unseen_logos(count: int, settings: Settings) -> list[Logo]:

@@ -29,8 +29,9 @@ from benchmarks.vtracer_alone import ready
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import Job, Pixels
 from pipeline.tracing import quality
+from pipeline.tracing.improvement import improve
 from pipeline.tracing.raster import DRAWINGS, render
-from pipeline.tracing.tracer import TraceError, trace_png
+from pipeline.tracing.tracer import TraceError, trace
 
 LOGOS = 24
 REPEATS = 3
@@ -49,8 +50,9 @@ class Picture:
 
     @classmethod
     def of(cls, job: Job, png: bytes) -> Picture:
-        svg = trace_png(png, job.params, SIDE, SIDE)
-        return cls(svg, quality.Reference.of(job.logo.rgba, WHITE), render(svg, SIDE, SIDE))
+        rgba = job.logo.rgba
+        svg = improve(trace(png, job.params), rgba, job.params).svg
+        return cls(svg, quality.Reference.of(rgba, WHITE), render(svg, SIDE, SIDE))
 
 
 SCRATCH = quality.Scratch()

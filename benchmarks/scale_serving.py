@@ -33,7 +33,7 @@ from benchmarks.interleaved import CONFIDENCE, SAMPLES, block_orders
 from benchmarks.logos import PROJECT
 from pipeline.agent.agent import TRAINED, load_agent
 from pipeline.core.records import DEFAULT_PARAMS, Job, Logo
-from pipeline.tracing.tracer import encode, trace_png
+from pipeline.tracing.tracer import encode, trace
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.tracking import mlflow_store
 from pipeline.vectorizing.batch import vectorize_image_bytes
@@ -113,7 +113,7 @@ def _one_by_one(act: Callable[[Logo], Callable[[], object]], logos: Sequence[Log
 
 def _tracing(logo: Logo) -> Callable[[], object]:
     png = encode(logo.rgba)
-    return lambda: trace_png(png, DEFAULT_PARAMS, logo.width, logo.height)
+    return lambda: trace(png, DEFAULT_PARAMS)
 
 
 def _timed(work: Callable[[], object]) -> float:

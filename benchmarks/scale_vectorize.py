@@ -142,7 +142,7 @@ def _blocks(
 
 def _plan(root: Path, output: Path, agent: Path, shard_files: int, traces: int) -> tuple[Plan, Request]:
     request = Request(
-        output=output, agent=agent, objective=None, target=None, traces=traces, seed=0, shard_files=shard_files
+        output=output, agent=agent, objective=None, max_damage=None, traces=traces, seed=0, shard_files=shard_files
     )
     make_folders(output)
     return write_plan(output, Folders([root / "in"]), request.conditions(), shard_files), request

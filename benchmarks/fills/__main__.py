@@ -29,7 +29,7 @@ from pipeline.svg.parse import parse
 from pipeline.svg.shapes import Drawing, Flat
 from pipeline.tracing.preparation import prepare
 from pipeline.tracing.raster import labels, render
-from pipeline.tracing.tracer import TraceError, trace
+from pipeline.tracing.tracer import TraceError, encode, trace
 
 ZOOM, VISIBLE, DAMAGED = 4, 8.0, 10.0
 BACKGROUNDS = ((255, 255, 255), (32, 36, 44))
@@ -62,7 +62,7 @@ def drawing_of(rgba: Pixels, layer_difference: int, palette: int) -> Drawing:
         hierarchical="cutout" if needs_cutout(rgba) else "stacked",
     )
     height, width = rgba.shape[:2]
-    return parse(trace(prepare(rgba, params), params, width, height), width, height)
+    return parse(trace(encode(prepare(rgba, params)), params), width, height)
 
 
 def row_of(png: Path, layer_difference: int, palette: int) -> dict[str, Any]:

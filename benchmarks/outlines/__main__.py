@@ -33,7 +33,7 @@ from pipeline.svg.outlines import simplify
 from pipeline.svg.parse import parse
 from pipeline.tracing.preparation import prepare
 from pipeline.tracing.raster import render
-from pipeline.tracing.tracer import trace
+from pipeline.tracing.tracer import encode, trace
 
 ZOOM, VISIBLE, DAMAGED = 4, 8.0, 10.0
 BACKGROUNDS = ((255, 255, 255), (32, 36, 44))
@@ -121,7 +121,7 @@ def _measured(
     inset_pixels: float,
 ) -> Iterator[dict[str, Any]]:
     height, width = rgba.shape[:2]
-    before = parse(trace(prepare(rgba, params), params, width, height), width, height)
+    before = parse(trace(encode(prepare(rgba, params)), params), width, height)
     base_bytes, base_nodes = len(minify(before, max(grids))), count_nodes(before)
     for tolerance in tolerances:
         start = time.process_time()
