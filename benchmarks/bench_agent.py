@@ -52,9 +52,10 @@ from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, 
 from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import PRESETS
 from pipeline.tracing.store_pool import stored_pool
-from pipeline.tracing.tracer_pool import Evaluator, worker_count
+from pipeline.tracing.tracer_pool import worker_count
 from pipeline.vectorizing.batch import with_objective
 
 TRACES = (1, 8, 16, 64)

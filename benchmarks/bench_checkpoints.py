@@ -29,7 +29,8 @@ from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import Logo
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import CheckpointSettings, Settings, load_settings
-from pipeline.tracing.tracer_pool import Evaluator, pool_from_settings
+from pipeline.tracing.backends import pool_from_settings
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.training.callbacks import Followers, Hooks
 from pipeline.training.checkpoint import Checkpoint, pack
 from pipeline.training.checkpoint_callback import Keeper

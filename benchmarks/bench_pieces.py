@@ -29,9 +29,8 @@ from benchmarks.vtracer_alone import ready
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import Job, Pixels
 from pipeline.tracing import quality
-from pipeline.tracing.improvement import improve
 from pipeline.tracing.raster import DRAWINGS, render
-from pipeline.tracing.tracer import TraceError, trace
+from pipeline.tracing.tracer import TraceError, on_canvas, trace
 
 LOGOS = 24
 REPEATS = 3
@@ -50,9 +49,8 @@ class Picture:
 
     @classmethod
     def of(cls, job: Job, png: bytes) -> Picture:
-        rgba = job.logo.rgba
-        svg = improve(trace(png, job.params), rgba, job.params).svg
-        return cls(svg, quality.Reference.of(rgba, WHITE), render(svg, SIDE, SIDE))
+        svg = on_canvas(trace(png, job.params), SIDE, SIDE)
+        return cls(svg, quality.Reference.of(job.logo.rgba, WHITE), render(svg, SIDE, SIDE))
 
 
 SCRATCH = quality.Scratch()

@@ -16,7 +16,7 @@ from benchmarks.logos import at_side, real_logos
 from pipeline.core.records import Logo
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import parse_settings
-from pipeline.tracing.tracer_pool import pool_from_settings
+from pipeline.tracing.backends import pool_from_settings
 from pipeline.training.loop import train
 
 

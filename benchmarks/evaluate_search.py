@@ -17,8 +17,9 @@ from pipeline.agent.agent import Agent
 from pipeline.agent.task import Task
 from pipeline.core.records import Logo
 from pipeline.search.loop import run_agent
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer_pool import Evaluator, TracerPool
+from pipeline.tracing.tracer_pool import TracerPool
 
 RATIOS = [
     ("search_2", "vtracer_alone_2", 0.85),

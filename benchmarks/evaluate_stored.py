@@ -32,9 +32,10 @@ from pipeline.evaluation.comparison import Method, methods, run_method
 from pipeline.settings.params import EvaluateSettings, load_settings
 from pipeline.settings.ranges import Choices
 from pipeline.tracing.evaluation_store import EvaluationStore
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace, essential
 from pipeline.tracing.store_pool import StoredEvaluator
-from pipeline.tracing.tracer_pool import Evaluator, TracerPool
+from pipeline.tracing.tracer_pool import TracerPool
 
 BUDGETS = {"agent": (1, 2, 4, 8), "portfolio": (16,), "fixed": (1,), "random": (16,)}
 STORE_BYTES = 500_000_000

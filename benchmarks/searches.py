@@ -18,8 +18,8 @@ from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Logo
 from pipeline.search.portfolio import find_portfolios
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import load_settings
+from pipeline.tracing.evaluator import Evaluator, Pending
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer_pool import Evaluator, Pending
 from pipeline.training.surrogate_fit import fit_surrogate
 from pipeline.training.table import collect
 

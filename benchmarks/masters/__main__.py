@@ -36,7 +36,8 @@ from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches, sv
 from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import load_settings
-from pipeline.tracing.tracer_pool import Evaluator, pool_from_settings
+from pipeline.tracing.backends import pool_from_settings
+from pipeline.tracing.evaluator import Evaluator
 
 METHODS = ("agent", "default", "fixed", "portfolio", "random", "tpe", "gp", "cmaes")
 BOOTSTRAP = Bootstrap(2000, 0.95)

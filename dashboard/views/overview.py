@@ -111,9 +111,7 @@ def _attention(here: Here, newest: Run | None) -> None:
 def _of_runs(here: Here) -> Iterator[Finding]:
     for run in here.runs[:LISTED]:
         if run.state == "killed":
-            yield Finding(
-                "attention", f"Run {run.short} ended without saying so; `make repro` goes on from its last checkpoint."
-            )
+            yield Finding("attention", f"Run {run.short} was killed; `make repro` resumes from its last checkpoint.")
         elif run.state == "failed" and run is here.runs[0]:
             yield Finding("attention", f"Run {run.short}, the newest, failed; the page Training says why.")
         if run.trouble:

@@ -26,9 +26,9 @@ STATE_WORDS = {
     "preparing": "is being prepared",
     "training": "is being trained",
     "finished": "finished",
-    "stopped": "was stopped; `make repro` goes on from its last checkpoint",
+    "stopped": "was stopped; `make repro` resumes from its last checkpoint",
     "failed": "failed",
-    "killed": "was killed; `make repro` goes on from its last checkpoint",
+    "killed": "was killed; `make repro` resumes from its last checkpoint",
     "unknown": "left no state",
 }
 

@@ -38,7 +38,7 @@ def page(here: Here) -> None:
         models = [CHAMPION, NEWEST] if queries.agent_folder(here.root) else [CHAMPION]
         model = st.selectbox("Model", models, key="model")
         objective = st.selectbox(
-            "Objective", [OWN, *(o for o in OBJECTIVES if o in ("smaller", "sharper"))], key="objective"
+            "Objective", [OWN, *(o for o in OBJECTIVES if o in ("faithful", "smaller", "sharper"))], key="objective"
         )
     if given is None:
         return

@@ -20,6 +20,9 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 ObjectiveName = Literal["faithful", "smaller", "sharper", "target", "balanced"]
 OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
+BYTES_OBJECTIVES: frozenset[ObjectiveName] = frozenset({"faithful", "smaller", "target"})
+"""Objectives that seek few bytes: a reader is told of bytes, and of damage beside them."""
+
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 

@@ -16,12 +16,12 @@ from pipeline.agent.policy import build_policy
 from pipeline.agent.task import Task
 from pipeline.core.facts.comparison import CurvePoint, Duel, ImageResult, MethodKind, MethodResult
 from pipeline.core.intervals import Bootstrap, Interval
-from pipeline.core.records import CATEGORIES, VISIBLE_DAMAGE, ObjectiveName, Scored
+from pipeline.core.records import BYTES_OBJECTIVES, CATEGORIES, VISIBLE_DAMAGE, ObjectiveName, Scored
 from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
 from pipeline.settings.params import EvaluateSettings
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import PRESETS
-from pipeline.tracing.tracer_pool import Evaluator
 
 TIE = 1e-9  # values nearer than this are the same picture
 
@@ -150,13 +150,12 @@ def duel(
     pairs = list(zip(ours, theirs, strict=True))
     gains = [a.value_at(traces) - b.value_at(traces) for a, b in pairs]
     gain = bootstrap.mean(gains)
-    seeks_bytes = objective in ("faithful", "smaller", "target")
     sizes = [size_gain(a, traces) - size_gain(b, traces) for a, b in pairs]
     return Duel(
         against=against,
         traces=traces,
         gain=gain,
-        difference=bootstrap.mean(sizes) if seeks_bytes else gain,
+        difference=bootstrap.mean(sizes) if objective in BYTES_OBJECTIVES else gain,
         damaged=sum(is_damaged(a, traces) for a, _ in pairs),
         rival_damaged=sum(is_damaged(b, traces) for _, b in pairs),
         wins=sum(g > TIE for g in gains),

@@ -9,7 +9,7 @@ from pipeline.agent.objectives import Objective
 from pipeline.agent.task import Task
 from pipeline.core.facts.comparison import Difference, SecondRenderer
 from pipeline.core.records import Evaluation, Job, Scored
-from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.tracing.evaluator import Evaluator
 
 SECOND = {"skia-python": "resvg-py"}
 """First renderer to second. Where resvg draws, Skia cannot be loaded, and there is no second."""

@@ -28,8 +28,9 @@ from pipeline.evaluation.second_renderer import opinions_report, second_opinions
 from pipeline.search.loop import Outcome, evaluate_again, run_agent, svg_text
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import EvaluateSettings, Settings
+from pipeline.tracing.backends import pool_from_settings
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.store_pool import stored_pool
-from pipeline.tracing.tracer_pool import Evaluator, pool_from_settings
 from pipeline.tracking.run import Run
 
 RESULTS = Path("results/evaluate")

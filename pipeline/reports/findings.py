@@ -63,4 +63,5 @@ def _damage(results: Results) -> str:
     if duel is None:
         return ""
     ours = words.counted(duel.damaged, "of its SVGs shows", "of its SVGs show")
-    return f" {ours[:1].upper()}{ours[1:]} visible damage, of the default's {duel.rival_damaged}."
+    theirs = words.counted(duel.rival_damaged, "of the default's does", "of the default's do")
+    return f" {ours} visible damage; {theirs}."

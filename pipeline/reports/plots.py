@@ -101,8 +101,7 @@ def _headline(figure: Figure, comparison: Comparison) -> None:
     axes.grid(axis="y")
     axes.set_ylabel(_start(words.RATIO_WORDS))
     sure = f"{words.percent(comparison.confidence)} interval over {words.counted(comparison.images, 'test image')}"
-    is_bytes = comparison.objective.name == "smaller"
-    _head(axes, "How small the SVGs get" if is_bytes else "How far the objective gets",
+    _head(axes, "How small the SVGs get",
           f"lower is better · band and bars: {sure}")  # fmt: skip
     _end_labels(axes, labels)
 
@@ -228,27 +227,26 @@ def _bar(axes: Axes, x: float, width: float, ratio: Interval, method: MethodResu
     )  # fmt: skip
 
 
-def gains(images: Sequence[ImageResult], traces: int, is_bytes: bool) -> bytes:
+def gains(images: Sequence[ImageResult], traces: int) -> bytes:
     """Each test image's ratio to the default, from the most to the least improved, coloured by category."""
-    return png(lambda figure: _gains(figure, images, traces, is_bytes), 3.8)
+    return png(lambda figure: _gains(figure, images, traces), 3.8)
 
 
-def _gains(figure: Figure, images: Sequence[ImageResult], traces: int, is_bytes: bool) -> None:
+def _gains(figure: Figure, images: Sequence[ImageResult], traces: int) -> None:
     axes: Axes = figure.subplots()
     ordered = sorted(images, key=lambda i: (i.ratio, i.path))
     changes = np.array([i.ratio - 1 for i in ordered])
     colours = [LIGHT.category(i.category) for i in ordered]
     axes.bar(np.arange(len(ordered)), changes, 1.0 if len(ordered) > 120 else 0.86, color=colours, zorder=2)
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=3)
-    kept = sum(not i.improved for i in ordered)
+    kept = [place for place, image in enumerate(ordered) if not image.improved]
     if kept:
-        places = np.arange(len(ordered))[-kept:]
-        axes.plot(places, np.zeros(kept), linestyle="none", marker="|", color=INK, markersize=7, zorder=4)
+        axes.plot(kept, np.zeros(len(kept)), linestyle="none", marker="|", color=INK, markersize=7, zorder=4)
         axes.annotate(
-            f"{kept} kept the default", (len(ordered) - 0.5, 0), (0, 7), textcoords="offset points", ha="right",
+            f"{len(kept)} kept the default", (kept[-1] + 0.5, 0), (0, 7), textcoords="offset points", ha="right",
             fontsize=9, color=INK,
         )  # fmt: skip
-    if is_bytes and len(ordered) > 1:
+    if len(ordered) > 1:
         median = float(np.median(changes))
         axes.axhline(median, color=INK, linewidth=1, linestyle=DASHES, zorder=4)
         axes.annotate(f"median {median * 100:+.0f} %".replace("-", "−"), (len(ordered) - 0.5, median), (0, -4),
@@ -258,7 +256,7 @@ def _gains(figure: Figure, images: Sequence[ImageResult], traces: int, is_bytes:
     axes.xaxis.set_major_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y * 100:+.0f} %".replace("-", "−") if y else "0 %"))
     axes.grid(axis="y")
-    axes.set_ylabel("Change in bytes" if is_bytes else "Change in the objective's ratio")
+    axes.set_ylabel("Change in bytes")
     _head(axes, f"Each image against VTracer's default, at {words.counted(traces, 'trace')}",
           f"{words.counted(len(ordered), 'test image')}, most improved first")  # fmt: skip
     present = [c for c in CATEGORIES if any(i.category == c for i in ordered)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,14 +95,14 @@ def _folder_name(run_id: str) -> str:
 
 def _draw(root: Path, results: Results, read_image: Read, render: Render) -> Iterator[tuple[str, bytes]]:
     comparison, training, images = results.comparison, results.training, results.images
-    is_bytes = comparison.objective.name == "smaller"
     yield HEADLINE, plots.headline(comparison)
     if comparison.categories:
         yield CATEGORIES, plots.categories(comparison)
     if training.validations or results.progress:
+        is_bytes = comparison.objective.name == "smaller"  # the values of others hold damage or error too
         yield TRAINING, training_plot.training(training, results.progress, comparison.confidence, is_bytes)
     if images:
-        yield GAINS, plots.gains(images, max(comparison.traces), is_bytes)
+        yield GAINS, plots.gains(images, max(comparison.traces))
     background = rgb_of(results.settings.data.background)
     for name, chosen in zip((IMPROVED, WORST), improved_and_worst(images), strict=True):
         if chosen:
@@ -137,7 +138,7 @@ def read_results(root: Path, settings: Settings, *, commit: str | None = None, r
     """
     training = read_record(TrainReport, root / TRAIN, "dvc repro train")
     comparison = read_record(Comparison, root / EVALUATE, "dvc repro evaluate")
-    images, values = _read_images(root / IMAGES, max(comparison.traces))
+    images, values, size_gains = _read_images(root / IMAGES, max(comparison.traces))
     run_folder = (runs or root / archive.RUNS) / _folder_name(training.run_id)
     return Results(
         settings=settings,
@@ -145,6 +146,7 @@ def read_results(root: Path, settings: Settings, *, commit: str | None = None, r
         comparison=comparison,
         images=images,
         values=values,
+        size_gains=size_gains,
         progress=_read_progress(root / PROGRESS),
         decision=_optional(Decision, root / REGISTER, "dvc repro register"),
         quality=_optional(QualityReport, root / QUALITY, "dvc repro catalogue"),
@@ -172,12 +174,12 @@ def _read_progress(path: Path) -> tuple[Progress, ...]:
         raise DataError(f"{path}: {error}; run `dvc repro train` again") from None
 
 
-def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Values]:
-    """Ours at `traces` traces with all that was measured, and the values of every method at every number of traces."""
+def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Values, Values]:
+    """Ours at `traces` traces with all that was measured; values and size gains of every method at every number."""
     import pyarrow.parquet as pq
 
     try:
-        compared = pq.read_table(path, columns=["method", "traces", "path", "value"]).to_pylist()
+        compared = pq.read_table(path, columns=["method", "traces", "path", "value", "ratio"]).to_pylist()
         ours = pq.read_table(path, filters=[("method", "==", OURS), ("traces", "==", traces)]).to_pylist()
         images = from_json(tuple[ImageResult, ...], ours)
     except FileNotFoundError:
@@ -185,6 +187,8 @@ def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Valu
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro evaluate`") from error
     values: dict[tuple[str, int], dict[str, float]] = {}
+    size_gains: dict[tuple[str, int], dict[str, float]] = {}
     for row in compared:
         values.setdefault((row["method"], row["traces"]), {})[row["path"]] = row["value"]
-    return images, values
+        size_gains.setdefault((row["method"], row["traces"]), {})[row["path"]] = -math.log(row["ratio"])
+    return images, values, size_gains

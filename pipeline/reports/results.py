@@ -13,18 +13,22 @@ from pipeline.reports.parts import Resources
 from pipeline.settings.params import Settings
 
 Values = Mapping[tuple[str, int], Mapping[str, float]]
-"""(method, traces) -> image path -> value in natural log units."""
+"""(method, traces) -> image path -> natural log units, above 0 is better than the fair default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What is optional is empty or None when its stage did not run. images: ours with the most traces."""
+    """What is optional is empty or None when its stage did not run. images: ours with the most traces.
+
+    size_gains: ln(fair default's bytes / bytes); `values` holds what the objective makes of bytes and damage.
+    """
 
     settings: Settings
     training: TrainReport
     comparison: Comparison
     images: tuple[ImageResult, ...] = ()
     values: Values = field(default_factory=dict)
+    size_gains: Values = field(default_factory=dict)
     progress: tuple[Progress, ...] = ()
     decision: Decision | None = None
     quality: QualityReport | None = None

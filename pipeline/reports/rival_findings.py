@@ -10,10 +10,10 @@ import numpy as np
 from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Duel
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.json_records import to_json
-from pipeline.core.records import VISIBLE_DAMAGE, ObjectiveName
+from pipeline.core.records import BYTES_OBJECTIVES, VISIBLE_DAMAGE
 from pipeline.reports import words
 from pipeline.reports.parts import Finding, Level
-from pipeline.reports.results import Results
+from pipeline.reports.results import Results, Values
 
 MANY_UNIMPROVED = 0.25  # of the test images
 MANY_DAMAGED = 0.08  # of the test images
@@ -65,7 +65,7 @@ def losses_in_categories(results: Results) -> Iterator[Finding]:
         for category in comparison.categories:
             behind = []
             for rival in STRONG_RIVALS:
-                gain, images = gain_in_category(results, rival, category, traces)
+                gain, images = gain_in_category(results, results.values, rival, category, traces)
                 if gain and gain.high < 0:
                     yield _category_loss(results, rival, category, traces, gain, images)
                 elif gain and gain.mean < 0:
@@ -155,9 +155,11 @@ def unimproved(results: Results) -> Iterator[Finding]:
     yield Finding("attention" if share > MANY_UNIMPROVED else "info", text, evidence)
 
 
-def gain_in_category(results: Results, rival: str, category: str, traces: int) -> tuple[Interval | None, int]:
-    """Ours minus the rival's value, paired over the images of a category; with the number of images."""
-    ours, theirs = _values(results, OURS, traces), _values(results, rival, traces)
+def gain_in_category(
+    results: Results, values: Values, rival: str, category: str, traces: int
+) -> tuple[Interval | None, int]:
+    """Ours minus the rival's in `values`, paired over the images of a category; with the number of images."""
+    ours, theirs = _at(values, OURS, traces), _at(values, rival, traces)
     members = [i.path for i in results.images if i.category == category]
     gains = [ours[p] - theirs[p] for p in members if p in ours and p in theirs]
     if not gains:
@@ -167,10 +169,10 @@ def gain_in_category(results: Results, rival: str, category: str, traces: int) -
     return bootstrap.mean(np.asarray(gains)), len(gains)
 
 
-def _values(results: Results, method: str, traces: int) -> Mapping[str, float]:
+def _at(values: Values, method: str, traces: int) -> Mapping[str, float]:
     """Of the most traces up to `traces`: a method that stops earlier keeps what it had."""
-    reached = [t for m, t in results.values if m == method and t <= traces]
-    return results.values[method, max(reached)] if reached else {}
+    reached = [t for m, t in values if m == method and t <= traces]
+    return values[method, max(reached)] if reached else {}
 
 
 def _of_duel(results: Results, duel: Duel) -> Finding:
@@ -194,17 +196,20 @@ def _damaged(duel: Duel) -> str:
 
 
 def _category_loss(results: Results, rival: str, category: str, traces: int, gain: Interval, images: int) -> Finding:
+    name = results.comparison.objective.name
+    sizes = gain_in_category(results, results.size_gains, rival, category, traces)[0]
+    told = sizes if sizes and name in BYTES_OBJECTIVES else gain
     text = (
         f"{_start(rival_words(rival))} is ahead at {words.counted(traces, 'trace')} on {category} logos: "
-        f"{results.comparison.label(OURS)} {words.needs(gain.mean, 'balanced')} "
-        f"({_sure(results, gain, 'balanced')}, {words.counted(images, 'image')})."
+        f"{results.comparison.label(OURS)} {words.needs(told.mean, name)} "
+        f"({_sure(results, told)}, {words.counted(images, 'image')})."
     )
     evidence = {"against": rival, "category": category, "traces": traces, "gain": gain.to_json(), "images": images}
     return Finding("attention", text, evidence)
 
 
-def _sure(results: Results, gain: Interval, objective: ObjectiveName | None = None) -> str:
-    limits = words.gain_range(gain, objective or results.comparison.objective.name)
+def _sure(results: Results, gain: Interval) -> str:
+    limits = words.gain_range(gain, results.comparison.objective.name)
     return f"{words.percent(results.comparison.confidence)} interval {limits}"
 
 

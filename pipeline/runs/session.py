@@ -37,8 +37,8 @@ from pipeline.runs import resume
 from pipeline.runs.callbacks import ProgressBar, StatusCallback, TrackingCallback, model_name, validation_metrics
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.store_pool import Ledger, StoredEvaluator, stored_pool
-from pipeline.tracing.tracer_pool import Evaluator
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.lineage import git_tags
 from pipeline.tracking.run import Run

@@ -16,8 +16,8 @@ from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.episode import Episode
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
-from pipeline.core.records import Evaluation, Failed, Job, Logo, Scored, TracerParams
-from pipeline.tracing.tracer_pool import Evaluator, Pending
+from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.tracing.evaluator import Evaluator, Pending
 
 PIECE = 256
 """Evaluations that are told of together: some seconds' work."""
@@ -142,12 +142,15 @@ def evaluate_again(
 ) -> list[Scored]:
     """What searches chose, with metrics, and with SVGs where asked for: searches go without, to be faster.
 
-    Raises DataError when a picture cannot be made any more.
+    An accident of the machine is tried once more: it must not end a training. Raises DataError when a picture cannot
+    be made any more.
     """
     again = [scored for _, scored in chosen]
     wanted = [i for i, scored in enumerate(again) if keep_svg or scored.scores.metrics is None]
     jobs = [Job(chosen[i][0], again[i].params, keep_svg=keep_svg, metrics=True) for i in wanted]
-    for i, evaluation in zip(wanted, evaluator.evaluate(jobs), strict=True):
+    for i, job, evaluation in zip(wanted, jobs, evaluator.evaluate(jobs), strict=True):
+        if isinstance(evaluation, Failed) and evaluation.kind in ACCIDENTS:
+            (evaluation,) = evaluator.evaluate([job])
         if not isinstance(evaluation, Scored):
             name = chosen[i][0].name
             raise DataError(f"{name}: traced well before and not now ({evaluation}); run the stage again")

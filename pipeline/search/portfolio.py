@@ -16,8 +16,8 @@ from pipeline.agent.objectives import Objective, value_of
 from pipeline.agent.task import Task
 from pipeline.core.records import DEFAULT_PARAMS, Category, Job, TracerParams
 from pipeline.search.loop import evaluate_all
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer_pool import Evaluator
 
 PORTFOLIO_SIZE = 16
 GENERATIONS = 6  # the first third of the candidates is random, the rest mutations of the best so far

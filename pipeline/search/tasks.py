@@ -9,7 +9,7 @@ from pipeline.agent.task import Task, Vector
 from pipeline.core.pixels import rgb_of
 from pipeline.core.records import DEFAULT_PARAMS, Failed, Job, Logo, Scored
 from pipeline.data.probe import measure
-from pipeline.tracing.tracer_pool import Evaluator, Pending
+from pipeline.tracing.evaluator import Evaluator, Pending
 
 Tasks = tuple[list[Task], list[tuple[Logo, Failed]]]
 

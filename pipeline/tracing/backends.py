@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.settings.params import Backend
+from pipeline.settings.params import Backend, ComputeSettings
 from pipeline.tracing.pool import Pool
 from pipeline.tracing.tracer_pool import TracerPool, worker_count
 
@@ -34,6 +34,25 @@ def open_pool(
         worker_count(workers),
         timeout_seconds,
         worker_memory_bytes,
+        background,
+        rasteriser=rasteriser,
+        check_stop=check_stop,
+    )
+
+
+def pool_from_settings(
+    settings: ComputeSettings,
+    background: str,
+    *,
+    rasteriser: str | None = None,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Pool:
+    """A pool as params.yaml asks for it."""
+    return open_pool(
+        settings.backend,
+        settings.workers,
+        settings.timeout_seconds,
+        settings.worker_memory_bytes,
         background,
         rasteriser=rasteriser,
         check_stop=check_stop,

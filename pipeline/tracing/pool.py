@@ -13,7 +13,7 @@ from pipeline.core.records import ACCIDENTS, Evaluation, Failed, FailureKind, Jo
 from pipeline.tracing.preparation import enlarged_size
 
 if TYPE_CHECKING:
-    from pipeline.tracing.tracer_pool import Pending
+    from pipeline.tracing.evaluator import Pending
 
 IMAGE_BYTES = 8_000_000
 MAX_TRACED_PIXELS = 1 << 26

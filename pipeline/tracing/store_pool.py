@@ -17,9 +17,10 @@ from pipeline.core.facts.evaluations import EvaluationTotals
 from pipeline.core.files import whole
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Lost, Scored
 from pipeline.settings.params import ComputeSettings
+from pipeline.tracing.backends import pool_from_settings
 from pipeline.tracing.evaluation_store import KEY_BYTES, SCORE_NAMES, EvaluationStore, known_of
+from pipeline.tracing.evaluator import Pending
 from pipeline.tracing.pool import Pool
-from pipeline.tracing.tracer_pool import Pending, pool_from_settings
 
 STORE = Path(".tracewright/evaluations.sqlite")
 STORE_VARIABLE = "TRACEWRIGHT_STORE"

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 import selectors
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from pipeline.core.errors import Unavailable
-from pipeline.core.records import Evaluation, Failed, Job, TracerParams
-from pipeline.settings.params import ComputeSettings
+from pipeline.core.records import Failed, TracerParams
 from pipeline.tracing.pool import CHECK_SECONDS, IMAGE_BYTES, Pool
 from pipeline.tracing.space import check_params
 from pipeline.tracing.worker_process import Limits, Worker
@@ -22,31 +20,6 @@ from pipeline.tracing.worker_process import Limits, Worker
 _START_ATTEMPTS = 3
 _MAX_BACK_OFF_SECONDS = 1.0
 _AHEAD = 4
-
-
-class Pending(Protocol):
-    """Evaluations under way. done: whether `collect` would return at once."""
-
-    @property
-    def done(self) -> bool: ...
-
-    def collect(self) -> list[Evaluation]: ...
-
-
-class Evaluator(Protocol):
-    """What everything above tracing depends on: a pool, a store in front of one, or a fake in tests."""
-
-    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]: ...
-
-    def submit(self, jobs: Sequence[Job]) -> Pending: ...
-
-    def submit_each(self, jobs: Sequence[Job]) -> Sequence[Pending]:
-        """One for each job, to be collected as they are done."""
-        ...
-
-    def wait(self, pending: Sequence[Pending]) -> None:
-        """Until at least one of these is done."""
-        ...
 
 
 class TracerPool(Pool):
@@ -194,24 +167,3 @@ def _back_off_seconds(deaths_in_a_row: int, workers: int) -> float:
 def worker_count(asked: int) -> int:
     """`asked`, or for 0 one per core that this process may use."""
     return asked or len(os.sched_getaffinity(0))
-
-
-def pool_from_settings(
-    settings: ComputeSettings,
-    background: str,
-    *,
-    rasteriser: str | None = None,
-    check_stop: Callable[[], None] = lambda: None,
-) -> Pool:
-    """A pool as params.yaml asks for it."""
-    from pipeline.tracing.backends import open_pool  # which imports this module
-
-    return open_pool(
-        settings.backend,
-        settings.workers,
-        settings.timeout_seconds,
-        settings.worker_memory_bytes,
-        background,
-        rasteriser=rasteriser,
-        check_stop=check_stop,
-    )

@@ -28,8 +28,8 @@ from pipeline.agent.objectives import Objective
 from pipeline.agent.policy import action_space, observation_box
 from pipeline.agent.task import Task, Vector
 from pipeline.core.records import Evaluation, evaluation_from_json, evaluation_json
+from pipeline.tracing.evaluator import Evaluator, Pending
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer_pool import Evaluator, Pending
 from pipeline.training.sampling import Start, Starts
 
 

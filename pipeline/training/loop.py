@@ -22,7 +22,7 @@ from pipeline.core.facts.training import EarlyStop, RolloutProgress, StageResult
 from pipeline.core.json_records import from_json
 from pipeline.data.probe import MEASURE_NAMES
 from pipeline.settings.params import Settings, parse_settings
-from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.training.callbacks import Followers, Hooks
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_callback import Keeper

@@ -23,8 +23,8 @@ from pipeline.core.facts.training import Phase, PreparationProgress
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName
 from pipeline.search.portfolio import find_portfolios, generation_sizes
 from pipeline.settings.params import Settings
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer_pool import Evaluator
 from pipeline.training.callbacks import Followers
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_callback import Keeper

@@ -20,15 +20,15 @@ from pipeline.agent.outcome import Outcome, outcome_of, telling_gate
 from pipeline.agent.task import Task
 from pipeline.core.records import CATEGORIES, OBJECTIVES, Evaluation, Job, ObjectiveName, TracerParams
 from pipeline.search.loop import evaluate_all
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer_pool import Evaluator
 from pipeline.training.surrogate_fit import Table
 
 RANDOM_SHARE = 0.3  # of each image's settings, in the first round
 ROUNDS = 8  # of those that follow
 STILL_RANDOM = 0.1  # of the later settings
 BORROWED = 0.3  # of the later settings vary what was good on another image of the category
-SEARCHED: tuple[tuple[ObjectiveName, float], ...] = (("smaller", 0.6), ("sharper", 0.4))
+SEARCHED: tuple[tuple[ObjectiveName, float], ...] = (("faithful", 0.7), ("sharper", 0.3))
 RANK_DECAY = 1.5  # mean rank of the settings that are varied
 BANK_SIZE = 256
 

@@ -14,7 +14,7 @@ from pipeline.core.facts.training import MeanScores, Validation, ValidationSumma
 from pipeline.core.intervals import Bootstrap, trend
 from pipeline.core.records import CATEGORIES, VISIBLE_DAMAGE, Category, Scores
 from pipeline.search.loop import Outcome, evaluate_again, run_agent
-from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.tracing.evaluator import Evaluator
 
 
 def validate(

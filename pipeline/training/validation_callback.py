@@ -19,7 +19,7 @@ from pipeline.core.intervals import Bootstrap
 from pipeline.core.json_records import from_json
 from pipeline.core.records import Failed
 from pipeline.settings.params import Settings, StageSettings
-from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.training.callbacks import Hooks
 from pipeline.training.checkpoint import Arrays
 from pipeline.training.checkpoint_callback import Keeper

@@ -12,7 +12,7 @@ from pipeline.agent.task import Task
 from pipeline.core.facts.training import Validation
 from pipeline.core.intervals import Bootstrap
 from pipeline.settings.params import Settings, TuneObjective
-from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.training.loop import Result
 from pipeline.training.validation import validate
 

@@ -23,7 +23,7 @@ from pipeline.data.images import KINDS, MAX_NAME_BYTES, Limits, decode_image, li
 from pipeline.data.probe import measure
 from pipeline.search.loop import Outcome, run_agent, svg_text
 from pipeline.search.tasks import PendingTasks, begin_tasks
-from pipeline.tracing.tracer_pool import Evaluator
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.vectorizing.inputs import check_existence
 
 RESULTS = "results.jsonl"

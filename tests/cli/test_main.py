@@ -13,8 +13,8 @@ from PIL import Image
 from pipeline.cli.main import main
 from pipeline.settings.params import load_settings
 from pipeline.tracing.tracer_pool import TracerPool
+from tests.support.agents import small_agent
 from tests.support.fakes import ROOT, rgba_of
-from tests.vectorizing.test_batch import small_agent
 
 
 @pytest.fixture
@@ -58,9 +58,11 @@ def tracewright(*arguments: object) -> Result:
         (["vectorize", "-o", "out"], "Missing argument 'IN...'"),
         (["vectorize", "x.png", "-o", "out", "--traces", "0"], "0 is not in the range 1<=x<=1000"),
         (["vectorize", "x.png", "-o", "out", "--objective", "nicer"], "'nicer' is not one of"),
-        (["vectorize", "x.png", "-o", "out", "--target", "1.5"], "1.5 is not in the range 0<=x<=1"),
-        (["vectorize", "x.png", "-o", "out", "--target", "0.9"], "--target is for --objective target; give both"),
-        (["vectorize", "x.png", "-o", "out", "--target", "0.9", "--objective", "smaller"], "give both"),
+        (["vectorize", "x.png", "-o", "out", "--max-damage", "101"], "101.0 is not in the range 0<x<=100"),
+        (
+            ["vectorize", "x.png", "-o", "out", "--max-damage", "5", "--objective", "smaller"],
+            "--max-damage is for --objective target, not smaller; give one of them",
+        ),
         (["models", "promote"], "No such command 'promote'"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_running_training_is_followed(project: Path, visit: Open) -> None:
 
 @pytest.mark.parametrize(
     ("state", "says"),
-    [("failed", "failed"), ("stopped", "goes on from its last checkpoint"), ("training", "was killed")],
+    [("failed", "failed"), ("stopped", "resumes from its last checkpoint"), ("training", "was killed")],
 )
 def test_a_training_that_ended_says_how(project: Path, visit: Open, state: str, says: str) -> None:
     folder = dashboard_project.running(project)

@@ -89,7 +89,8 @@ def test_the_default_comes_with_its_scores(folders: Path) -> None:
         attempt, given = trial.default_of(path, ROOT, seen.append)
     assert attempt.svg.count("<path") >= 1
     assert attempt.bytes == len(attempt.svg.encode())
-    assert 0.5 < attempt.ssim <= 1
+    assert attempt.damage >= 0
+    assert 0 <= attempt.delta < 100
     assert (given.width, given.height) == (48, 40)
     assert given.png.startswith(b"\x89PNG")
     assert seen == sorted(seen)
@@ -99,8 +100,9 @@ def test_the_default_comes_with_its_scores(folders: Path) -> None:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project whose `tracewright vectorize` is a few lines, so that no model is needed."""
-    (tmp_path / "pipeline").mkdir()
-    (tmp_path / "pipeline/__init__.py").touch()
+    for folder in ("pipeline", "pipeline/cli"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
     return tmp_path
 
 
@@ -110,7 +112,7 @@ out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1]); out.mkdir()
 assert sys.argv[1] == "vectorize"
 {body}
 (out / "image.svg").write_text("<svg/>")
-line = {{"status": "{status}", "svg": "image.svg", "bytes": 6, "ssim": 0.9, "zoom_ssim": 0.8}}
+line = {{"status": "{status}", "svg": "image.svg", "bytes": 6, "damage": 0.5, "delta": 1.2}}
 line["error"] = "panic: as asked"
 (out / "results.jsonl").write_text(json.dumps(line) + chr(10))
 """

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from pipeline.core.errors import ImageRejected
+from pipeline.core.facts.data import QualityReport
+from pipeline.core.json_records import from_json, to_json
 from pipeline.core.records import CATEGORIES, Category
 from pipeline.data.catalogue import Catalogue, CatalogueEntry, build_catalogue
 from pipeline.data.probe import MEASURE_NAMES, measure
@@ -94,7 +96,7 @@ def test_the_report_counts(logos: Callable[..., Path]) -> None:
     root = logos("simple_geometric/a.png", "abstract/b.png", "c.png")
     (root / "bad.png").write_bytes(b"no")
     report = quality_report(build_catalogue(SETTINGS, root.parent, 1), SETTINGS)
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert from_json(QualityReport, json.loads(json.dumps(to_json(report), allow_nan=False))) == report
     assert (report.images, report.distinct_images, report.reject_ratio) == (3, 3, 0.25)
     assert report.rejected[0].path == "bad.png"
     assert report.rejected[0].reason == "undecodable"

@@ -6,58 +6,69 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Scored, Scores
-from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
-from tests.support.fakes import SMALLER, FakeEvaluator, scores, task_of
+from pipeline.core.facts.comparison import Difference
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Scored
+from pipeline.evaluation.second_renderer import Opinion, opinions_report, second_opinions, second_renderer
+from tests.support.fakes import FAITHFUL, FakeEvaluator, scores, task_of
 
 TASK = task_of(1)
-CHOICE = Scored(TASK.logo.digest, replace(DEFAULT_PARAMS, palette=4), scores(svg_bytes=500), 0.1)
 
 
 class Second(FakeEvaluator):
-    """Another renderer, by what it says of the default and of the choice."""
+    """Another renderer, by the damage that it sees; None: it draws nothing."""
 
-    def __init__(self, default: Scores | None, choice: Scores) -> None:
+    def __init__(self, damage: float | None) -> None:
         super().__init__()
-        self._scores = {DEFAULT_PARAMS: default, CHOICE.params: choice}
+        self._damage = damage
 
     def _one(self, job: Job) -> Evaluation:
-        said = self._scores[job.params]
-        if said is None:
+        if self._damage is None:
             return Failed(job.logo.digest, job.params, "unrenderable", "why", 0.1)
-        return Scored(job.logo.digest, job.params, said, 0.1)
+        return Scored(job.logo.digest, job.params, scores(damage=self._damage), 0.1)
+
+
+def choice(damage: float) -> Scored:
+    return Scored(TASK.logo.digest, replace(DEFAULT_PARAMS, palette=4), scores(svg_bytes=500, damage=damage), 0.1)
 
 
 @pytest.mark.parametrize(
-    ("default", "choice", "upheld"),
+    ("first", "second", "upheld"),
     [
-        (scores(), scores(svg_bytes=500), True),
-        (scores(ssim=0.96), scores(svg_bytes=500, ssim=0.9585), True),  # within twice the tolerance
-        (scores(ssim=0.96), scores(svg_bytes=500, ssim=0.957), False),
-        (scores(zoom_ssim=0.95), scores(svg_bytes=500), False),
-        (None, scores(svg_bytes=500), False),
+        (0.5, 0.5, True),
+        (0.5, 2.0, True),  # twice the limit of 1 pixel
+        (0.5, 2.1, False),
+        (3.0, 6.0, True),  # the first saw that damage too
+        (3.0, 6.1, False),
+        (0.5, None, False),
     ],
 )
-def test_the_objective_decides_on_what_the_second_saw(default: Scores | None, choice: Scores, upheld: bool) -> None:
-    [opinion] = second_opinions([(TASK, CHOICE)], SMALLER, Second(default, choice))
+def test_a_choice_stands_unless_the_second_sees_much_more_damage(
+    first: float, second: float | None, upheld: bool
+) -> None:
+    [opinion] = second_opinions([(TASK, choice(first))], FAITHFUL, Second(second))
     assert opinion.upheld == upheld
     assert opinion.path == TASK.logo.name
-    if default is not None:
-        assert opinion.ssim == pytest.approx(choice.ssim - CHOICE.scores.ssim)
+    assert opinion.damage == (None if second is None else pytest.approx(second - first))
 
 
-def test_the_default_itself_always_stands() -> None:
-    [opinion] = second_opinions([(TASK, TASK.default)], SMALLER, Second(scores(ssim=0.5), scores()))
-    assert opinion.upheld
+def test_the_limit_is_the_objectives() -> None:
+    """`target` allows 20 pixels here, so 40 for the second renderer."""
+    target = replace(FAITHFUL, name="target")
+    assert [second_opinions([(TASK, choice(0.5))], target, Second(d))[0].upheld for d in (40.0, 41.0)] == [True, False]
 
 
 def test_the_report_names_who_is_in_doubt() -> None:
-    opinions = second_opinions([(TASK, CHOICE)] * 2, SMALLER, Second(scores(), scores(svg_bytes=500, ssim=0.94)))
+    opinions = [*second_opinions([(TASK, choice(0.5))] * 2, FAITHFUL, Second(4.5)), Opinion("b.png", None, False)]
     report = opinions_report("resvg-py 1", opinions)
-    assert (report.images, report.upheld, report.not_upheld) == (2, 0, (TASK.logo.name,) * 2)
-    assert report.ssim_difference
-    assert (report.ssim_difference.mean, report.ssim_difference.max) == pytest.approx((0.01, 0.01))
-    assert opinions_report("resvg-py 1", []).ssim_difference is None
+    assert (report.images, report.upheld, report.not_upheld) == (3, 0, (TASK.logo.name,) * 2 + ("b.png",))
+    assert report.damage_difference == Difference(mean=4.0, max=4.0)
+    assert opinions_report("resvg-py 1", []).damage_difference is None
+
+
+def test_differences_are_absolute() -> None:
+    """Where the second renderer sees less damage it differs as well."""
+    report = opinions_report("resvg-py 1", [Opinion("a.png", -3.0, True), Opinion("b.png", 1.0, True)])
+    assert report.damage_difference == Difference(mean=2.0, max=3.0)
 
 
 def test_resvg_is_asked_where_skia_draws_and_nobody_where_resvg_does() -> None:

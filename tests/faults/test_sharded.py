@@ -17,8 +17,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.support.agents import small_agent
 from tests.support.fakes import ROOT, rgba_of
-from tests.vectorizing.test_batch import small_agent
 from tests.vectorizing.test_session import rows, svgs
 
 pytestmark = pytest.mark.xdist_group("kills")

@@ -55,8 +55,8 @@ import pipeline.core.cluster
 from pipeline.core.errors import TracewrightError
 from pipeline.core.records import DEFAULT_PARAMS, Job, Logo
 from pipeline.tracing.ray_pool import RayPool
-from tests.fakes import rgba_of
-from tests.ray import tracers
+from tests.support.fakes import rgba_of
+from tests.support import tracers
 pipeline.core.cluster.HEAD_SECONDS = 4.0
 try:
     with pipeline.core.cluster.joined() as cluster:

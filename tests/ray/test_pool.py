@@ -21,8 +21,9 @@ from pipeline.evaluation.comparison import methods, run_method
 from pipeline.search.loop import run_agent
 from pipeline.search.tasks import make_tasks
 from pipeline.tracing.backends import open_pool
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.ray_pool import RayPool
-from pipeline.tracing.tracer_pool import Evaluator, TracerPool
+from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.training.validation import validate
 from tests.faults.test_workers_faults import GIGABYTES, GOOD, LONG, PANIC, kinds
 from tests.ray.conftest import cut_power

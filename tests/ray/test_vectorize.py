@@ -15,8 +15,8 @@ from pipeline.vectorizing.request import Request
 from pipeline.vectorizing.session import Progress, vectorize_sharded
 from pipeline.vectorizing.shard_pool import ShardProgress
 from tests.ray.conftest import cut_power
+from tests.support.agents import small_agent
 from tests.support.fakes import rgba_of
-from tests.vectorizing.test_batch import small_agent
 from tests.vectorizing.test_session import rows, svgs
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_shards_come_to_the_same_files_while_a_node_is_lost(
             output=tmp_path / output,
             agent=agent,
             objective=None,
-            target=None,
+            max_damage=None,
             traces=2,
             seed=0,
             shard_files=SHARD_FILES,

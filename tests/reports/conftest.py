@@ -105,7 +105,10 @@ def _write_images(
                 {
                     "path": paths[i], "category": categories[i], "digest": f"{i:064x}", "method": method,
                     "traces": TRACES[k], "value": float(value), "ratio": ratio, "bytes": round(size * ratio),
-                    "default_bytes": size, "ssim": 0.970 + 0.0004 * (value > 0), "default_ssim": 0.970,
+                    "default_bytes": size, "traced_bytes": round(1.8 * size * ratio),
+                    "default_traced_bytes": round(1.8 * size),
+                    "damage": 0.4 if value > 0 else 3.0, "default_damage": 3.0, "delta": 0.7 if value > 0 else 0.9,
+                    "default_delta": 0.9, "ssim": 0.970 + 0.0004 * (value > 0), "default_ssim": 0.970,
                     "zoom_ssim": 0.9604 - 0.0004 * (value > 0), "default_zoom_ssim": 0.9604, "skill": 0.87,
                     "default_skill": 0.86, "params": json.dumps(DEFAULT_PARAMS.to_json()), "improved": bool(value > 0),
                     "failures": 0,

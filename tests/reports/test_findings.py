@@ -8,6 +8,7 @@ import pytest
 from pipeline.core.facts.comparison import Duel
 from pipeline.core.facts.training import EarlyStop, SeedResult, SeedSpread
 from pipeline.core.intervals import Interval, Trend
+from pipeline.core.records import BYTES_OBJECTIVES, OBJECTIVES, ObjectiveName
 from pipeline.reports import rival_findings, run_findings
 from pipeline.reports.findings import find, headline
 from pipeline.reports.parts import Finding
@@ -28,7 +29,10 @@ def with_duels(results: Results, *duels: Duel) -> Results:
 
 def duel(against: str, low: float, high: float, traces: int = 8, better: bool | None = None) -> Duel:
     gain = Interval((low + high) / 2, low, high)
-    return Duel(against=against, traces=traces, gain=gain, wins=0, losses=0, ties=0, better=better)
+    return Duel(
+        against=against, traces=traces, gain=gain, difference=gain, damaged=1, rival_damaged=30, wins=0, losses=0,
+        ties=0, better=better,
+    )  # fmt: skip
 
 
 def one(findings: Any) -> Finding:
@@ -43,6 +47,7 @@ def test_the_headline_has_both_gains_with_their_limits(results: Results) -> None
     assert sentence == (
         "With 8 traces per logo, tracewright needs 42 % fewer bytes than VTracer's default (95 % interval 33–50 %) and "
         "12 % fewer bytes than the best fixed setting per category (4.9–18 %), on 40 test logos that nobody trained on."
+        " 1 of its SVGs shows visible damage; 30 of the default's do."
     )
 
 
@@ -62,7 +67,7 @@ def test_the_second_renderer_is_heard(results: Results) -> None:
     finding = one(run_findings.second_renderer(results))
     assert finding.level == "good"
     assert finding.text == (
-        "A second renderer (resvg) confirms 40 of 40 choices; SSIM differs by 0.0004 on average, zoom SSIM by 0.0011."
+        "A second renderer (resvg) confirms 40 of 40 choices; damage differs by 0.4 pixels on average."
     )
     second = results.comparison.second_renderer
     assert second is not None
@@ -137,16 +142,28 @@ def test_the_ablation_says_what_training_added(
     assert finding.text.startswith(said)
 
 
-def test_files_that_look_worse_than_allowed_are_found(results: Results) -> None:
-    assert one(rival_findings.looks(results)).level == "good"
-    spoilt = replace(results.images[0], ssim=0.96, default_ssim=0.97)
-    finding = one(rival_findings.looks(replace(results, images=(spoilt, *results.images[1:]))))
+def test_damage_is_counted_and_the_worst_are_named(results: Results) -> None:
+    sound = [replace(i, damage=1.0) for i in results.images]
+    finding = one(rival_findings.damage(replace(results, images=tuple(sound))))
+    assert (finding.level, finding.evidence["damaged"]) == ("good", 0)
+    assert finding.text == "0 of 40 test images (0 %) show visible damage; the fair default's: 40."
+    hurt = [replace(image, damage=10.0 + n) if n < 7 else image for n, image in enumerate(sound)]
+    finding = one(rival_findings.damage(replace(results, images=tuple(hurt))))
     assert finding.level == "attention"
-    assert finding.evidence["SSIM"]["worst"] == pytest.approx(-0.01)
+    assert finding.evidence == {"damaged": 7, "default_damaged": 40, "images": 40}
+    assert f"Look at {hurt[6].path} (16 pixels), " in finding.text
+    assert hurt[2].path in finding.text
+    assert hurt[1].path not in finding.text, "five are named"
 
 
-def test_looks_that_were_not_measured_are_not_judged(results: Results) -> None:
-    assert list(rival_findings.looks(replace(results, images=()))) == []
+@pytest.mark.parametrize(("damaged", "level"), [(3, "good"), (4, "attention")])
+def test_more_than_8_percent_damaged_call_for_attention(results: Results, damaged: int, level: str) -> None:
+    images = tuple(replace(i, damage=9.0 if n < damaged else 0.0) for n, i in enumerate(results.images))
+    assert one(rival_findings.damage(replace(results, images=images))).level == level
+
+
+def test_damage_that_was_not_measured_is_not_judged(results: Results) -> None:
+    assert list(rival_findings.damage(replace(results, images=()))) == []
 
 
 def test_the_weakest_category_calls_for_attention_only_beyond_chance(results: Results) -> None:
@@ -275,8 +292,21 @@ def test_all_findings_together_are_sentences_with_evidence(results: Results) -> 
         assert finding.to_json().keys() == {"level", "text", "evidence"}
 
 
-@pytest.mark.parametrize("name", ["sharper", "target", "balanced"])
-def test_other_objectives_do_not_speak_of_bytes(results: Results, name: Any) -> None:
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_findings_speak_of_bytes_where_bytes_are_sought(results: Results, name: ObjectiveName) -> None:
     other = with_comparison(results, objective=replace(results.comparison.objective, name=name))
-    assert "bytes" not in headline(other)
-    assert not any("bytes" in f.text for f in rival_findings.rivals(other))
+    sought = name in BYTES_OBJECTIVES
+    assert ("bytes" in headline(other)) == sought
+    for finding in (*rival_findings.rivals(other), *rival_findings.losses_in_categories(other)):
+        assert ("bytes" in finding.text) == sought or "within chance" in finding.text
+
+
+def test_a_finding_tells_bytes_and_damage_where_the_value_is_neither(results: Results) -> None:
+    """A method that repairs damage is ahead in value and needs more bytes: both are said."""
+    repaired = replace(duel("default", 3.0, 5.0), difference=Interval(-0.2, -0.25, -0.15))
+    finding = one(rival_findings.rivals(with_duels(results, repaired)))
+    assert finding.level == "good"
+    assert finding.text == (
+        "At 8 traces tracewright needs 22 % more bytes than VTracer's default (95 % interval 16–28 %), "
+        "1 damaged against 30."
+    )

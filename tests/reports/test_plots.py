@@ -106,7 +106,7 @@ def test_without_progress_the_stages_lengths_are_used(results: Results) -> None:
 
 def test_gains_say_how_many_kept_the_default(results: Results) -> None:
     figure = Figure()
-    plots._gains(figure, results.images, 16, True)
+    plots._gains(figure, results.images, 16)
     kept = sum(i.value == 0 for i in results.images)
     assert f"{kept} kept the default" in texts(figure)
     assert len(figure.axes[0].patches) == len(results.images)
@@ -114,7 +114,7 @@ def test_gains_say_how_many_kept_the_default(results: Results) -> None:
 
 
 def test_one_image_alone_can_be_drawn(results: Results) -> None:
-    assert opened(plots.gains(results.images[:1], 16, False)).width == 1600
+    assert opened(plots.gains(results.images[:1], 16)).width == 1600
 
 
 def test_names_that_the_font_lacks_or_that_look_like_formulas_are_drawn(results: Results) -> None:

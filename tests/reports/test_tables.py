@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.records import PARAM_NAMES
 from pipeline.reports import tables, words
 from pipeline.reports.results import Results
 from pipeline.reports.tables import Table, to_markdown
@@ -100,8 +101,8 @@ def test_data_adds_up(results: Results) -> None:
 
 def test_every_parameter_has_its_freedom(results: Results) -> None:
     rows = {r[0]: r[1:] for r in tables.freedom(results).rows}
-    assert len(rows) == 13
-    assert rows["layer_difference"] == ("range", "1 to 255, log scale")
+    assert set(rows) == set(PARAM_NAMES)
+    assert rows["layer_difference"] == ("range", "4 to 128, log scale")
     assert rows["mode"] == ("fixed", "spline")
 
 

@@ -9,7 +9,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING, Evaluation, Job
 from pipeline.search.loop import PIECE, Outcome, Proposer, evaluate_again, evaluate_all, run_searches, svg_text
 from pipeline.search.rivals import Listed, RandomSearch
-from pipeline.tracing.tracer_pool import Pending
+from pipeline.tracing.evaluator import Pending
 from tests.support.fakes import FAITHFUL, Done, FakeEvaluator, space_of, task_of
 
 SPACE = space_of()

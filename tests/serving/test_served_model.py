@@ -65,7 +65,7 @@ def test_objective_and_traces_may_be_left_out(served: Any) -> None:
             'row 0: objective is "prettiest"; allowed',
         ),
         ({"image": models._example()["image"][0], "traces": 0}, "row 0: traces is 0; allowed is"),
-        ({"image": models._example()["image"][0], "target": 0.5}, "row 0: target is for the objective target"),
+        ({"image": models._example()["image"][0], "max_damage": 5.0}, "row 0: max_damage is for the objective target"),
     ],
 )
 def test_a_row_that_cannot_be_done_is_the_callers_mistake(served: Any, row: dict[str, Any], message: str) -> None:

@@ -70,7 +70,8 @@ EVALUATIONS = EvaluationTotals(
 
 def point(values: NDArray[np.float64], traces: int) -> CurvePoint:
     interval = BOOTSTRAP.mean(values)
-    return CurvePoint(traces=traces, value=interval, ratio=interval.as_ratio())
+    damaged = Interval(0.05, 0.0, 0.1)
+    return CurvePoint(traces=traces, value=interval, ratio=interval.as_ratio(), damaged=damaged)
 
 
 def comparison(values: dict[str, NDArray[np.float64]], categories: list[str]) -> Comparison:
@@ -98,10 +99,10 @@ def comparison(values: dict[str, NDArray[np.float64]], categories: list[str]) ->
 
 def comparison_of(**changes: Any) -> Comparison:
     """Without any method, unless changed."""
-    terms = ObjectiveTerms(name="smaller", max_damage=0.5, quality_weight=1.0, size_weight=1.0, work_weight=0.0)
+    terms = ObjectiveTerms(name="faithful", max_damage=20.0, quality_weight=0.5, size_weight=0.5, work_weight=0.0)
     second = SecondRenderer(
         renderer="resvg-py 0.3.3", images=40, upheld=40, not_upheld=(),
-        ssim_difference=Difference(mean=0.0004, max=0.004), zoom_ssim_difference=Difference(mean=0.0011, max=0.009),
+        damage_difference=Difference(mean=0.4, max=3.5),
     )  # fmt: skip
     values: dict[str, Any] = {
         "run_id": RUN, "objective": terms, "images": 40, "test_digest": "ab" * 32, "traces": TRACES,
@@ -116,7 +117,10 @@ def duel(against: str, traces: int, gains: NDArray[np.float64]) -> Duel:
     better = True if gain.low > 0 else False if gain.high < 0 else None
     wins, losses = int((gains > 1e-9).sum()), int((gains < -1e-9).sum())
     ties = len(gains) - wins - losses
-    return Duel(against=against, traces=traces, gain=gain, better=better, wins=wins, losses=losses, ties=ties)
+    return Duel(
+        against=against, traces=traces, gain=gain, difference=gain, damaged=2, rival_damaged=30, better=better,
+        wins=wins, losses=losses, ties=ties,
+    )  # fmt: skip
 
 
 # name, categories, difficulty, asked for, reached, timesteps; one row per attempt
@@ -174,19 +178,21 @@ def around(mean: float, half: float) -> Interval:
 def validation(timesteps: int, rng: np.random.Generator) -> Validation:
     value = 0.50 + 0.08 * (1 - np.exp(-timesteps / 7000)) + float(rng.normal(0, 0.009))
     scores = {
+        "damage": around(1.4, 0.9), "delta": around(0.82, 0.1),
         "ssim": around(0.9712, 0.006), "zoom_ssim": around(0.9633, 0.008), "skill": around(0.874, 0.02),
         "mse": around(48.0, 9.0), "psnr": around(32.1, 0.8),
     }  # fmt: skip
     by_category = {
         c: ValidationSummary(
             images=6, failures=0, value=around(value * d, 0.1), bytes_ratio=around(float(np.exp(-value * d)), 0.06),
-            target_reached_ratio=0.8, **scores,
+            damaged_ratio=0.05, target_reached_ratio=0.8, **scores,
         )
         for c, d in DIFFICULTY.items()
     }  # fmt: skip
     return Validation(
         timesteps=timesteps, images=24, failures=0, value=around(value, 0.07),
-        bytes_ratio=around(float(np.exp(-value)), 0.04), target_reached_ratio=0.79, seconds_per_image=0.21,
+        bytes_ratio=around(float(np.exp(-value)), 0.04), damaged_ratio=0.05, target_reached_ratio=0.79,
+        seconds_per_image=0.21,
         stability=0.021, consistency=0.013, by_category=by_category, trend=Trend("improving", 0.0031, 0.0008, 0.0049),
         **scores,
     )  # fmt: skip
@@ -220,7 +226,9 @@ def image_result(**changes: Any) -> ImageResult:
     """One that kept the default."""
     values: dict[str, Any] = {
         "path": "a.png", "digest": "d", "category": "text", "value": 0.0, "ratio": 1.0, "bytes": 100,
-        "default_bytes": 100, "ssim": 0.97, "default_ssim": 0.97, "zoom_ssim": 0.96, "default_zoom_ssim": 0.96,
+        "default_bytes": 100, "traced_bytes": 180, "default_traced_bytes": 180, "damage": 0.0, "default_damage": 0.0,
+        "delta": 0.6, "default_delta": 0.6, "ssim": 0.97, "default_ssim": 0.97, "zoom_ssim": 0.96,
+        "default_zoom_ssim": 0.96,
         "skill": 0.87, "default_skill": 0.87, "params": "{}", "improved": False, "failures": 0,
     }  # fmt: skip
     return ImageResult(**values | changes)

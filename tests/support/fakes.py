@@ -35,8 +35,8 @@ from pipeline.core.records import (
 )
 from pipeline.data.probe import measure
 from pipeline.settings.params import Settings, parse_settings
+from pipeline.tracing.evaluator import Pending
 from pipeline.tracing.space import ParameterSpace
-from pipeline.tracing.tracer_pool import Pending
 
 ROOT = Path(__file__).parents[2]
 

@@ -159,8 +159,8 @@ GUARDS = {
     ),
     "the history is restored": Guard(
         "pipeline/training/validation_callback.py",
-        'self.validations, self.progress = list(facts["validations"]), list(facts["progress"])',
-        'self.validations = list(facts["validations"])',
+        'self.progress = from_json(list[RolloutProgress], facts["progress"])',
+        "self.progress = []",
         f"{LEFT} -k within",
     ),
     "the fit's generator is restored": Guard(

@@ -47,8 +47,8 @@ def records(*rows: Any) -> bytes:
 
 GOOD = {
     "records": records(row()),
-    "records with all keys": records(row(objective="target", target=0.9, traces=1)),
-    "records with nulls": records(row(objective=None, target=None, traces=None)),
+    "records with all keys": records(row(objective="target", max_damage=2.5, traces=1)),
+    "records with nulls": records(row(objective=None, max_damage=None, traces=None)),
     "a whole number with a point": records(row(traces=2.0)),
     "split": json.dumps({"dataframe_split": {"columns": ["traces", "image"], "data": [[1, text(png())]]}}).encode(),
     "inputs by row": json.dumps({"inputs": [row(traces=1)]}).encode(),
@@ -86,7 +86,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
         400,
         "each a list of the same length",
     ),
-    "a wrong name": (records({"img": "x"}), 400, "row 0: it has img; allowed are image, objective, target, traces"),
+    "a wrong name": (records({"img": "x"}), 400, "row 0: it has img; allowed are image, objective, max_damage, traces"),
     "no image": (records({"traces": 1}), 400, "row 0: image is missing"),
     "an image that is null": (records(row(image=None)), 400, "row 0: image is missing"),
     "an image that is a number": (records(row(), row(image=5)), 400, "row 1: image is 5; "),
@@ -108,8 +108,16 @@ BAD: dict[str, tuple[bytes, int, str]] = {
         'row 0: objective is "prettiest"; allowed is one',
     ),
     "an objective that is a list": (records(row(objective=["smaller"])), 400, "row 0: objective is a list; "),
-    "a target of 2": (records(row(objective="target", target=2)), 400, "row 0: target is 2; allowed is a number"),
-    "a target without its objective": (records(row(target=0.5)), 400, "row 0: target is for the objective target"),
+    "a max_damage of 0": (
+        records(row(objective="target", max_damage=0)),
+        400,
+        "row 0: max_damage is 0; allowed is a number",
+    ),
+    "a max_damage without its objective": (
+        records(row(max_damage=5)),
+        400,
+        "row 0: max_damage is for the objective target",
+    ),
     "a bomb": (records(row(image=text(BOMB))), 413, "row 0: image has far more than the 4194304 pixels allowed"),
     "a large image": (
         records(row(image=text(saved(Image.new("1", (3000, 2000)), "PNG")))),

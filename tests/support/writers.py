@@ -22,7 +22,7 @@ from tests.support.source import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").checkpoints.model_copy(update={"keep_last": 2})
 LOGO = Logo.of("a", np.zeros((8, 8, 4), np.uint8), "simple")
-SCORES = Scores(svg_bytes=9, gzip_bytes=9, paths=1, nodes=4, ssim=0.5, skill=0.5, mse=1.0, psnr=30.0, zoom_ssim=0.5)
+SCORES = Scores(svg_bytes=9, traced_bytes=20, paths=1, nodes=4, damage=0.5, delta=1.0)
 SCORED = Scored(LOGO.digest, DEFAULT_PARAMS, SCORES, 0.1)
 SAVES = 4
 

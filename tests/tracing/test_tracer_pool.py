@@ -12,9 +12,11 @@ import pytest
 
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, Scored, TracerParams
 from pipeline.settings.params import load_settings
+from pipeline.tracing.backends import pool_from_settings
 from pipeline.tracing.evaluation import Bench
+from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.raster import DRAWINGS
-from pipeline.tracing.tracer_pool import Evaluator, TracerPool, pool_from_settings
+from pipeline.tracing.tracer_pool import TracerPool
 
 DRAWING = next(iter(DRAWINGS.values()))
 

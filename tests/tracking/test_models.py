@@ -62,7 +62,7 @@ def test_the_signature_and_requirements_are_whole(root: Path, settings: Settings
         model = log(run, agent_dir)
     signature = Model.load(model.artifact_location.removeprefix("file://")).signature
     assert signature is not None
-    assert signature.inputs.input_names() == ["image", "objective", "target", "traces"]
+    assert signature.inputs.input_names() == ["image", "objective", "max_damage", "traces"]
     assert "svg" in signature.outputs.input_names()
     requirements = models.requirements()
     assert all("==" in line for line in requirements)

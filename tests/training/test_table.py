@@ -9,7 +9,7 @@ from pipeline.agent.candidates import Points
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import value_of
 from pipeline.agent.outcome import telling_gate
-from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Job, ObjectiveName, Scored
+from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Job, Lost, ObjectiveName, Scored
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.surrogate_fit import Table
 from pipeline.training.table import BANK_SIZE, collect
@@ -32,7 +32,7 @@ def test_each_image_has_about_as_many_different_settings_as_were_asked_for() -> 
     told: list[int] = []
     table, _ = collected(evaluator, on_traces=told.append)
     counts = np.bincount(table.image, minlength=len(TASKS))
-    assert counts.min() >= 0.9 * PER_IMAGE
+    assert counts.min() >= 0.85 * PER_IMAGE
     assert counts.max() <= PER_IMAGE
     assert sum(told) == len(evaluator.jobs) == len(table.points) == len(table.outcomes)
     for index in range(len(TASKS)):
@@ -40,22 +40,40 @@ def test_each_image_has_about_as_many_different_settings_as_were_asked_for() -> 
         assert len(set(own)) == len(own)
 
 
+LARGE = 7
+
+
+class Bulky(FakeEvaluator):
+    """Seven bits per channel give files that are far too large: only their size is measured."""
+
+    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
+        return [self._weighed(evaluation) for evaluation in super().evaluate(jobs)]
+
+    def _weighed(self, evaluation: Evaluation) -> Evaluation:
+        if evaluation.params.color_precision != LARGE:
+            return evaluation
+        return Lost(evaluation.digest, evaluation.params, 9000, None, 0.01)
+
+
 def test_the_table_says_what_each_trace_gave() -> None:
-    evaluator = FakeEvaluator()
+    evaluator = Bulky()
     table, _ = collected(evaluator)
     np.testing.assert_array_equal(table.contexts, [context_of(task) for task in TASKS])
     asked = {(job.logo.digest, job.params) for job in evaluator.jobs}
     rows = zip(table.image, table.points, strict=True)
     assert {(TASKS[i].logo.digest, SPACE.decode(point)) for i, point in rows} == asked
-    assert all(job.gate == telling_gate(TASKS[0].baseline) for job in evaluator.jobs)
-    assert np.isnan(table.outcomes).any(), "far too large ones were not measured to the end"
+    assert all(job.gate == telling_gate(TASKS[0].scores) for job in evaluator.jobs)
+    large = np.array([SPACE.decode(point).color_precision == LARGE for point in table.points])
+    assert 0 < large.sum() < len(large)
+    assert np.isnan(table.outcomes[large]).tolist() == [[False, True, True]] * int(large.sum())
+    assert not np.isnan(table.outcomes[~large]).any()
 
 
 def test_later_settings_are_better_than_the_first_random_ones() -> None:
     evaluator = FakeEvaluator()
     collected(evaluator)
     values = [
-        value_of(SMALLER, evaluation, TASKS[0].baseline) or 0.0 for evaluation in evaluator.evaluate(evaluator.jobs[:])
+        value_of(SMALLER, evaluation, TASKS[0].scores) or 0.0 for evaluation in evaluator.evaluate(evaluator.jobs[:])
     ]
     third = len(values) // 3
     assert np.mean(values[-third:]) > np.mean(values[:third]) + 0.1
@@ -76,12 +94,12 @@ def test_a_bank_holds_settings_that_were_allowed_and_better_than_the_default() -
         assert 0 < len(points) <= min(BANK_SIZE, len(TASKS))
         jobs = [Job(TASKS[0].logo, SPACE.decode(point)) for point in points]
         sought = replace(SMALLER, name=name)
-        values = [value_of(sought, evaluation, TASKS[0].baseline) for evaluation in FakeEvaluator().evaluate(jobs)]
+        values = [value_of(sought, evaluation, TASKS[0].scores) for evaluation in FakeEvaluator().evaluate(jobs)]
         assert all(value is not None and value > 0 for value in values)
 
 
 class Tempting(FakeEvaluator):
-    """Small palettes halve the bytes and look a little worse than is allowed: graded well, and still no gain."""
+    """Small palettes halve the bytes and damage a little more than is allowed: graded well, and still no gain."""
 
     def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
         return [self._tempting(evaluation) for evaluation in super().evaluate(jobs)]
@@ -89,7 +107,7 @@ class Tempting(FakeEvaluator):
     def _tempting(self, evaluation: Evaluation) -> Evaluation:
         if not isinstance(evaluation, Scored) or evaluation.params.palette not in range(2, 9):
             return evaluation
-        scores = replace(evaluation.scores, svg_bytes=evaluation.scores.svg_bytes // 2, ssim=0.946, zoom_ssim=0.95)
+        scores = replace(evaluation.scores, svg_bytes=evaluation.scores.svg_bytes // 2, damage=2.1)
         return replace(evaluation, scores=scores)
 
 

@@ -80,7 +80,7 @@ def test_a_suggestion_has_the_kinds_that_the_settings_have() -> None:
         assert space.overrides(trial.params) == suggested
 
 
-@pytest.mark.parametrize("key", ["objective.tolerance", "train.max_steps"])
+@pytest.mark.parametrize("key", ["objective.weights.size", "train.max_steps"])
 def test_a_space_that_changes_what_validations_measure_says_so(key: str) -> None:
-    freedom = {"low": 0.0, "high": 0.01} if key == "objective.tolerance" else {"low": 2, "high": 4}
+    freedom = {"low": 0.1, "high": 1.0} if key == "objective.weights.size" else {"low": 2, "high": 4}
     assert Space.of(settings_with(tune__space={key: freedom})).changes_what_is_measured

@@ -175,9 +175,9 @@ def test_what_says_nothing_of_the_settings_leaves_the_trial_as_it_is(
 
 
 def test_trials_with_other_objectives_are_measured_by_the_same(root: Path) -> None:
-    """With more tolerance an agent may give up more; what it is worth is still told without."""
-    study = study_of(root, tune__space={"objective.tolerance": {"choices": [0.1]}})
-    trial = do(root, study)
+    """An agent that is to weigh size ten times as high is still measured by the study's own weights."""
+    weights = {"tune__space": {"objective.weights.size": {"choices": [5.0]}}, "objective__name": "balanced"}
+    trial = do(root, study_of(root, **weights))
     assert trial.state == TrialState.COMPLETE
     own = [r["values"]["val/value"] for r in journal(root, trial) if "val/value" in r.get("values", {})]
     assert max(trial.intermediate_values.values()) < max(own)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.support.agents import small_agent
 from tests.support.fakes import rgba_of
-from tests.vectorizing.test_batch import small_agent
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,9 @@ from PIL import Image
 
 import pipeline.search.tasks
 import pipeline.vectorizing.batch
-from pipeline.agent.agent import Agent
 from pipeline.core.errors import DataError, ImageRejected, StorageError
-from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Logo, Scored
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Scored
 from pipeline.data import probe
-from pipeline.search.tasks import HARD_ALPHA, begin_tasks
 from pipeline.vectorizing.batch import (
     Result,
     append_result,
@@ -28,18 +26,11 @@ from pipeline.vectorizing.batch import (
     vectorize_image_bytes,
     with_objective,
 )
-from tests.support.fakes import FakeEvaluator, rgba_of, settings_with, space_of, tiny_agent, tiny_screen
-
-
-def small_agent() -> Agent:
-    """In a space where FakeEvaluator finds no setting worse to look at than the default, and most of them smaller."""
-    fixed = {
-        f"tracing__{name}": {"fixed": getattr(DEFAULT_PARAMS, name)} for name in ("filter_speckle", "layer_difference")
-    }
-    return tiny_agent(screen=tiny_screen(space_of(settings_with(**fixed))))
-
+from tests.support.agents import small_agent
+from tests.support.fakes import FakeEvaluator, formula, rgba_of
 
 AGENT = small_agent()
+DEFAULT_BYTES = formula(DEFAULT_PARAMS).svg_bytes
 
 
 def save(path: Path, seed: int = 1) -> Path:
@@ -49,7 +40,7 @@ def save(path: Path, seed: int = 1) -> Path:
 
 
 class Worse(FakeEvaluator):
-    """Whatever is not the default is larger or looks worse."""
+    """Whatever is not the default is larger, or smaller and visibly damaged."""
 
     def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
         return [self._worse(number, e) for number, e in enumerate(super().evaluate(jobs))]
@@ -57,10 +48,9 @@ class Worse(FakeEvaluator):
     def _worse(self, number: int, evaluation: Evaluation) -> Evaluation:
         if not isinstance(evaluation, Scored) or evaluation.params == DEFAULT_PARAMS:
             return evaluation
-        default = 790
-        larger = replace(evaluation.scores, svg_bytes=default + 1, ssim=1.0, zoom_ssim=1.0)
-        uglier = replace(evaluation.scores, svg_bytes=10, ssim=0.5, zoom_ssim=0.5)
-        return replace(evaluation, scores=(larger, uglier)[number % 2])
+        larger = replace(evaluation.scores, svg_bytes=DEFAULT_BYTES + 1, damage=0.0, delta=0.0)
+        damaged = replace(evaluation.scores, svg_bytes=10, damage=500.0, delta=9.0)
+        return replace(evaluation, scores=(larger, damaged)[number % 2])
 
 
 def vectorize(
@@ -158,7 +148,7 @@ def test_where_nothing_is_better_the_defaults_svg_is_given(tmp_path: Path) -> No
     for evaluator in (Worse(), FakeEvaluator(lambda job: job.params != DEFAULT_PARAMS)):
         [result] = vectorize([tmp_path / "in"], tmp_path / "out", evaluator).values()
         assert result.status == "default"
-        assert result.bytes == result.default_bytes == 790
+        assert result.bytes == result.default_bytes == DEFAULT_BYTES
         assert result.params == shown_params(DEFAULT_PARAMS)
         assert (tmp_path / "out" / "a.svg").read_text() == f"<svg><!-- {DEFAULT_PARAMS.layer_difference} --></svg>"
 
@@ -183,33 +173,6 @@ def test_each_svg_is_there_before_its_result(tmp_path: Path) -> None:
     for result in vectorize_files(sources, tmp_path / "out", AGENT, FakeEvaluator(), traces=1, batch=1):
         assert result.svg is not None
         assert written(tmp_path / "out")[-1] == result.svg, "and none of those that come later"
-
-
-class Dull(FakeEvaluator):
-    """Every picture looks a little worse than the formula says."""
-
-    def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
-        return [
-            replace(e, scores=replace(e.scores, zoom_ssim=e.scores.zoom_ssim - 0.02)) if isinstance(e, Scored) else e
-            for e in super().evaluate(jobs)
-        ]
-
-
-def test_the_sound_trace_is_made_only_where_it_can_raise_the_bar(tmp_path: Path) -> None:
-    rgba = rgba_of(1)
-    rgba[:4, :4, 3] = 0
-    Image.fromarray(rgba).save(tmp_path / "clear.png")
-    save(tmp_path / "opaque.png")
-    for evaluator, expected in ((FakeEvaluator(), []), (Dull(), ["0"])):
-        sources, _ = find_sources([tmp_path])
-        list(vectorize_files(sources, tmp_path / "out", AGENT, evaluator, traces=1))
-        assert [job.logo.name for job in evaluator.jobs if job.params == HARD_ALPHA] == expected
-        logos = [Logo.of("0", rgba, "simple"), Logo.of("1", rgba_of(2), "simple")]
-        spare, whole = (
-            begin_tasks(logos, type(evaluator)(), "#ffffff", needed_only=needed_only).collect()[0]
-            for needed_only in (True, False)
-        )
-        assert [task.scores for task in spare] == [task.scores for task in whole]
 
 
 def test_an_image_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,11 +228,11 @@ def test_results_jsonl_has_a_line_per_image_as_it_comes(tmp_path: Path) -> None:
     path = open_results(tmp_path / "out")
     assert path.read_bytes() == b""
     append_result(path, Result(path="a.png", status="failed", error="empty: no bytes"))
-    append_result(path, Result(path="b.png", status="default", svg="b.svg", ssim=0.9))
+    append_result(path, Result(path="b.png", status="default", svg="b.svg", damage=0.9))
     first, second = (json.loads(line) for line in path.read_text().splitlines())
     assert list(first) == [f.name for f in fields(Result)]
-    assert (first["ssim"], first["bytes"], first["params"]) == (None, None, None), "not measured is null, never 0"
-    assert second["ssim"] == 0.9
+    assert (first["damage"], first["bytes"], first["params"]) == (None, None, None), "not measured is null, never 0"
+    assert second["damage"] == 0.9
     open_results(tmp_path / "out")
     assert path.read_bytes() == b"", "a new run does not add to an old one's results"
 
@@ -316,7 +279,7 @@ def test_params_are_shown_by_vtracers_names() -> None:
 
 def test_another_objective_can_be_sought() -> None:
     assert with_objective(AGENT, None, None).objective == AGENT.objective
-    changed = with_objective(AGENT, "target", 0.8)
-    assert (changed.objective.name, changed.objective.target) == ("target", 0.8)
-    assert changed.objective.tolerance == AGENT.objective.tolerance
-    assert changed.trained_for == "smaller"
+    changed = with_objective(AGENT, "target", 5.0)
+    assert (changed.objective.name, changed.objective.max_damage) == ("target", 5.0)
+    assert changed.objective.quality_weight == AGENT.objective.quality_weight
+    assert changed.trained_for == "faithful"

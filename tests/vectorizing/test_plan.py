@@ -25,7 +25,7 @@ class Numbers:
         return (Entry(f"/in/{n}.png", f"{n}.png", n, n) for n in range(self._count))
 
 
-ASKED = {"traces": 8, "objective": {"name": "smaller", "target": 0.9}}
+ASKED = {"traces": 8, "objective": {"name": "smaller", "max_damage": 5.0}}
 
 
 def plan_of(output: Path, count: int = 7, shard_files: int = 3) -> Plan:
@@ -86,10 +86,10 @@ def test_another_request_is_a_mismatch_that_names_each_difference(tmp_path: Path
     same = {**ASKED, "inputs": ["7"]}
     check_same(plan, same)
     with pytest.raises(Mismatch) as caught:
-        check_same(plan, {**same, "traces": 4, "objective": {"name": "sharper", "target": 0.9}, "inputs": ["8"]})
+        check_same(plan, {**same, "traces": 4, "objective": {"name": "sharper", "max_damage": 5.0}, "inputs": ["8"]})
     said = str(caught.value)
     assert "inputs was 7 and is 8; objective.name was smaller and is sharper; traces was 8 and is 4" in said
-    assert "target" not in said
+    assert "max_damage" not in said
     with pytest.raises(Mismatch, match="list_sha256 was None and is abc"):
         check_same(plan, same | {"list_sha256": "abc"})
 

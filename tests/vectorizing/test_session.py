@@ -37,7 +37,7 @@ class Recorder(Progress):
 
 
 def request_of(output: Path, agent: Path, **changes: Any) -> Request:
-    request = Request(output=output, agent=agent, objective=None, target=None, traces=2, seed=0, shard_files=3)
+    request = Request(output=output, agent=agent, objective=None, max_damage=None, traces=2, seed=0, shard_files=3)
     return replace(request, **changes)
 
 
@@ -118,7 +118,7 @@ def test_another_request_into_the_same_folder_is_a_mismatch(images: Path, agent_
     for change, said in (
         ({"traces": 3}, "traces was 1 and is 3"),
         ({"seed": 3}, "seed was 0 and is 3"),
-        ({"objective": "sharper"}, "objective.name was smaller and is sharper"),
+        ({"objective": "sharper"}, "objective.name was faithful and is sharper"),
     ):
         with pytest.raises(Mismatch, match=said):
             vectorize_sharded(replace(request, **change), Folders([images]), Progress())
@@ -149,7 +149,7 @@ def test_a_machine_that_does_not_see_the_plan_says_so(images: Path, agent_folder
 
 
 RESULTS = [
-    Result(path="a", status="improved", svg="a.svg", params={"mode": "spline"}, ssim=0.5, bytes=3, default_bytes=9),
+    Result(path="a", status="improved", svg="a.svg", params={"mode": "spline"}, damage=0.5, bytes=3, default_bytes=9),
     Result(path="b", status="default", svg="b.svg", bytes=5, default_bytes=5, seconds=0.5),
     Result(path="c", status="failed", error="empty: no bytes"),
 ]
