@@ -44,6 +44,8 @@ STEADY = 2.0
 differ by 7 levels, less than the least visible one."""
 EXPLAINED = 0.7
 """Of the error of one colour, what a gradient may leave."""
+DITHERED = 4.0
+"""Levels by which the inner pixels of an image differ from their neighbourhood on average, when it is dithered."""
 SMALL = 40
 """Pixels; a gradient in a smaller shape must have twice the range."""
 ENOUGH_FOR_A_GRADIENT = 16
@@ -207,7 +209,26 @@ def _samples(shown: Labels, rgba: Pixels, count: int) -> Samples:
     width = shown.shape[1]
     at = np.stack([chosen % width, chosen // width], axis=1).astype(np.float32) + np.float32(0.5)
     starts = np.cumsum([0, *map(len, picks)])
-    return Samples(at, rgba.reshape(-1, 4)[chosen].astype(np.float32), shapes, starts, sizes[shapes], ~thin[shapes])
+    return Samples(
+        at,
+        _without_dither(rgba, inner).reshape(-1, 4)[chosen].astype(np.float32),
+        shapes,
+        starts,
+        sizes[shapes],
+        ~thin[shapes],
+    )
+
+
+def _without_dither(rgba: Pixels, inner: NDArray[np.bool_]) -> Pixels:
+    """The image, averaged over 3 x 3 pixels where dithering or noise makes the pixels of one shape differ a lot.
+
+    A median by channel would be a colour that the image does not have. Flat shapes keep their own pixels, since an
+    average would mix a thin one with its soft edges.
+    """
+    averaged: Pixels = cv2.blur(rgba, (3, 3)).astype(np.uint8, copy=False)
+    if not inner.any() or float(np.abs(averaged[inner].astype(np.int16) - rgba[inner]).mean()) <= DITHERED:
+        return rgba
+    return averaged
 
 
 def _spread(count: int) -> NDArray[np.int64]:

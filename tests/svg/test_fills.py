@@ -176,3 +176,11 @@ def test_nothing_is_painted_outside() -> None:
     shown = raster.labels(Drawing(SIDE, SIDE, (Shape(DISC, GREY),)))
     assert shown[0, 0] == -1
     assert abs((shown == 0).sum() - np.pi * 400) < 20
+
+
+def test_a_dithered_shape_has_the_colour_that_a_person_sees() -> None:
+    rgba = np.full((SIDE, SIDE, 4), 255, np.uint8)
+    rgba[..., :3] = np.where((np.indices((SIDE, SIDE)).sum(0) % 3 == 0)[..., None], (72, 36, 170), (72, 36, 255))
+    paint = refit(Drawing(SIDE, SIDE, (Shape(WHOLE, GREY),)), rgba, labels).shapes[0].paint
+    assert isinstance(paint, Flat)
+    assert np.abs(np.subtract(paint.color, (72, 36, 227))).max() <= 3
