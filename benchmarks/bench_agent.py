@@ -1,7 +1,7 @@
 """How many traces the agent needs, and every rival, on logos that nobody trained on; JSON on standard output.
 
-`python -m benchmarks.bench_agent [--agent models/agent] [--objective smaller] [--logos 100] [--seeds 5] [--methods a,b]
-[--rival-seeds 5] [--slow-seeds 1] [--slow-logos 100] [--markdown FILE] [--svgs FOLDER]
+`python -m benchmarks.bench_agent [--agent models/agent] [--objective faithful] [--logos 100] [--seeds 5]
+[--methods a,b] [--rival-seeds 5] [--slow-seeds 1] [--slow-logos 100] [--markdown FILE] [--svgs FOLDER]
 [--store FOLDER]`
 
 The logos are those of TRACEWRIGHT_LOGOS, else ../shared/logos: another source than the samples of `make repro`. All
@@ -146,9 +146,9 @@ class Runner:
 
 def _is_worse(outcome: Outcome, objective: Objective) -> bool:
     """Whether anything that was ever chosen does not hold when it is valued again."""
-    baseline = outcome.task.scores
+    default = outcome.task.scores
     chosen = {id(best): best for best in outcome.bests if best is not None}.values()
-    values = [objective.value(best.params, best.scores, baseline) for best in chosen]
+    values = [objective.value(best.params, best.scores, default) for best in chosen]
     return any(value is None or value < 0 for value in values)
 
 

@@ -18,8 +18,9 @@ BATCH = 96
 
 
 def vtracers_own_space() -> ParameterSpace:
-    """The space of params.yaml without preparation: VTracer's own parameters."""
-    return _space({"prescale": Fixed(fixed=1.0), "palette": Fixed(fixed=0)})
+    """The space of params.yaml without preparation and improvement: VTracer's own parameters."""
+    untouched = {"prescale": 1.0, "palette": 0, "simplify": 0.0, "refit": 0, "steps_per_pixel": 100}
+    return _space({name: Fixed(fixed=value) for name, value in untouched.items()})
 
 
 def fixed_prescale_space(prescale: float) -> ParameterSpace:

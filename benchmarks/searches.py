@@ -69,9 +69,9 @@ def groups_and_agent(groups: int, space: ParameterSpace, folder: Path | None) ->
 
 
 def untrained_agent(logos: Sequence[Logo], space: ParameterSpace) -> Agent:
-    """For params.yaml's objective `smaller`; its policy takes what a surrogate of these logos finds most promising."""
+    """For params.yaml's objective `faithful`; its policy takes what a surrogate of these logos finds most promising."""
     settings = load_settings(PROJECT / "params.yaml")
-    objective = objective_from(settings.objective.model_copy(update={"name": "smaller"}))
+    objective = objective_from(settings.objective.model_copy(update={"name": "faithful"}))
     train = settings.train
     with pool_of(2) as pool:
         tasks = ready_tasks(logos, pool)
@@ -84,8 +84,8 @@ def untrained_agent(logos: Sequence[Logo], space: ParameterSpace) -> Agent:
         policy=build_policy(train.shortlist, train.ppo.hidden_units),
         screen=Screen(surrogate, space, banks, train.shortlist),
         objective=objective,
-        trained_for="smaller",
-        portfolios={"smaller": portfolios},
+        trained_for="faithful",
+        portfolios={"faithful": portfolios},
         max_steps=TRACES,
         background=settings.data.background,
         timeout_seconds=settings.compute.timeout_seconds,

@@ -17,7 +17,9 @@ from pipeline.core.records import Job, TracerParams
 from pipeline.tracing.preparation import prepare
 from pipeline.tracing.tracer import encode
 
-PREPARATION = ("prescale", "palette")
+NOT_VTRACERS = ("prescale", "palette", "simplify", "refit", "steps_per_pixel")
+"""What is done before and after it."""
+
 MOST_AT_ONCE = 8
 """Traces handed over together: fewer messages, and still none waits long at the end."""
 
@@ -29,7 +31,7 @@ _all_here: Any = None
 
 
 def vtracer_arguments(params: TracerParams) -> dict[str, Any]:
-    return {name: value for name, value in params.to_json().items() if name not in PREPARATION}
+    return {name: value for name, value in params.to_json().items() if name not in NOT_VTRACERS}
 
 
 def ready(jobs: Sequence[Job]) -> list[Ready]:

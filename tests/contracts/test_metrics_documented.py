@@ -161,7 +161,7 @@ def evaluate(root: Path, settings: Settings, result: Any, noted: NotedRun) -> Si
     tasks = [task_of(seed) for seed in range(4)]
     agent = result.agent
     compared = methods(agent, settings.evaluate)
-    evaluator = FakeEvaluator(lambda job: job.params.filter_speckle > 12)
+    evaluator = FakeEvaluator(lambda job: job.params.filter_speckle > 6)
     results = {m.name: run_method(m, agent, tasks, evaluator, settings.evaluate) for m in compared}
     report = evaluation.comparison(
         settings.evaluate,
