@@ -326,7 +326,13 @@ def progress_rows(progress: Sequence[Progress]) -> list[dict[str, Any]]:
 
 def validation_rows(validations: Sequence[Validation]) -> list[dict[str, float]]:
     """Of validation.csv."""
-    names = ("target_reached_ratio", "value", "bytes_ratio", *(field.name for field in fields(MeanScores)))
+    names = (
+        "target_reached_ratio",
+        "value",
+        "bytes_ratio",
+        "damaged_ratio",
+        *(field.name for field in fields(MeanScores)),
+    )
     return [{"timesteps": v.timesteps} | {name: v.figures()[name] for name in names} for v in validations]
 
 

@@ -105,6 +105,17 @@ def _outline(found: list[Loop | tuple[Loop, Ellipse | Rectangle]]) -> Outline:
 
 
 def _simple_loops(loops: list[Loop], tolerance: float) -> list[Loop | tuple[Loop, Ellipse | Rectangle]]:
+    """A loop without a segment, which VTracer prints now and then, stays as it is."""
+    result: list[Loop | tuple[Loop, Ellipse | Rectangle]] = list(loops)
+    drawn = [index for index, loop in enumerate(loops) if len(loop.degrees)]
+    for index, simple in zip(drawn, _simple_drawn_loops([loops[i] for i in drawn], tolerance), strict=True):
+        result[index] = simple
+    return result
+
+
+def _simple_drawn_loops(loops: list[Loop], tolerance: float) -> list[Loop | tuple[Loop, Ellipse | Rectangle]]:
+    if not loops:
+        return []
     samples = _sampled(loops)
     large = samples.lengths >= SHORTEST_LOOP
     result: list[Loop | tuple[Loop, Ellipse | Rectangle]] = list(loops)
@@ -135,7 +146,7 @@ def _sound(samples: _Samples, found: dict[int, Loop], tolerance: float) -> dict[
     index = np.array(list(found))
     old = _areas(samples)[index]
     new = _areas(_sampled(list(found.values())))
-    same = (np.abs(new - old) <= samples.lengths[index] * tolerance) & (new * old > 0)
+    same = (np.abs(new - old) <= 2 * samples.lengths[index] * tolerance) & (new * old > 0)
     return {key: loop for (key, loop), keep in zip(found.items(), same.tolist(), strict=True) if keep}
 
 

@@ -209,7 +209,7 @@ def test_a_server_that_is_killed_while_it_is_written_to(
 START = """
 import sys
 from pathlib import Path
-from pipeline.settings import load_settings
+from pipeline.settings.params import load_settings
 from pipeline.tracking.run import Run
 
 root = Path(sys.argv[1])

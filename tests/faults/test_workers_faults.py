@@ -270,9 +270,9 @@ def test_workers_that_cannot_start_are_an_error_with_their_words() -> None:
 PARENT = """
 import sys, time
 from tests_faults import LONG, GOOD, GIGABYTES
-from pipeline.freedom import ALLOWED
+from pipeline.settings.ranges import ALLOWED
 from pipeline.tracing.space import CONTINUOUS, check_params
-from pipeline.tracing.workers import TracerPool, _back_off_seconds
+from pipeline.tracing.tracer_pool import TracerPool, _back_off_seconds
 pool = TracerPool(2, 20, GIGABYTES)
 pool.evaluate([GOOD, GOOD])
 pool.submit([LONG, LONG])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import TracewrightError
+from pipeline.core.json_records import to_json
 from pipeline.core.records import Evaluation, Job
 from pipeline.core.stop_signals import stop_request
 from pipeline.settings.params import Settings
@@ -107,7 +108,7 @@ def digest_of(result: Result, arrays: Any) -> str:
     for name in sorted(arrays):
         hasher.update(name.encode() + arrays[name].tobytes())
     told = [result.validations, result.progress, result.stages, result.failures, result.best_timesteps]
-    hasher.update(json.dumps(without_time(told), sort_keys=True).encode())
+    hasher.update(json.dumps(without_time(to_json(told)), sort_keys=True).encode())
     return hasher.hexdigest()
 
 

@@ -239,3 +239,10 @@ def test_an_open_loop_is_closed() -> None:
     points = np.array([[10, 10], [60, 12], [40, 70]], float)
     loop = only_loop(simplify(drawing_of(Loop(points, np.full(2, LINE, np.uint8))), 0.2))
     assert loop.degrees.tolist() == [LINE] * 3
+
+
+def test_a_loop_without_a_segment_stays_as_it_is_wherever_it_stands() -> None:
+    point = Loop(np.array([[3.0, 4.0]]), np.zeros(0, np.uint8))
+    for loops in ([point], [point, loop_of(circle(20 + 20j, 8, 8))], [loop_of(circle(20 + 20j, 8, 8)), point]):
+        simple = simplify(Drawing(64, 64, tuple(Shape((loop,), Flat((1, 2, 3))) for loop in loops)), 0.3)
+        assert len(simple.shapes) == len(loops)

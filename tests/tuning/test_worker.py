@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.core.errors import Stopped, StorageError
+from pipeline.core.facts.evaluations import EvaluationTotals
 from pipeline.core.records import Job
 from pipeline.core.stop_signals import StopRequest
 from pipeline.runs import resume
@@ -45,8 +46,8 @@ class Evaluator(FakeEvaluator):
     def note_in(self, ledger: object) -> None:
         """Nothing to note."""
 
-    def summary(self) -> dict[str, Any]:
-        return {"versions": {"tracer": "1"}, "bit_comparable": True, "asked": 1, "found": 0}
+    def summary(self) -> EvaluationTotals:
+        return EvaluationTotals(asked=1, found=0, failures={}, bit_comparable=True, versions={"tracer": "1"})
 
     def evaluate(self, jobs: Any) -> Any:
         if self._stop_after is not None and len(self.jobs) > self._stop_after:
@@ -63,6 +64,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def settings(**changes: Any) -> Settings:
     small = {"train__total_timesteps": 256, "train__eval_every_timesteps": 64, "monitoring__sample_every_seconds": 0.0}
+    small |= {"curriculum__enabled": False}  # a stage that is trained again would add validations
     return tiny(**(small | {"tune__space": SPACE, "tune__startup_trials": 1} | changes))
 
 
@@ -176,7 +178,7 @@ def test_what_says_nothing_of_the_settings_leaves_the_trial_as_it_is(
 
 def test_trials_with_other_objectives_are_measured_by_the_same(root: Path) -> None:
     """An agent that is to weigh size ten times as high is still measured by the study's own weights."""
-    weights = {"tune__space": {"objective.weights.size": {"choices": [5.0]}}, "objective__name": "balanced"}
+    weights = {"tune__space": {"objective.weights.size": {"choices": [1.0]}}, "objective__name": "balanced"}
     trial = do(root, study_of(root, **weights))
     assert trial.state == TrialState.COMPLETE
     own = [r["values"]["val/value"] for r in journal(root, trial) if "val/value" in r.get("values", {})]
