@@ -64,8 +64,8 @@ def vectorize(
     tracewright vectorize logos/ -o svg --traces 32 --objective sharper
     tracewright vectorize archive/ -o svg --sharded
 
-    DIR/results.jsonl gets one line per image. No SVG shows more damage than VTracer's default: if the search finds
-    nothing better, the default's SVG is kept, minified.
+    DIR/results.jsonl gets one line per image. If the search finds nothing better than VTracer's default, the default's
+    SVG is written, minified.
 
     With --sharded, SVGs go to DIR/svg and results to DIR/results, one Parquet file per shard. To resume after a stop,
     repeat the command, with or without IN.
