@@ -144,7 +144,7 @@ outlines = st.one_of(
 drawings = st.lists(st.builds(Shape, outlines, flats), min_size=0, max_size=6).map(lambda shapes: drawing_of(*shapes))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(drawings, st.sampled_from(STEPS))
 def test_the_picture_is_that_of_a_plain_printer(drawing: Drawing, steps: int) -> None:
     assert_same_picture(drawing, steps)
@@ -164,7 +164,7 @@ def test_the_same_drawing_prints_the_same_text(drawing: Drawing, steps: int) -> 
     assert not re.search(r"[eE]-?\d|\s\s|nan|inf|\d-0\b", body(drawing, steps))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(loops(), st.sampled_from(STEPS))
 def test_what_is_printed_prints_itself(loop: Loop, steps: int) -> None:
     """Read back and printed again it is as long: nothing was left to gain by a second pass."""

@@ -177,7 +177,7 @@ def test_a_half_disc_is_a_line_and_few_curves() -> None:
     assert len(loop.degrees) <= 5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.floats(-1, 1), min_size=3, max_size=3),
     st.floats(0.0, 6.0),
