@@ -62,7 +62,7 @@ def fingerprint(settings: Settings, seed: int = 1, **split: Any) -> dict[str, st
         ("train__ppo__gamma", 0.5),
         ("train__total_timesteps", 24576),
         ("train__shortlist", 12),
-        ("tracing__filter_speckle", {"low": 0, "high": 8}),
+        ("tracing__filter_speckle", {"low": 0, "high": 7}),
         ("objective__name", "sharper"),
         ("curriculum__enabled", False),
         ("compute__timeout_seconds", 5.0),
