@@ -77,10 +77,10 @@ GUARDS = {
         "json.loads(first)",
         UNIT + "test_a_hostile_file_is_refused_in_one_sentence",
     ),
-    "the file is synced": Guard(FILES, "        _sync(temporary)\n", "", DURABLE),
-    "the folder is synced": Guard(FILES, "        _sync(path.parent)\n", "", DURABLE),
+    "the file is synced": Guard(FILES, "            _sync(temporary)\n", "", DURABLE),
+    "the folder is synced": Guard(FILES, "            _sync(path.parent)\n", "", DURABLE),
     "the file is renamed, not written in place": Guard(
-        FILES, "        temporary.replace(path)\n", "        path.write_bytes(temporary.read_bytes())\n", DURABLE
+        FILES, "            temporary.replace(path)\n", "            path.write_bytes(temporary.read_bytes())\n", DURABLE
     ),
     "damaged ones are skipped": Guard(
         CHECKPOINTS,
