@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from pipeline.settings.params import Backend
     from pipeline.vectorizing.batch import Result, Source
     from pipeline.vectorizing.request import Request
-    from pipeline.vectorizing.table import Tally
 
 _PATH = click.Path(path_type=Path)
 
@@ -31,6 +32,18 @@ _PATH = click.Path(path_type=Path)
     "--max-damage",
     type=click.FloatRange(0, 100, min_open=True),
     help="Fewest bytes with so many pixels of damage; the same as --objective target.",
+)
+@click.option(
+    "--budget-bytes",
+    type=click.IntRange(1),
+    help="Of the traces made, the least damaged one of at most so many bytes; where none fits, the smallest.",
+)
+@click.option("--curve", is_flag=True, help="Also write the SVGs of the whole curve of size against damage.")
+@click.option(
+    "--background",
+    metavar="COLOR",
+    callback=lambda context, parameter, value: _colour(value),
+    help="Put transparent images on this colour first: white, #0b57a4.",
 )
 @click.option("--model", metavar="NAME_OR_PATH", help="Registered model or agent's folder; the champion by default.")
 @click.option("--workers", default=0, type=click.IntRange(0, 1024), help="Tracing processes; 0 is one per core.")
@@ -49,6 +62,9 @@ def vectorize(
     traces: int,
     objective: str | None,
     max_damage: float | None,
+    budget_bytes: int | None,
+    curve: bool,
+    background: str | None,
     model: str | None,
     workers: int,
     seed: int,
@@ -65,13 +81,16 @@ def vectorize(
     tracewright vectorize archive/ -o svg --sharded
 
     DIR/results.jsonl gets one line per image. If the search finds nothing better than VTracer's default, the default's
-    SVG is written, minified.
+    SVG is written, minified. `curve` in that line lists the traces that are smaller or less damaged than all others;
+    to take another of them, say its size (--budget-bytes), or have all of them written (--curve).
 
     With --sharded, SVGs go to DIR/svg and results to DIR/results, one Parquet file per shard. To resume after a stop,
     repeat the command, with or without IN.
     """
     if max_damage is not None and objective not in (None, "target"):
         raise SettingsError(f"--max-damage is for --objective target, not {objective}; give one of them")
+    if max_damage is not None and budget_bytes is not None:
+        raise SettingsError("--max-damage and --budget-bytes: give one of them")
     values = {"--files-from": files_from, "--shard-files": shard_files}
     if not sharded and (flags := [flag for flag, value in values.items() if value is not None]):
         raise SettingsError(f"{', '.join(flags)}: only with --sharded; give both")
@@ -91,6 +110,9 @@ def vectorize(
         traces=traces,
         seed=seed,
         shard_files=shard_files or SHARD_FILES,
+        budget_bytes=budget_bytes,
+        background=background,
+        curve=curve,
     )
     if sharded:
         _vectorize_sharded(request, inputs, files_from, workers, backend)
@@ -108,15 +130,12 @@ def _vectorize_files(
 
     agent = request.load_agent()
     results_path = batch.open_results(request.output)
-    counts = {"improved": 0, "default": 0, "failed": 0}
-    sizes = [0, 0]
+    totals: Counter[str] = Counter()
 
     def note(result: Result) -> None:
         batch.append_result(results_path, result)
-        counts[result.status] += 1
-        if result.bytes is not None and result.default_bytes is not None:
-            sizes[0] += result.bytes
-            sizes[1] += result.default_bytes
+        totals.update({result.status: 1, "unparsed": int(result.parsed is False)})
+        totals.update(bytes=result.bytes or 0, default_bytes=result.default_bytes or 0)
         tqdm.write(_result_line(result), file=sys.stdout)
 
     with open_pool(
@@ -128,10 +147,12 @@ def _vectorize_files(
     ) as pool:
         for result in rejected:
             note(result)
-        results = batch.vectorize_files(sources, request.output, agent, pool, traces=request.traces, seed=request.seed)
+        results = batch.vectorize_files(
+            sources, request.output, agent, pool, traces=request.traces, seed=request.seed, options=request.options
+        )
         for result in tqdm(results, total=len(sources), unit="image", disable=None):
             note(result)
-    _finish(counts, sizes, results_path)
+    _finish(totals, results_path)
 
 
 def _vectorize_sharded(
@@ -157,16 +178,11 @@ def _vectorize_sharded(
             def on_progress(self, progress: ShardProgress) -> None:
                 bar.update(progress.files)
                 if progress.tally is not None:
-                    line = _summary(*_counts_and_sizes(progress.tally))
+                    line = _summary(asdict(progress.tally))
                     tqdm.write(f"part-{progress.shard:05d}: {line}", file=sys.stdout)
 
         tally = session.vectorize_sharded(request, given, ProgressBar(), backend=backend, workers=workers)
-    _finish(*_counts_and_sizes(tally), request.output / "results")
-
-
-def _counts_and_sizes(tally: Tally) -> tuple[dict[str, int], list[int]]:
-    counts = {"improved": tally.improved, "default": tally.default, "failed": tally.failed}
-    return counts, [tally.bytes, tally.default_bytes]
+    _finish(asdict(tally), request.output / "results")
 
 
 def _result_line(result: Result) -> str:
@@ -178,20 +194,37 @@ def _result_line(result: Result) -> str:
     note = "" if result.status == "improved" else " (nothing better found: the default's SVG)"
     hurt = result.damage is not None and result.damage > VISIBLE_DAMAGE
     damage = f"{result.damage:.0f} pixels damaged" if hurt else "no visible damage"
-    return f"{name}: {share}, {damage}{note}"
+    unparsed = ", as VTracer printed it: it could not be parsed" if result.parsed is False else ""
+    return f"{name}: {share}, {damage}{note}{unparsed}{f'; {result.note}' if result.note else ''}"
 
 
-def _summary(counts: dict[str, int], sizes: list[int]) -> str:
-    parts = [f"{counts['improved']} improved", f"{counts['default']} as the default", f"{counts['failed']} failed"]
-    share = f"; {sizes[0]} bytes in all, {sizes[0] / sizes[1]:.0%} of the default's" if sizes[1] else ""
+def _summary(totals: Mapping[str, float]) -> str:
+    """totals: as the fields of Tally."""
+    parts = [f"{totals['improved']} improved", f"{totals['default']} as the default", f"{totals['failed']} failed"]
+    if totals["unparsed"]:
+        parts.append(f"{totals['unparsed']} could not be parsed and are as VTracer printed them")
+    size, default = totals["bytes"], totals["default_bytes"]
+    share = f"; {size} bytes in all, {size / default:.0%} of the default's" if default else ""
     return f"{', '.join(parts)}{share}"
 
 
-def _finish(counts: dict[str, int], sizes: list[int], results: Path) -> None:
+def _finish(totals: Mapping[str, float], results: Path) -> None:
     """Prints the summary. Raises DataError when every image failed."""
-    click.echo(f"{_summary(counts, sizes)}\n{results}")
-    if counts["failed"] and not counts["improved"] and not counts["default"]:
-        raise DataError(f"none of {counts['failed']} image(s) could be vectorised; see {results}")
+    click.echo(f"{_summary(totals)}\n{results}")
+    if totals["failed"] and not totals["improved"] and not totals["default"]:
+        raise DataError(f"none of {totals['failed']} image(s) could be vectorised; see {results}")
+
+
+def _colour(value: str | None) -> str | None:
+    """As #rrggbb. Raises BadParameter."""
+    if value is None:
+        return None
+    from pipeline.core.pixels import colour_code
+
+    try:
+        return colour_code(value)
+    except ValueError:
+        raise click.BadParameter(f"{value} is no opaque colour, such as white or #0b57a4") from None
 
 
 def _agent_folder(model: str | None) -> Path:

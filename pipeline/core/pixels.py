@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import ImageColor
 
 from pipeline.core.records import Pixels
 
@@ -10,6 +11,20 @@ from pipeline.core.records import Pixels
 def rgb_of(colour: str) -> tuple[int, int, int]:
     """#rrggbb as three numbers from 0 to 255."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def colour_code(colour: str) -> str:
+    """A colour as CSS names it (white, #fff, rgb(255, 255, 255)) as #rrggbb. Raises ValueError, also for alpha."""
+    red, green, blue, alpha = ImageColor.getcolor(colour, "RGBA")  # type: ignore[misc]  # four, in this mode
+    if alpha < 255:
+        raise ValueError(f"{colour} is not opaque")
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def opaque(rgba: Pixels, background: tuple[int, int, int]) -> Pixels:
+    """uint8 (H, W, 4): the image on one colour, without transparency."""
+    rgb = on_background(rgba, background)
+    return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
 
 
 def on_background(rgba: Pixels, background: tuple[int, int, int]) -> Pixels:

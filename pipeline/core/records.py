@@ -194,13 +194,17 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An evaluation that gave a picture. seconds: wall clock in the worker, tracing and scoring together."""
+    """An evaluation that gave a picture. seconds: wall clock in the worker, tracing and scoring together.
+
+    parsed: False where the SVG is as VTracer printed it, because it could not be parsed; known where the SVG is kept.
+    """
 
     digest: str
     params: TracerParams
     scores: Scores
     seconds: float
     svg: str | None = None
+    parsed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,12 +55,12 @@ _DECODING = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What makes an image unusable. background: #rrggbb that transparent pixels are seen on."""
+    """What makes an image unusable. background: #rrggbb that it must not be blank on; None: on any background."""
 
     min_side_pixels: int
     max_pixels: int
     max_file_bytes: int
-    background: str
+    background: str | None
 
     @classmethod
     def of(cls, settings: DataSettings) -> Limits:
@@ -181,18 +181,25 @@ def _rgba_from_16_bits(image: Image.Image) -> Pixels:
     return np.dstack([eight, eight, eight, alpha])
 
 
-def _refuse_blank(rgba: Pixels, background: str, name: str) -> None:
+def _refuse_blank(rgba: Pixels, background: str | None, name: str) -> None:
     if not rgba[..., 3].any():
         raise ImageRejected(name, "blank", "it is fully transparent")
+    if is_blank(rgba, background):
+        shown = rgba if background is None else on_background(rgba, rgb_of(background))
+        where = f"on the background {background} all" if background else "all"
+        raise ImageRejected(name, "blank", f"{where} of it is #{shown[0, 0].tobytes().hex()}")
+
+
+def is_blank(rgba: Pixels, background: str | None) -> bool:
+    """Whether all pixels look the same on a background, #rrggbb; None: on any."""
     # Nearly every image shows two colours in a few pixels; only what does not is looked at in full.
     for step in (8, 1):
-        rgb = on_background(rgba[::step, ::step], rgb_of(background))
-        blank = bool((rgb == rgb[0, 0]).all())
-        if not blank:
-            break
-    if blank:
-        colour = "#{:02x}{:02x}{:02x}".format(*rgb[0, 0])
-        raise ImageRejected(name, "blank", f"on the background {background} all of it is {colour}")
+        shown = rgba[::step, ::step]
+        if background is not None:
+            shown = on_background(shown, rgb_of(background))
+        if bool((shown != shown[0, 0]).any()):
+            return False
+    return True
 
 
 def walk_images(root: Path) -> Iterator[tuple[Path, ImageRejected | None]]:

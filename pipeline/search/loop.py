@@ -57,6 +57,7 @@ class Outcome:
     bests: list[Scored | None] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     failures: list[Failed] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
 
     def value_at(self, traces: int) -> float:
         """The best value with `traces` traces; a search that stopped earlier keeps what it had."""
@@ -133,6 +134,7 @@ def _record(episode: Episode, outcome: Outcome, evaluation: Evaluation) -> None:
     episode.record(evaluation)
     outcome.values.append(episode.best_value)
     outcome.bests.append(episode.best)
+    outcome.evaluations.append(evaluation)
     if isinstance(evaluation, Failed):
         outcome.failures.append(evaluation)
 

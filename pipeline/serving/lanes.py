@@ -110,11 +110,11 @@ class _Lane:
         pool = self._pool_for(agent)
         deaths = pool.failures["died"]
         try:
-            return vectorize_image_bytes(row.image, agent, pool, traces=row.traces)
+            return vectorize_image_bytes(row.image, agent, pool, traces=row.traces, options=row.options)
         except DataError:
             if pool.failures["died"] == deaths:
                 raise
-        return vectorize_image_bytes(row.image, agent, pool, traces=row.traces)
+        return vectorize_image_bytes(row.image, agent, pool, traces=row.traces, options=row.options)
 
     def _pool_for(self, agent: Agent) -> TracerPool:
         limits = agent.timeout_seconds, agent.worker_memory_bytes, agent.background

@@ -15,16 +15,18 @@ from typing import Any
 from PIL import Image
 
 from pipeline.core.errors import DataError
+from pipeline.core.pixels import colour_code
 from pipeline.core.records import OBJECTIVES
 from pipeline.data.images import FORMATS
 from pipeline.serving.limits import ServeSettings
+from pipeline.vectorizing.answer import PLAIN, Options
 from pipeline.vectorizing.batch import MIN_SIDE_PIXELS
 
 TRACES = 8
 """Settings tried per image when a row names no number; the same as the command's default."""
 
 MOST_DAMAGE = 100.0
-KEYS = ("image", "objective", "max_damage", "traces")
+KEYS = ("image", "objective", "max_damage", "budget_bytes", "background", "traces")
 LAYOUTS = ("dataframe_records", "dataframe_split", "inputs", "instances")
 ONE_OF = f"the body must be a JSON object with one of {', '.join(LAYOUTS)}"
 
@@ -47,6 +49,7 @@ class Row:
     objective: str | None
     max_damage: float | None
     traces: int
+    options: Options = PLAIN
 
 
 def read_body(body: bytes, limits: ServeSettings) -> list[Row]:
@@ -139,15 +142,37 @@ def _row(row: Any, limits: ServeSettings) -> Row:
     if max_damage is not None and not (_is_number(max_damage) and 0 < max_damage <= MOST_DAMAGE):
         allowed = f"above 0 to {MOST_DAMAGE:g}"
         raise RequestError(400, f"max_damage is {_shown(max_damage)}; allowed is a number {allowed}")
+    budget = given.get("budget_bytes")
+    if budget is not None and max_damage is not None:
+        raise RequestError(400, "max_damage and budget_bytes: give one of them")
+    if budget is not None and not (_is_whole(budget) and budget >= 1):
+        raise RequestError(400, f"budget_bytes is {_shown(budget)}; allowed is a whole number from 1 on")
     traces = given.get("traces", min(TRACES, limits.max_traces))
-    if not (_is_number(traces) and math.isfinite(traces) and traces % 1 == 0 and 1 <= traces <= limits.max_traces):
+    if not (_is_whole(traces) and 1 <= traces <= limits.max_traces):
         raise RequestError(400, f"traces is {_shown(traces)}; allowed is a whole number from 1 to {limits.max_traces}")
     image = _image(given.get("image"), limits)
-    return Row(image, objective, float(max_damage) if max_damage is not None else None, int(traces))
+    options = Options(
+        budget_bytes=int(budget) if budget is not None else None, background=_colour(given.get("background"))
+    )
+    return Row(image, objective, float(max_damage) if max_damage is not None else None, int(traces), options)
+
+
+def _colour(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        return colour_code(value) if isinstance(value, str) else colour_code("")
+    except ValueError:
+        allowed = "allowed is an opaque colour, such as white or #0b57a4"
+        raise RequestError(400, f"background is {_shown(value)}; {allowed}") from None
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value) and value % 1 == 0
 
 
 def _image(text: Any, limits: ServeSettings) -> bytes:

@@ -21,7 +21,7 @@ NO_FOLLOWING = "none"
 
 
 class ServedAgent(PythonModel):
-    """Rows of `image` (base64 of an image file), optionally `objective`, `max_damage`, `traces`, to SVGs and scores."""
+    """Rows of `image` (base64 of an image file) and the optional keys of `pipeline.serving.rows` to SVGs and scores."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Raises DataError or Mismatch when the agent cannot be used by this version of tracewright, SettingsError when

@@ -91,7 +91,8 @@ class Service:
 
 
 def _complete(answer: dict[str, Any], model: Model) -> dict[str, Any]:
-    return answer | {"params": json.dumps(answer["params"]), "model": model.name}
+    texts = {name: json.dumps(answer[name]) for name in ("params", "curve")}
+    return answer | texts | {"model": model.name}
 
 
 @contextmanager

@@ -115,7 +115,7 @@ class Bench:
             return failed("memory", str(error))
         seconds = time.perf_counter() - start
         if isinstance(scores, Scores):
-            return Scored(digest, params, scores, seconds, picture.svg if job.keep_svg else None)
+            return Scored(digest, params, scores, seconds, picture.svg if job.keep_svg else None, picture.parsed)
         return Lost(digest, params, *scores, seconds)
 
     def _measure(self, job: Job, rgba: Pixels, picture: Picture) -> Scores | tuple[int, float | None]:

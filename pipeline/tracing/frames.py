@@ -82,7 +82,8 @@ def answer_frame(evaluation: Evaluation) -> bytes:
         return pack({"bytes": evaluation.svg_bytes, "damage": evaluation.damage, "seconds": evaluation.seconds})
     if isinstance(evaluation, Failed):
         return pack({"kind": evaluation.kind, "detail": evaluation.detail, "seconds": evaluation.seconds})
-    header = {"scores": asdict(evaluation.scores), "seconds": evaluation.seconds, "svg": evaluation.svg is not None}
+    header = {"scores": asdict(evaluation.scores), "seconds": evaluation.seconds, "parsed": evaluation.parsed}
+    header["svg"] = evaluation.svg is not None
     return pack(header, (evaluation.svg or "").encode())
 
 
@@ -93,4 +94,5 @@ def parse_answer(job: Job, frame: Frame) -> Evaluation:
     if "kind" in header:
         return Failed(job.logo.digest, job.params, header["kind"], header["detail"], header["seconds"])
     svg = body.decode() if header["svg"] else None
-    return Scored(job.logo.digest, job.params, scores_from_json(header["scores"]), header["seconds"], svg)
+    scores = scores_from_json(header["scores"])
+    return Scored(job.logo.digest, job.params, scores, header["seconds"], svg, header["parsed"])

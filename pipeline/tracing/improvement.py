@@ -15,7 +15,7 @@ from pipeline.svg.shapes import Drawing, Flat, Rectangle, Shape
 from pipeline.tracing.preparation import enlarged_size
 from pipeline.tracing.quality import paths_and_nodes
 from pipeline.tracing.raster import labels
-from pipeline.tracing.tracer import on_canvas
+from pipeline.tracing.tracer import TraceError, on_canvas
 
 UNCOVERED = 4
 """Pixels of an opaque image that may stay without a shape."""
@@ -35,7 +35,8 @@ class Picture:
 def improve(traced: str, rgba: Pixels, params: TracerParams) -> Picture:
     """traced: VTracer's text for the image after its preparation. rgba: the image itself, uint8 (H, W, 4).
 
-    A text outside VTracer's dialect is kept, on the image's canvas. Raises TraceError when it has no size.
+    A text outside VTracer's dialect is kept, on the image's canvas. Raises TraceError when it has no size, or when
+    no shape is left.
     """
     height, width = rgba.shape[:2]
     traced_bytes = len(traced.encode("utf-8"))
@@ -50,6 +51,8 @@ def improve(traced: str, rgba: Pixels, params: TracerParams) -> Picture:
     if params.refit:
         drawing = refit(_back(drawing, rgba), rgba, labels)
     svg = minify(drawing, params.steps_per_pixel, tolerance=1 / params.steps_per_pixel)
+    if svg.count("<") == 2:  # <svg ...></svg>
+        raise TraceError("empty", "no shape of the SVG is larger than a step of its grid")
     return Picture(svg, traced_bytes, len(drawing.shapes), count_nodes(drawing))
 
 

@@ -258,12 +258,12 @@ def _signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
 
     def schema(**types: DataType) -> Schema:
-        optional = ("objective", "max_damage", "traces")
+        optional = ("objective", "max_damage", "budget_bytes", "background", "traces", "note")
         return Schema([ColSpec(kind, name, required=name not in optional) for name, kind in types.items()])
 
     text, whole, real = DataType.string, DataType.long, DataType.double
     return ModelSignature(
-        inputs=schema(image=text, objective=text, max_damage=real, traces=whole),
+        inputs=schema(image=text, objective=text, max_damage=real, budget_bytes=whole, background=text, traces=whole),
         outputs=schema(
             svg=text,
             status=text,
@@ -274,6 +274,9 @@ def _signature() -> ModelSignature:
             damage=real,
             default_damage=real,
             delta=real,
+            parsed=DataType.boolean,
+            note=text,
+            curve=text,
             seconds=real,
             model=text,
         ),

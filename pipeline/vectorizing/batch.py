@@ -16,14 +16,24 @@ from pipeline.agent.objectives import Objective
 from pipeline.agent.task import Vector
 from pipeline.core.errors import DataError, ImageRejected
 from pipeline.core.files import write_text, writing
-from pipeline.core.pixels import rgb_of
-from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, Scored, TracerParams
+from pipeline.core.pixels import opaque, rgb_of
+from pipeline.core.records import Logo, Pixels
 from pipeline.data.categories import categorise
-from pipeline.data.images import KINDS, MAX_NAME_BYTES, Limits, decode_image, list_images, path_text, read_image
+from pipeline.data.images import (
+    KINDS,
+    MAX_NAME_BYTES,
+    Limits,
+    decode_image,
+    is_blank,
+    list_images,
+    path_text,
+    read_image,
+)
 from pipeline.data.probe import measure
-from pipeline.search.loop import Outcome, run_agent, svg_text
+from pipeline.search.loop import run_agent
 from pipeline.search.tasks import PendingTasks, begin_tasks
 from pipeline.tracing.evaluator import Evaluator
+from pipeline.vectorizing.answer import PLAIN, Options, answers_of
 from pipeline.vectorizing.inputs import check_existence
 
 RESULTS = "results.jsonl"
@@ -49,7 +59,9 @@ class Result:
 
     status: improved; default, when nothing better was found and the SVG is the default's; failed, with `error`.
     svg: the file, relative to the output folder. traces: spent beyond the default's own. seconds: its share of the
-    wall clock. Anything that was not measured is null.
+    wall clock. parsed: whether VTracer's output could be read; else the SVG is as VTracer printed it. note: what could
+    not be done as asked, or not be kept. curve: the Pareto front of the traces that were measured, fewest bytes first:
+    bytes, damage, knee, chosen, and with `Options.curve` the file of each as svg. What was not measured is null.
     """
 
     path: str
@@ -63,6 +75,9 @@ class Result:
     default_damage: float | None = None
     delta: float | None = None
     seconds: float = 0.0
+    parsed: bool | None = None
+    note: str | None = None
+    curve: list[dict[str, Any]] | None = None
     error: str | None = None
 
     def to_line(self) -> str:
@@ -110,6 +125,7 @@ def vectorize_files(
     traces: int,
     seed: int = 0,
     batch: int = 32,
+    options: Options = PLAIN,
     write: Callable[[Path, str], None] = write_text,
 ) -> Iterator[Result]:
     """Vectorises images in order, `batch` at a time; each SVG is written before its result is yielded.
@@ -120,7 +136,7 @@ def vectorize_files(
     An image that cannot be read or traced is a failed result. Raises StorageError when the output cannot be written.
     """
     starts = range(0, len(sources), batch)
-    batches = (_begin_batch(sources[start : start + batch], agent, evaluator) for start in starts)
+    batches = (_begin_batch(sources[start : start + batch], agent, evaluator, options) for start in starts)
     following = next(batches, None)
     while (current := following) is not None:
         following = next(batches, None)
@@ -129,15 +145,28 @@ def vectorize_files(
         for logo, failed in failures:
             number = int(logo.name)
             current.results[number] = failed_result(current.members[number].path, failed.kind, failed.detail)
-        for outcome in run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True):
+        outcomes = run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True)
+        for outcome, fields in zip(outcomes, answers_of(outcomes, evaluator, options), strict=True):
             number = int(outcome.task.logo.name)
             source = current.members[number]
-            fields = _fields(outcome)
             write(output / source.svg, fields.pop("svg"))
+            fields["curve"] = [_written(point, source, output, write) for point in fields["curve"]]
             current.results[number] = Result(path=source.path, svg=path_text(source.svg), **fields)
         spent = current.seconds + time.perf_counter() - started
         for number in range(len(current.members)):
             yield replace(current.results[number], seconds=round(spent / len(current.members), 4))
+
+
+def _written(point: dict[str, Any], source: Source, output: Path, write: Callable[[Path, str], None]) -> dict[str, Any]:
+    """A point of the curve with its SVG in a file, beside that of the image: logo.svg has logo.curve/905.svg."""
+    if "svg" not in point:
+        return point
+    folder = source.svg.with_suffix(".curve")
+    if len(os.fsencode(folder.name)) > MAX_NAME_BYTES:
+        folder = folder.with_name(hashlib.sha256(os.fsencode(folder.name)).hexdigest() + ".curve")
+    file = folder / f"{point['bytes']}.svg"
+    write(output / file, point["svg"])
+    return point | {"svg": path_text(file)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,20 +179,19 @@ class _Batch:
     seconds: float
 
 
-def _begin_batch(members: Sequence[Source], agent: Agent, evaluator: Evaluator) -> _Batch:
+def _begin_batch(members: Sequence[Source], agent: Agent, evaluator: Evaluator, options: Options) -> _Batch:
     """Reads and measures the images, and hands their defaults to the evaluator."""
     started = time.perf_counter()
-    limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
     logos: list[Logo] = []
     measured: list[Vector] = []
     results: dict[int, Result] = {}
     for number, source in enumerate(members):
         try:
-            rgba = read_image(source.file, limits, source.path)
+            rgba = read_image(source.file, _limits(options), source.path)
         except ImageRejected as error:
             results[number] = failed_result(source.path, error.reason, error.detail)
             continue
-        logo, measures = make_logo(str(number), rgba, agent)
+        logo, measures = make_logo(str(number), rgba, agent, options)
         logos.append(logo)
         measured.append(measures)
     pending = begin_tasks(logos, evaluator, agent.background, keep_svg=True, metrics=False, measured=measured)
@@ -174,44 +202,24 @@ def failed_result(path: str, reason: str, detail: str) -> Result:
     return Result(path=path, status="failed", error=f"{reason}: {detail}")
 
 
-def make_logo(name: str, rgba: Pixels, agent: Agent) -> tuple[Logo, Vector]:
+def _limits(options: Options) -> Limits:
+    return Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, options.background)
+
+
+def make_logo(name: str, rgba: Pixels, agent: Agent, options: Options = PLAIN) -> tuple[Logo, Vector]:
     """An image with the category that its pixels suggest, and its measures."""
-    measures = measure(rgba, rgb_of(agent.background))
+    if options.background is not None:
+        rgba = opaque(rgba, rgb_of(options.background))
+    measures = measure(rgba, rgb_of(_backdrop(rgba, agent.background)))
     category, _ = categorise(measures)
     return Logo.of(name, rgba, category), measures.as_array()
 
 
-def _fields(outcome: Outcome) -> dict[str, Any]:
-    """The SVG's text as `svg`, and the fields of Result that tell how good it is."""
-    best = outcome.best_at(len(outcome.bests))
-    chosen = best or outcome.task.default
-    return {
-        "svg": svg_text(chosen),
-        "status": "improved" if best else "default",
-        "params": shown_params(chosen.params),
-        "traces": len(outcome.values),
-        **_scores(outcome, chosen),
-    }
-
-
-def _scores(outcome: Outcome, chosen: Scored) -> dict[str, Any]:
-    default = outcome.task.scores
-    return {
-        "bytes": chosen.scores.svg_bytes,
-        "default_bytes": default.svg_bytes,
-        "damage": chosen.scores.damage,
-        "default_damage": default.damage,
-        "delta": chosen.scores.delta,
-    }
-
-
-def shown_params(params: TracerParams) -> dict[str, Any]:
-    """VTracer's names and values; the preparation only where it is used."""
-    values = params.to_json()
-    for name in ("prescale", "palette", "simplify", "refit"):
-        if values[name] == getattr(DEFAULT_PARAMS, name):
-            del values[name]
-    return values
+def _backdrop(rgba: Pixels, background: str) -> str:
+    """The colour to measure an image on: that of the agent's training, unless nothing is to be seen on it."""
+    if not is_blank(rgba, background):
+        return background
+    return "#000000" if sum(rgb_of(background)) > 3 * 127 else "#ffffff"
 
 
 def with_objective(agent: Agent, name: str | None, max_damage: float | None) -> Agent:
@@ -225,22 +233,22 @@ def with_objective(agent: Agent, name: str | None, max_damage: float | None) -> 
 
 
 def vectorize_image_bytes(
-    content: bytes, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0
+    content: bytes, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0, options: Options = PLAIN
 ) -> dict[str, Any]:
-    """Vectorises one image file, given as bytes; returns `svg` and the fields of Result.
+    """Vectorises one image file, given as bytes; returns `svg` and the fields of Result. SVGs of a curve are texts.
 
     Raises ImageRejected when it cannot be decoded, DataError when even VTracer's default fails on it.
     """
     started = time.perf_counter()
-    limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
-    logo, measures = make_logo("image", decode_image(content, limits, "image"), agent)
+    logo, measures = make_logo("image", decode_image(content, _limits(options), "image"), agent, options)
     tasks, failures = begin_tasks(
         [logo], evaluator, agent.background, keep_svg=True, metrics=False, measured=[measures]
     ).collect()
     if failures:
         raise DataError(f"image: VTracer failed on it: {failures[0][1].kind}: {failures[0][1].detail}")
-    [outcome] = run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True)
-    return _fields(outcome) | {"seconds": time.perf_counter() - started}
+    outcomes = run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True)
+    [answer] = answers_of(outcomes, evaluator, options)
+    return answer | {"seconds": time.perf_counter() - started}
 
 
 def open_results(output: Path) -> Path:

@@ -27,7 +27,7 @@ from pipeline.data.images import KINDS
 from pipeline.vectorizing.disk import sync_disk, write_unsynced
 from pipeline.vectorizing.inputs import Entry, Inputs
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PLAN, RESULTS, SVGS = "plan", "results", "svg"
 FILE = "plan.json"
 MADE_BY = "tracewright vectorize --sharded"

@@ -11,6 +11,7 @@ from typing import Any, Self
 from pipeline.agent.agent import DESCRIPTION, Agent, load_agent
 from pipeline.tracing.evaluation import evaluation_versions
 from pipeline.tracing.raster import DRAWINGS
+from pipeline.vectorizing.answer import Options
 from pipeline.vectorizing.batch import with_objective
 
 SHARD_FILES = 500
@@ -18,7 +19,9 @@ SHARD_FILES = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """agent: its folder. objective, max_damage: None for the agent's own. shard_files: for sharded runs only."""
+    """agent: its folder. objective, max_damage: None for the agent's own. budget_bytes, background, curve: as in
+    `Options`. shard_files: for sharded runs only.
+    """
 
     output: Path
     agent: Path
@@ -27,6 +30,13 @@ class Request:
     traces: int
     seed: int
     shard_files: int = SHARD_FILES
+    budget_bytes: int | None = None
+    background: str | None = None
+    curve: bool = False
+
+    @property
+    def options(self) -> Options:
+        return Options(budget_bytes=self.budget_bytes, background=self.background, curve=self.curve)
 
     def load_agent(self) -> Agent:
         """The agent with the requested objective. Raises DataError or Mismatch."""
@@ -40,6 +50,7 @@ class Request:
             "objective": asdict(agent.objective),
             "traces": self.traces,
             "seed": self.seed,
+            **asdict(self.options),
             "versions": evaluation_versions(agent.background, next(iter(DRAWINGS))),
         }
 

@@ -65,6 +65,7 @@ class ShardWorker:
             self._pool,
             traces=self._request.traces,
             seed=self._request.seed,
+            options=self._request.options,
             write=write_unsynced,
         )
         for number in range(len(entries)):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,18 +29,28 @@ SCHEMA = pa.schema(
         ("default_damage", pa.float64()),
         ("delta", pa.float64()),
         ("seconds", pa.float64()),
+        ("parsed", pa.bool_()),
+        ("note", pa.string()),
+        ("curve", pa.string()),
         ("error", pa.string()),
     ]
 )
 
 
+_SUMS = ("bytes", "default_bytes", "seconds")
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many files there were of each status, the bytes of the SVGs, those of VTracer's defaults, and seconds."""
+    """How many files there were of each status, the bytes of the SVGs, those of VTracer's defaults, and seconds.
+
+    unparsed: SVGs that are as VTracer printed them.
+    """
 
     improved: int = 0
     default: int = 0
     failed: int = 0
+    unparsed: int = 0
     bytes: int = 0
     default_bytes: int = 0
     seconds: float = 0.0
@@ -53,14 +64,18 @@ class Tally:
 
 
 def write_part(path: Path, results: Sequence[Result]) -> None:
-    """Whole or absent. `params` becomes JSON text. Raises StorageError."""
-    rows = [asdict(r) | {"params": json.dumps(r.params) if r.params is not None else None} for r in results]
+    """Whole or absent. `params` and `curve` become JSON text. Raises StorageError."""
+    rows = [asdict(r) | {"params": _json(r.params), "curve": _json(r.curve)} for r in results]
     with whole(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
 
 
+def _json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
 def tally_of(results: Iterable[Result]) -> Tally:
-    return _tally(pa.Table.from_pylist([asdict(r) | {"params": None} for r in results], SCHEMA))
+    return _tally(pa.Table.from_pylist([asdict(r) | {"params": None, "curve": None} for r in results], SCHEMA))
 
 
 def read_tally(paths: Iterable[Path]) -> Tally:
@@ -68,7 +83,7 @@ def read_tally(paths: Iterable[Path]) -> Tally:
     total = Tally()
     for path in paths:
         try:
-            table = pq.read_table(path, columns=["status", "bytes", "default_bytes", "seconds"])
+            table = pq.read_table(path, columns=["status", "parsed", *_SUMS])
         except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
             raise DataError(f"{path}: is damaged ({error}); delete it, and the same command does it again") from error
         total = total.plus(_tally(table))
@@ -77,5 +92,7 @@ def read_tally(paths: Iterable[Path]) -> Tally:
 
 def _tally(table: pa.Table) -> Tally:
     counts = {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
-    sums = {name: pc.sum(table[name]).as_py() or 0 for name in ("bytes", "default_bytes", "seconds")}
-    return Tally(counts.get("improved", 0), counts.get("default", 0), counts.get("failed", 0), **sums)
+    sums = {name: pc.sum(table[name]).as_py() or 0 for name in _SUMS}
+    unparsed = pc.sum(pc.invert(table["parsed"])).as_py() or 0
+    statuses = (counts.get(status, 0) for status in ("improved", "default", "failed"))
+    return Tally(*statuses, unparsed, **sums)

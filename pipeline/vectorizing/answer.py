@@ -1,0 +1,96 @@
+"""From the search on an image to what is told of it: the SVG that was chosen, and the others a person may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.records import DEFAULT_PARAMS, Job, Lost, Scored, TracerParams
+from pipeline.search.loop import Outcome, svg_text
+from pipeline.search.tradeoff import knee_of, least_damaged, pareto_front
+from pipeline.tracing.evaluator import Evaluator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is made of an image, beside the objective that its traces are searched for.
+
+    budget_bytes: take the least damaged trace of at most so many bytes. background: #rrggbb, below what is
+    transparent before it is traced. curve: measure every trace to the end, and keep the SVGs of the whole curve.
+    """
+
+    budget_bytes: int | None = None
+    background: str | None = None
+    curve: bool = False
+
+
+PLAIN = Options()
+
+
+def answers_of(outcomes: Sequence[Outcome], evaluator: Evaluator, options: Options) -> list[dict[str, Any]]:
+    """For each search the SVG's text as `svg`, and the fields of `Result` that tell how good it is.
+
+    curve: the Pareto front of the traces that were measured, the default's among them; each with its `svg` only where
+    the options ask for the whole curve.
+    """
+    made = [[o.task.default, *(e for e in o.evaluations if isinstance(e, Scored))] for o in outcomes]
+    lost = [(n, job) for n, outcome in enumerate(outcomes) for job in _lost(outcome, made[n], options)]
+    if lost:
+        for (n, _), evaluation in zip(lost, evaluator.evaluate([job for _, job in lost]), strict=True):
+            made[n] += [evaluation] if isinstance(evaluation, Scored) else []
+    return [_answer(outcome, pictures, options) for outcome, pictures in zip(outcomes, made, strict=True)]
+
+
+def _lost(outcome: Outcome, made: Sequence[Scored], options: Options) -> Iterator[Job]:
+    """What did not pass its gate and may be wanted all the same: of the search, it was known to lose."""
+    lost = [evaluation for evaluation in outcome.evaluations if isinstance(evaluation, Lost)]
+    most = float("inf") if options.curve else options.budget_bytes or 0
+    if options.budget_bytes is not None:
+        most = max(most, min([p.scores.svg_bytes for p in made] + [e.svg_bytes for e in lost]))
+    for evaluation in lost:
+        if evaluation.svg_bytes <= most:
+            yield Job(outcome.task.logo, evaluation.params, keep_svg=True)
+
+
+def _answer(outcome: Outcome, pictures: Sequence[Scored], options: Options) -> dict[str, Any]:
+    default = outcome.task.default
+    chosen = outcome.chosen_at(len(outcome.bests))
+    note = None
+    if options.budget_bytes is not None:
+        chosen = least_damaged(pictures, options.budget_bytes)
+        if chosen.scores.svg_bytes > options.budget_bytes:
+            note = f"no trace has {options.budget_bytes} bytes or fewer; this is the smallest"
+    return {
+        "svg": svg_text(chosen),
+        "status": "default" if chosen is default else "improved",
+        "params": shown_params(chosen.params),
+        "traces": len(outcome.values),
+        "bytes": chosen.scores.svg_bytes,
+        "default_bytes": default.scores.svg_bytes,
+        "damage": chosen.scores.damage,
+        "default_damage": default.scores.damage,
+        "delta": chosen.scores.delta,
+        "parsed": chosen.parsed,
+        "note": note,
+        "curve": _curve(pictures, chosen, options),
+    }
+
+
+def _curve(pictures: Sequence[Scored], chosen: Scored, options: Options) -> list[dict[str, Any]]:
+    front = pareto_front(pictures)
+    knee = knee_of(front)
+    return [
+        {"bytes": p.scores.svg_bytes, "damage": p.scores.damage, "knee": p is knee, "chosen": p is chosen}
+        | ({"svg": svg_text(p)} if options.curve else {})
+        for p in front
+    ]
+
+
+def shown_params(params: TracerParams) -> dict[str, Any]:
+    """VTracer's names and values; the preparation only where it is used."""
+    values = params.to_json()
+    for name in ("prescale", "palette", "simplify", "refit"):
+        if values[name] == getattr(DEFAULT_PARAMS, name):
+            del values[name]
+    return values
