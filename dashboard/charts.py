@@ -8,7 +8,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from dashboard.trial import CurvePoint
 from pipeline.core.facts.comparison import OURS, Comparison
+from pipeline.core.records import VISIBLE_DAMAGE
 from pipeline.reports import words
 from pipeline.reports.colours import Palette
 from pipeline.reports.run_folder import Point
@@ -175,6 +177,33 @@ def _stage_bands(stages: Sequence[tuple[str, float, float]], palette: Palette) -
     )
     names = alt.Chart(frame).mark_text(baseline="top", dy=4, color=palette.muted).encode(x="middle:Q", text="stage:N")
     return [bands, names.encode(y=alt.value(0))]
+
+
+def tradeoff(points: Sequence[CurvePoint], palette: Palette) -> Drawn:
+    """Damage over bytes: the Pareto front of an image's traces, with its knee and what was chosen."""
+    rows = pd.DataFrame(
+        [
+            {
+                "bytes": p.bytes,
+                "damage": p.damage,
+                "said": words.listed([w for w, holds in (("chosen", p.chosen), ("knee", p.knee)) if holds]),
+            }
+            for p in points
+        ]
+    )
+    ticks = [0, 1, 10, 100, 1000, 10_000]
+    scale = alt.Scale(type="symlog", constant=1, domainMin=0)
+    x = alt.X("bytes:Q", title="bytes of the SVG", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(format=",d"))
+    y = alt.Y("damage:Q", title="damage, pixels", scale=scale, axis=alt.Axis(values=ticks, format=",d"))
+    tips = [alt.Tooltip("bytes:Q", format=",d"), alt.Tooltip("damage:Q", format=",.1f"), "said:N"]
+    base = alt.Chart(rows).encode(x=x, y=y, tooltip=tips)
+    line = base.mark_line(interpolate="step-after", color=palette.muted, strokeWidth=1.5)
+    dots = base.mark_point(filled=True, size=70, opacity=1, color=palette.muted)
+    marked = base.transform_filter("datum.said != ''")
+    rings = marked.mark_point(filled=True, size=150, opacity=1, color=palette.strong)
+    names = marked.mark_text(dy=-14, dx=6, align="left", color=palette.strong, fontWeight="bold").encode(text="said:N")
+    limit = alt.Chart(pd.DataFrame({"y": [VISIBLE_DAMAGE]})).mark_rule(strokeDash=[5, 4], color=palette.muted)
+    return alt.layer(limit.encode(y="y:Q"), line, dots, rings, names).properties(height=HEIGHT - 60)
 
 
 def failures(counted: Mapping[str, int], palette: Palette) -> Drawn:

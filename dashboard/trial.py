@@ -39,8 +39,22 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One of the traces that no other beats in bytes and in damage. chosen: it is what the command wrote."""
+
+    bytes: int
+    damage: float
+    knee: bool
+    chosen: bool
+    svg: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One SVG. traces: settings tried, 0 for VTracer's default. kept: nothing better than the default was found."""
+    """One SVG. traces: settings tried, 0 for VTracer's default. kept: nothing better than the default was found.
+
+    note: what could not be kept. curve: fewest bytes first, where it was asked for.
+    """
 
     traces: int
     svg: str
@@ -49,6 +63,8 @@ class Attempt:
     delta: float
     seconds: float
     kept: bool = False
+    note: str | None = None
+    curve: tuple[CurvePoint, ...] = ()
 
 
 Tick = Callable[[float], None]
@@ -90,10 +106,14 @@ class Given:
     height: int
 
 
-def default_of(path: Path, root: Path, tick: Tick) -> tuple[Attempt, Given]:
-    """VTracer's default, and the image. Raises Refused for an image that cannot be used."""
+def default_of(path: Path, root: Path, tick: Tick, background: str | None = None) -> tuple[Attempt, Given]:
+    """VTracer's default, and the image. Raises Refused for an image that cannot be used.
+
+    background: #rrggbb, below what is transparent.
+    """
     started = time.monotonic()
-    code, out, err = _child(["pipeline.reports.default_trace", str(path)], root, tick)
+    command = ["pipeline.reports.default_trace", str(path), *([background] if background else [])]
+    code, out, err = _child(command, root, tick)
     if code != 0:
         raise Refused(f"This file cannot be used: {_reason(err)}. {ALLOWED}")
     found = json.loads(out)
@@ -104,24 +124,41 @@ def default_of(path: Path, root: Path, tick: Tick) -> tuple[Attempt, Given]:
     return attempt, Given(png=base64.b64decode(found["png"]), width=found["width"], height=found["height"])
 
 
-def ours_of(path: Path, root: Path, traces: int, *, model: str | None, objective: str | None, tick: Tick) -> Attempt:
+def ours_of(
+    path: Path,
+    root: Path,
+    traces: int,
+    *,
+    model: str | None,
+    objective: str | None,
+    background: str | None = None,
+    curve: bool = False,
+    tick: Tick,
+) -> Attempt:
     """What `tracewright vectorize` makes of it. model: an agent's folder; None for the champion. Raises Refused."""
     started = time.monotonic()
     output = path.parent / f"out-{traces}"
     command = ["pipeline.cli.main", "vectorize", str(path), "-o", str(output), "--traces", str(traces)]
     command += ["--model", model] if model else []
     command += ["--objective", objective] if objective else []
+    command += ["--background", background] if background else []
+    command += ["--curve"] if curve else []
     code, _, err = _child(command, root, tick)
     try:
         line = json.loads((output / "results.jsonl").read_text(encoding="utf-8").splitlines()[0])
         svg = (output / line["svg"]).read_text(encoding="utf-8") if line["status"] != "failed" else ""
+        points = [
+            CurvePoint(**point | {"svg": (output / point["svg"]).read_text(encoding="utf-8")})
+            for point in (line["curve"] or [] if curve else [])
+        ]
     except (OSError, ValueError, IndexError, KeyError, TypeError):
         raise Refused(f"It could not be vectorised: {_reason(err) or f'exit code {code}'}") from None
     if line["status"] == "failed":
         raise Refused(f"It could not be vectorised: {_reason(line['error'])}. {ALLOWED}")
     return Attempt(
         traces=traces, svg=svg, bytes=line["bytes"], damage=line["damage"], delta=line["delta"],
-        seconds=time.monotonic() - started, kept=line["status"] == "default",
+        seconds=time.monotonic() - started, kept=line["status"] == "default", note=line.get("note"),
+        curve=tuple(points),
     )  # fmt: skip
 
 

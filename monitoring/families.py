@@ -173,11 +173,12 @@ def _figures(families: Families, run: Run, totals: Totals) -> None:
 
 def _results(families: Families, run: Run) -> None:
     if (validation := run.status.validation) is not None:
-        for name in ("timesteps", "value", "bytes_ratio", "skill", "ssim"):
+        for name in ("timesteps", "value", "bytes_ratio", "damaged_ratio"):
             families.add(f"validation_{name}", getattr(validation, name), run.name)
+        families.add("validation_damage_pixels", validation.damage, run.name)
         for category, scores in validation.by_category.items():
             families.add("validation_category_bytes_ratio", scores.bytes_ratio, run.name, category)
-            families.add("validation_category_skill", scores.skill, run.name, category)
+            families.add("validation_category_damaged_ratio", scores.damaged_ratio, run.name, category)
     if (checkpoint := run.status.checkpoint) is not None:
         families.add("checkpoint_saved_time_seconds", checkpoint.saved_seconds, run.name)
         families.add("checkpoint_age_seconds", run.checkpoint_age_seconds, run.name)

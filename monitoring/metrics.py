@@ -150,12 +150,19 @@ _TRAINING = (
     _gauge("validation_timesteps", "timesteps", "training", "When the latest validation was.", "run"),
     _gauge("validation_value", "ln ratio", "training", "Its mean value.", "run"),
     _gauge("validation_bytes_ratio", "ratio", "training", "Its bytes over the default's, geometric mean.", "run"),
-    _gauge("validation_skill", "skill", "training", "Its mean skill: 1 is identical, 0 a blank.", "run"),
-    _gauge("validation_ssim", "SSIM", "training", "Its mean SSIM.", "run"),
+    _gauge("validation_damaged_ratio", "0 to 1", "training", "Share of its images with visible damage.", "run"),
+    _gauge("validation_damage_pixels", "pixels", "training", "Mean damage of its images: 1 is visible.", "run"),
     _gauge(
         "validation_category_bytes_ratio", "ratio", "training", "The same of one category's images.", "run", "category"
     ),
-    _gauge("validation_category_skill", "skill", "training", "The same of one category's images.", "run", "category"),
+    _gauge(
+        "validation_category_damaged_ratio",
+        "0 to 1",
+        "training",
+        "The same of one category's images.",
+        "run",
+        "category",
+    ),
     _gauge("checkpoint_saved_time_seconds", "unix time", "training", "When the latest checkpoint was saved.", "run"),
     _gauge("checkpoint_age_seconds", "seconds", "training", "Since then.", "run"),
     _gauge("checkpoint_save_seconds", "seconds", "training", "What saving it took.", "run"),

@@ -94,8 +94,9 @@ def _figures(status: RunStatus) -> None:
         ("reached the goal", words.share(status.success_rate), None),
         ("stage", status.stage or words.DASH, stage),
         ("timesteps / second", words.number(status.steps_per_second, 1), None),
-        ("last validation", words.number(validated.value if validated else None, 3),
+        ("bytes of the default", words.share(validated.bytes_ratio if validated else None),
          f"at {validated.timesteps:,} timesteps" if validated else None),
+        ("visibly damaged", words.share(validated.damaged_ratio if validated else None), "of the images"),
         ("memory", words.storage(status.memory_bytes), None),
     )  # fmt: skip
     with st.container(horizontal=True):

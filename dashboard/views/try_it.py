@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import frame, queries, trial
+from dashboard import charts, frame, queries, trial
 from dashboard.frame import Here
-from dashboard.trial import Attempt, Given
+from dashboard.trial import Attempt, CurvePoint, Given
 from dashboard.viewer import viewer
 from dashboard.viewer.viewer import Pane
-from pipeline.core.records import OBJECTIVES
+from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
 from pipeline.reports import words
 
 TRACES = (1, 8, 32)
@@ -40,12 +39,14 @@ def page(here: Here) -> None:
         objective = st.selectbox(
             "Objective", [OWN, *(o for o in OBJECTIVES if o in ("faithful", "smaller", "sharper"))], key="objective"
         )
+        on_colour = st.checkbox("Put it on a colour first", help="For logos with transparency.", key="on-colour")
+        background = st.color_picker("Colour", "#0b57a4", key="background") if on_colour else None
     if given is None:
         return
     content = given.getvalue()
-    asked = (hashlib.sha256(content).hexdigest(), model, objective)
+    asked = (hashlib.sha256(content).hexdigest(), model, objective, background)
     if st.button("Vectorise", icon=":material/play_arrow:"):
-        st.session_state["trial"] = (asked, _work(here, content, model, objective))
+        st.session_state["trial"] = (asked, _work(here, content, model, objective, background))
     done = st.session_state.get("trial")
     if done and done[0] == asked:
         _shown(*done[1])
@@ -55,38 +56,27 @@ Outcome = tuple[list[Attempt], Given | None, str | None]
 """SVGs in order, the image, and why there are no more of them."""
 
 
-def _work(here: Here, content: bytes, model: str, objective: str) -> Outcome:
+def _work(here: Here, content: bytes, model: str, objective: str, background: str | None) -> Outcome:
     folder = queries.agent_folder(here.root) if model == NEWEST else None
     attempts: list[Attempt] = []
     image: Given | None = None
     bar = st.progress(0.0, text="waiting for its turn")
     try:
         with trial.one_at_a_time(), trial.image_file(content) as path:
-            default, image = trial.default_of(path, here.root, _tick(bar, 0, "VTracer's default"))
+            default, image = trial.default_of(path, here.root, _tick(bar, 0, "VTracer's default"), background)
             attempts.append(default)
             for number, traces in enumerate(TRACES, 1):
-                attempts.append(_ours(path, here.root, traces, number, folder, objective, bar))
+                ours = trial.ours_of(
+                    path, here.root, traces, model=str(folder) if folder else None,
+                    objective=None if objective == OWN else objective, background=background,
+                    curve=traces == TRACES[-1], tick=_tick(bar, number, words.counted(traces, "trace")),
+                )  # fmt: skip
+                attempts.append(ours)
     except trial.Refused as refused:
         return attempts, image, str(refused)
     finally:
         bar.empty()
     return attempts, image, None
-
-
-def _ours(
-    path: Path,
-    root: Path,
-    traces: int,
-    number: int,
-    folder: Path | None,
-    objective: str,
-    bar: Any,
-) -> Attempt:
-    tick = _tick(bar, number, words.counted(traces, "trace"))
-    return trial.ours_of(
-        path, root, traces, model=str(folder) if folder else None, objective=None if objective == OWN else objective,
-        tick=tick,
-    )  # fmt: skip
 
 
 def _tick(bar: Any, number: int, what: str) -> Callable[[float], None]:
@@ -107,8 +97,12 @@ def _shown(attempts: list[Attempt], image: Given | None, refused: str | None) ->
     _table(attempts)
     if any(a.kept for a in attempts):
         st.caption("Where nothing better was found, the default's SVG is given.")
-    _beside(attempts, image)
-    _downloads(attempts)
+    for a in attempts:
+        if a.note:
+            st.caption(frame.plain(f"{_name(a)}: {a.note}."))
+    point = _curve(attempts[-1])
+    _beside(attempts, image, point)
+    _downloads(attempts, point)
 
 
 def _table(attempts: list[Attempt]) -> None:
@@ -135,7 +129,34 @@ def _table(attempts: list[Attempt]) -> None:
     )  # fmt: skip
 
 
-def _beside(attempts: list[Attempt], image: Given) -> None:
+def _curve(most: Attempt) -> CurvePoint | None:
+    """Size against damage of the traces that were made, and the point that was picked there, if it is another one."""
+    if len(most.curve) < 2:
+        return None
+    st.subheader("Size against damage")
+    st.altair_chart(charts.tradeoff(most.curve, frame.palette()), alt="Damage over bytes of the traces that were made")
+    at = st.selectbox(
+        "Another point",
+        range(len(most.curve)),
+        index=next((i for i, point in enumerate(most.curve) if point.chosen), 0),
+        format_func=lambda i: _point_name(most.curve[i]),
+        key="curve-point",
+    )
+    st.caption(
+        f"Of {words.counted(most.traces, 'trace')} and the default, those that no other beats in both. From the knee "
+        "on, more bytes buy little. `tracewright vectorize --budget-bytes` takes one of them by its size."
+    )
+    point = most.curve[at]
+    return None if point.chosen else point
+
+
+def _point_name(point: CurvePoint) -> str:
+    marks = [word for word, holds in (("chosen", point.chosen), ("the knee", point.knee)) if holds]
+    seen = f"damage {point.damage:,.1f} px" if point.damage > VISIBLE_DAMAGE else "no visible damage"
+    return f"{point.bytes:,} bytes, {seen}{f' ({words.listed(marks)})' if marks else ''}"
+
+
+def _beside(attempts: list[Attempt], image: Given, point: CurvePoint | None) -> None:
     zoom = st.segmented_control(
         "Enlarged", [1, 3, 6], format_func=lambda n: f"{n} ×", default=1, required=True, key="zoom", bind="query-params"
     )
@@ -144,6 +165,8 @@ def _beside(attempts: list[Attempt], image: Given) -> None:
         Pane(label=_name(a), says=f"{a.bytes:,} bytes · damage {a.damage:.0f} px", picture=a.svg, ours=a.traces > 0)
         for a in attempts
     ]
+    if point:
+        panes.append(Pane(label="Picked", says=_point_name(point), picture=point.svg, ours=True))
     viewer.show(
         panes,
         mode="beside",
@@ -155,8 +178,13 @@ def _beside(attempts: list[Attempt], image: Given) -> None:
     )
 
 
-def _downloads(attempts: list[Attempt]) -> None:
+def _downloads(attempts: list[Attempt], point: CurvePoint | None) -> None:
     with st.container(horizontal=True):
+        if point:
+            st.download_button(
+                f"SVG, {point.bytes:,} bytes", point.svg, file_name=f"{point.bytes}-bytes.svg",
+                mime="image/svg+xml", key="svg-point", on_click="ignore", icon=":material/download:",
+            )  # fmt: skip
         for a in attempts:
             st.download_button(
                 f"SVG, {_name(a)}", a.svg, file_name=f"{'default' if a.traces == 0 else f'{a.traces}-traces'}.svg",

@@ -116,7 +116,10 @@ def list_runs(as_json: bool, every: bool) -> None:
 
 def _as_json(training: Training) -> dict[str, object]:
     names = ("run_id", "state", "phase", "timesteps", "total_timesteps", "seconds_left", "best_value")
-    values = {name: getattr(training, name) for name in (*names, "best_bytes_ratio", "overrides", "trouble")}
+    values = {
+        name: getattr(training, name)
+        for name in (*names, "best_bytes_ratio", "best_damaged_ratio", "overrides", "trouble")
+    }
     return values | {"pid": training.process.pid if training.process else None}
 
 
@@ -126,14 +129,15 @@ def _row(training: Training) -> str:
     else:
         left = f", {_duration(training.seconds_left)} left" if training.seconds_left is not None else ""
         progress = f"{training.progress_ratio:4.0%} of {training.total_timesteps}{left}"
-    row = f"{training.run_id:22} {training.state:9} {progress:28} {_best(training):26} {training.overrides}".rstrip()
+    row = f"{training.run_id:22} {training.state:9} {progress:28} {_best(training):32} {training.overrides}".rstrip()
     return f"{row}\n    {training.trouble}" if training.trouble else row
 
 
 def _best(training: Training) -> str:
     if training.best_bytes_ratio is None:
         return "not validated yet"
-    return f"best {training.best_bytes_ratio:.3f} of the bytes"
+    damaged = training.best_damaged_ratio
+    return f"best {training.best_bytes_ratio:.0%} of the bytes{'' if damaged is None else f', {damaged:.0%} damaged'}"
 
 
 def _duration(seconds: float) -> str:

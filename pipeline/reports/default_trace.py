@@ -1,4 +1,4 @@
-"""VTracer's default on one image of a stranger: `python -m pipeline.reports.default_trace FILE`, for the app.
+"""VTracer's default on one image of a stranger: `python -m pipeline.reports.default_trace FILE [#rrggbb]`, for the app.
 
 The image is decoded in this process and traced in another, so what it does to a decoder or a tracer stays there.
 JSON on standard output; a file that cannot be used ends with its reason on standard error and exit code 65.
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from pipeline.core.errors import DataError, TracewrightError
+from pipeline.core.pixels import opaque, rgb_of
 from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Scored
 from pipeline.data.images import Limits, read_image
 from pipeline.reports import thumbnails
@@ -20,25 +21,26 @@ from pipeline.reports.trial_limits import MAX_FILE_BYTES, MAX_PIXELS, MIN_SIDE_P
 from pipeline.tracing.tracer_pool import TracerPool
 
 TIMEOUT_SECONDS, MEMORY_BYTES = 20.0, 2_000_000_000
-LIMITS = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, "#ffffff")
 
 
 def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     try:
-        print(json.dumps(trace_default(Path(sys.argv[1]))))
+        print(json.dumps(trace_default(Path(sys.argv[1]), *sys.argv[2:3])))
     except TracewrightError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def trace_default(path: Path) -> dict[str, object]:
+def trace_default(path: Path, background: str | None = None) -> dict[str, object]:
     """svg, bytes, damage, delta, width, height, and the image as PNG in base64.
 
-    Raises ImageRejected, or DataError where VTracer fails.
+    background: #rrggbb, below what is transparent. Raises ImageRejected, or DataError where VTracer fails.
     """
-    rgba = read_image(path, LIMITS, "image")
+    rgba = read_image(path, Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, background), "image")
+    if background is not None:
+        rgba = opaque(rgba, rgb_of(background))
     logo = Logo.of("image", rgba, "simple")
     with TracerPool(1, TIMEOUT_SECONDS, MEMORY_BYTES) as pool:
         [outcome] = pool.evaluate([Job(logo, DEFAULT_PARAMS, keep_svg=True)])

@@ -55,7 +55,8 @@ class ProgressBar(Hooks):
         star = " (best so far)" if is_best else ""
         self._bar.write(
             f"validation at {report.timesteps} steps: {ratio.mean:.3f} of the default's bytes "
-            f"[{ratio.low:.3f}, {ratio.high:.3f}] on {report.images} images{star}"
+            f"[{ratio.low:.3f}, {ratio.high:.3f}], {report.damaged_ratio:.0%} of {report.images} images visibly "
+            f"damaged{star}"
         )
 
     def on_stage(self, result: StageResult) -> None:
@@ -164,10 +165,10 @@ class StatusCallback(Hooks):
             timesteps=report.timesteps,
             value=report.value.mean,
             bytes_ratio=report.bytes_ratio.mean,
-            skill=report.skill.mean,
-            ssim=report.ssim.mean,
+            damage=report.damage.mean,
+            damaged_ratio=report.damaged_ratio,
             by_category={
-                category: CategoryScores(bytes_ratio=part.bytes_ratio.mean, skill=part.skill.mean)
+                category: CategoryScores(bytes_ratio=part.bytes_ratio.mean, damaged_ratio=part.damaged_ratio)
                 for category, part in report.by_category.items()
             },
         )
@@ -217,5 +218,5 @@ def validation_metrics(report: Validation) -> dict[str, float]:
     metrics = {f"val/{name}": value for name, value in report.figures().items() if name != "images"}
     for category, part in report.by_category.items():
         metrics[f"val/bytes_ratio/{category}"] = part.bytes_ratio.mean
-        metrics[f"val/skill/{category}"] = part.skill.mean
+        metrics[f"val/damaged_ratio/{category}"] = part.damaged_ratio
     return metrics

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,8 @@ _MACHINE = Machine()
 class Training:
     """One run. process: None when it has ended. seconds_left: None where nothing tells.
 
-    best_value, best_bytes_ratio: of the validation with the highest value so far. trouble: why it failed, if it did.
+    best_value, best_bytes_ratio, best_damaged_ratio: of the validation with the highest value so far.
+    trouble: why it failed, if it did.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class Training:
     seconds_left: float | None
     best_value: float | None
     best_bytes_ratio: float | None
+    best_damaged_ratio: float | None
     overrides: str
     process: psutil.Process | None
     trouble: str | None = None
@@ -89,23 +91,23 @@ def training_in(folder: Path) -> Training | None:
         timesteps=status.timesteps if status else 0,
         total_timesteps=status.total_timesteps if status else 0,
         seconds_left=status.seconds_left if status and state == "training" else None,
-        best_value=best[0] if best else None,
-        best_bytes_ratio=best[1] if best else None,
+        best_value=best.get("val/value"),
+        best_bytes_ratio=best.get("val/bytes_ratio"),
+        best_damaged_ratio=best.get("val/damaged_ratio"),
         overrides=describe(launch.overrides) if launch else "",
         process=process,
         trouble=trouble or (launch.error if launch and state == "failed" else None),
     )
 
 
-def _best(folder: Path) -> tuple[float, float | None] | None:
-    """The highest value among the validations in the journal, and the ratio of bytes there."""
-    best: tuple[float, float | None] | None = None
+def _best(folder: Path) -> Mapping[str, float]:
+    """The metrics of the validation with the highest value in the journal; empty where there is none."""
+    best: Mapping[str, float] = {}
     try:
         for record, _ in records(folder / JOURNAL, 0):
             values = record["values"] if record["kind"] == "metrics" else {}
-            value = values.get("val/value", math.nan)
-            if value > (best[0] if best else -math.inf):
-                best = value, values.get("val/bytes_ratio")
+            if values.get("val/value", math.nan) > best.get("val/value", -math.inf):
+                best = values
     except (OSError, DataError, KeyError, TypeError, AttributeError):
         return best  # no journal yet, or a damaged one, which `tracewright doctor` names
     return best

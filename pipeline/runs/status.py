@@ -39,19 +39,22 @@ class StatusError(DataError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CategoryScores:
     bytes_ratio: float
-    skill: float
+    damaged_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationStatus:
-    """Means of the latest validation. bytes_ratio: geometric, over the default's bytes."""
+    """Means of the latest validation. bytes_ratio: geometric, over the fair default's bytes. damage: in pixels.
+
+    damaged_ratio: share of the images with visible damage. Both are None in the status of an older release.
+    """
 
     timesteps: int
     value: float
     bytes_ratio: float
-    skill: float
-    ssim: float
     by_category: Mapping[str, CategoryScores]
+    damage: float | None = None
+    damaged_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

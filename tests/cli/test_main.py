@@ -63,6 +63,12 @@ def tracewright(*arguments: object) -> Result:
             ["vectorize", "x.png", "-o", "out", "--max-damage", "5", "--objective", "smaller"],
             "--max-damage is for --objective target, not smaller; give one of them",
         ),
+        (["vectorize", "x.png", "-o", "out", "--budget-bytes", "0"], "0 is not in the range x>=1"),
+        (
+            ["vectorize", "x.png", "-o", "out", "--budget-bytes", "900", "--max-damage", "5"],
+            "--max-damage and --budget-bytes: give one of them",
+        ),
+        (["vectorize", "x.png", "-o", "out", "--background", "#fff8"], "#fff8 is no opaque colour, such as white"),
         (["models", "promote"], "No such command 'promote'"),
     ],
 )

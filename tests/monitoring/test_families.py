@@ -103,7 +103,8 @@ def test_a_training_in_figures(tmp_path: Path) -> None:
     assert said["tracewright_training_evaluations"] == {(run,): 4000}
     failures = {kind: value for ((_, kind), _), value in said["tracewright_training_failures"].items()}
     assert failures == dict.fromkeys(get_args(FailureKind), 0) | {"panic": 2, "timeout": 1}
-    assert said["tracewright_validation_category_skill"][("category", "text"), run] == 0.93
+    assert said["tracewright_validation_damage_pixels"] == {(run,): 0.75}
+    assert said["tracewright_validation_category_damaged_ratio"][("category", "text"), run] == 0.08
     assert said["tracewright_training_resident_memory_bytes"] == {(run,): 500}
     assert said["tracewright_training_stage_info"] == {(run, ("stage", "text")): 1}
     assert said["tracewright_status_files"][(("condition", "shown"),)] == 1

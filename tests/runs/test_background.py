@@ -131,11 +131,12 @@ def test_the_best_so_far_is_that_of_the_journal(tmp_path: Path, sleeper: subproc
     status(tmp_path, sleeper)
     rows = [(0, 0.1, 0.9), (128, 0.5, 0.6), (256, 0.3, 0.8)]
     lines = [
-        f'{{"kind":"metrics","step":{s},"values":{{"val/value":{v},"val/bytes_ratio":{r}}}}}\n' for s, v, r in rows
+        f'{{"kind":"metrics","step":{s},"values":{{"val/value":{v},"val/bytes_ratio":{r},"val/damaged_ratio":{r / 10}}}}}\n'
+        for s, v, r in rows
     ]
     (tmp_path / "journal.jsonl").write_text('{"kind":"start"}\n' + "".join(lines))
     assert (found := training_in(tmp_path)) is not None
-    assert (found.best_value, found.best_bytes_ratio) == (0.5, 0.6)
+    assert (found.best_value, found.best_bytes_ratio, found.best_damaged_ratio) == (0.5, 0.6, 0.06)
 
 
 def test_a_folder_that_tells_nothing_is_no_training(tmp_path: Path) -> None:

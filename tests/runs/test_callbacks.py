@@ -81,10 +81,10 @@ def test_what_happens_stands_in_it_with_the_counts_of_the_moment(tmp_path: Path)
         timesteps=64,
         value=report.value.mean,
         bytes_ratio=report.bytes_ratio.mean,
-        skill=report.skill.mean,
-        ssim=report.ssim.mean,
+        damage=report.damage.mean,
+        damaged_ratio=report.damaged_ratio,
         by_category={
-            category: CategoryScores(bytes_ratio=part.bytes_ratio.mean, skill=part.skill.mean)
+            category: CategoryScores(bytes_ratio=part.bytes_ratio.mean, damaged_ratio=part.damaged_ratio)
             for category, part in report.by_category.items()
         },
     )
@@ -141,8 +141,8 @@ def test_a_training_can_be_followed_by_it(tmp_path: Path) -> None:
     last, newest = result.validations[-1], store.entries()[-1]
     assert found.validation is not None
     assert found.validation.timesteps == last.timesteps == 64
-    assert found.validation.skill == last.skill.mean
-    assert found.validation.by_category["simple"].skill == last.by_category["simple"].skill.mean
+    assert found.validation.damage == last.damage.mean
+    assert found.validation.by_category["simple"].damaged_ratio == last.by_category["simple"].damaged_ratio
     assert found.checkpoint is not None
     assert (found.checkpoint.timesteps, found.checkpoint.bytes) == (newest.timesteps, newest.bytes)
     assert found.checkpoint.saved_seconds == newest.saved_seconds

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.serving.limits import ServeSettings
 from pipeline.serving.rows import TRACES, RequestError, read_body, read_rows
+from pipeline.vectorizing.answer import PLAIN, Options
 from tests.support.serving_requests import BAD, GOOD, png, records, row, text
 
 LIMITS = ServeSettings()
@@ -17,6 +18,7 @@ def test_every_layout_of_mlflows_is_read(body: bytes) -> None:
     [order] = read_body(body, LIMITS)
     assert order.image == png()
     assert order.traces in (1, 2, TRACES)
+    assert order.options in (PLAIN, Options(budget_bytes=900, background="#ffffff"))
     assert order.max_damage == (2.5 if order.objective == "target" else None)
 
 

@@ -158,8 +158,8 @@ def status(folder: Path, **changes: Any) -> None:
         "steps_per_second": 41.3, "return_mean": 0.55, "success_rate": 0.71, "stage": "gradient", "stage_number": 3,
         "memory_bytes": 1_240_000_000, "failures": {"panic": 3, "timeout": 1}, "updated_seconds": time.time(),
         "evaluations_asked": 9000, "evaluations_found": 400, "nonfinite_metrics": 0,
-        "validation": {"timesteps": 8192, "value": 0.53, "bytes_ratio": 0.59, "skill": 0.8, "ssim": 0.97,
-                       "by_category": {"simple": {"bytes_ratio": 0.5, "skill": 0.8}}},
+        "validation": {"timesteps": 8192, "value": 0.53, "bytes_ratio": 0.59, "damage": 0.6, "damaged_ratio": 0.04,
+                       "by_category": {"simple": {"bytes_ratio": 0.5, "damaged_ratio": 0.02}}},
         "checkpoint": {"timesteps": 8192, "saved_seconds": time.time() - 30, "save_seconds": 0.008, "bytes": 474877},
     }  # fmt: skip
     (folder / "status.json").write_text(json.dumps(values | changes), encoding="utf-8")

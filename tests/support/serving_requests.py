@@ -48,7 +48,10 @@ def records(*rows: Any) -> bytes:
 GOOD = {
     "records": records(row()),
     "records with all keys": records(row(objective="target", max_damage=2.5, traces=1)),
-    "records with nulls": records(row(objective=None, max_damage=None, traces=None)),
+    "records with a budget": records(row(budget_bytes=900, background="white")),
+    "records with nulls": records(
+        row(objective=None, max_damage=None, budget_bytes=None, background=None, traces=None)
+    ),
     "a whole number with a point": records(row(traces=2.0)),
     "split": json.dumps({"dataframe_split": {"columns": ["traces", "image"], "data": [[1, text(png())]]}}).encode(),
     "inputs by row": json.dumps({"inputs": [row(traces=1)]}).encode(),
@@ -86,7 +89,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
         400,
         "each a list of the same length",
     ),
-    "a wrong name": (records({"img": "x"}), 400, "row 0: it has img; allowed are image, objective, max_damage, traces"),
+    "a wrong name": (records({"img": "x"}), 400, "row 0: it has img; allowed are image, objective"),
     "no image": (records({"traces": 1}), 400, "row 0: image is missing"),
     "an image that is null": (records(row(image=None)), 400, "row 0: image is missing"),
     "an image that is a number": (records(row(), row(image=5)), 400, "row 1: image is 5; "),
@@ -118,6 +121,14 @@ BAD: dict[str, tuple[bytes, int, str]] = {
         400,
         "row 0: max_damage is for the objective target",
     ),
+    "a budget of half a byte": (records(row(budget_bytes=0.5)), 400, "row 0: budget_bytes is 0.5; allowed is a whole"),
+    "a budget beside a max_damage": (
+        records(row(objective="target", max_damage=5, budget_bytes=900)),
+        400,
+        "row 0: max_damage and budget_bytes: give one of them",
+    ),
+    "a background that is no colour": (records(row(background="blau")), 400, 'row 0: background is "blau"; allowed'),
+    "a background of two bytes": (records(row(background=255)), 400, "row 0: background is 255; allowed"),
     "a bomb": (records(row(image=text(BOMB))), 413, "row 0: image has far more than the 4194304 pixels allowed"),
     "a large image": (
         records(row(image=text(saved(Image.new("1", (3000, 2000)), "PNG")))),

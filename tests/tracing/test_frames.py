@@ -41,6 +41,7 @@ def test_evaluations_come_back_equal(logo: Logo) -> None:
     job = Job(logo, DEFAULT_PARAMS)
     for evaluation in (
         Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25, "<svg>é</svg>"),
+        Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25, "<svg/>", parsed=False),
         Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25),
         Scored(logo.digest, DEFAULT_PARAMS, replace(SCORES, metrics=METRICS), 0.25),
         Lost(logo.digest, DEFAULT_PARAMS, 1234, None, 0.5),

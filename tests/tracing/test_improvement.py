@@ -98,6 +98,13 @@ def test_a_text_without_a_size_is_a_typed_error() -> None:
         improve("<svg><path/></svg>", rgba_of(1), DEFAULT_PARAMS)
 
 
+def test_a_picture_without_a_shape_is_a_failure() -> None:
+    header = '<svg version="1.1" xmlns="http://www.w3.org/2000/svg" width="32" height="32">'
+    for path in ("", '<path d="" fill="#ff0000" transform="translate(1,1)"/>'):
+        with pytest.raises(TraceError, match="empty: no shape"):
+            improve(f"{header}\n{path}\n</svg>\n", rgba_of(1), DEFAULT_PARAMS)
+
+
 def test_each_part_of_the_improvement_does_what_it_is_for(logo: Logo) -> None:
     plain = improved(logo.rgba, DEFAULT_PARAMS)
     simpler = improved(logo.rgba, replace(DEFAULT_PARAMS, simplify=0.4))

@@ -9,6 +9,7 @@ from mlflow.entities import LoggedModel
 from mlflow.models import Model
 
 from pipeline.core.errors import DataError, Unavailable
+from pipeline.serving.rows import KEYS
 from pipeline.settings.params import Settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
@@ -62,7 +63,7 @@ def test_the_signature_and_requirements_are_whole(root: Path, settings: Settings
         model = log(run, agent_dir)
     signature = Model.load(model.artifact_location.removeprefix("file://")).signature
     assert signature is not None
-    assert signature.inputs.input_names() == ["image", "objective", "max_damage", "traces"]
+    assert signature.inputs.input_names() == list(KEYS)
     assert "svg" in signature.outputs.input_names()
     requirements = models.requirements()
     assert all("==" in line for line in requirements)

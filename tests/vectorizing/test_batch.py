@@ -8,20 +8,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import pipeline.search.tasks
 import pipeline.vectorizing.batch
 from pipeline.core.errors import DataError, ImageRejected, StorageError
-from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Scored
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Lost, Scored, TracerParams
 from pipeline.data import probe
+from pipeline.vectorizing.answer import Options, shown_params
 from pipeline.vectorizing.batch import (
     Result,
     append_result,
     find_sources,
     open_results,
-    shown_params,
     vectorize_files,
     vectorize_image_bytes,
     with_objective,
@@ -283,3 +284,89 @@ def test_another_objective_can_be_sought() -> None:
     assert (changed.objective.name, changed.objective.max_damage) == ("target", 5.0)
     assert changed.objective.quality_weight == AGENT.objective.quality_weight
     assert changed.trained_for == "faithful"
+
+
+class Spread(FakeEvaluator):
+    """Each setting gives less bytes and more damage than the one before, as if a search went too far; the gate holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[TracerParams, tuple[int, float]] = {}
+
+    def _one(self, job: Job) -> Evaluation:
+        if job.params == DEFAULT_PARAMS:
+            return super()._one(job)
+        number = len(self.known)
+        svg_bytes, damage = self.known.setdefault(job.params, (DEFAULT_BYTES // (number + 2), 0.5 * 9.0**number))
+        if svg_bytes > job.gate.max_bytes or damage > job.gate.max_damage:
+            return Lost(job.logo.digest, job.params, svg_bytes, damage, 0.01)
+        found = replace(formula(job.params), svg_bytes=svg_bytes, damage=damage)
+        return Scored(job.logo.digest, job.params, found, 0.01, f"<svg>{svg_bytes}</svg>" if job.keep_svg else None)
+
+
+def test_a_budget_takes_the_least_damaged_that_fits(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    plain = vectorize([tmp_path / "a.png"], tmp_path / "out", Spread())["a.png"]
+    assert (plain.bytes, plain.damage) == (DEFAULT_BYTES // 2, 0.5), "the only one without visible damage"
+    for budget, expected in ((DEFAULT_BYTES - 1, 2), (DEFAULT_BYTES // 3, 3), (DEFAULT_BYTES // 5, 5)):
+        chosen = vectorize([tmp_path / "a.png"], tmp_path / "out", Spread(), options=Options(budget_bytes=budget))[
+            "a.png"
+        ]
+        assert (chosen.bytes, chosen.note) == (DEFAULT_BYTES // expected, None)
+        assert (tmp_path / "out/a.svg").read_text() == f"<svg>{chosen.bytes}</svg>"
+
+
+def test_a_budget_that_nothing_fits_gives_the_smallest_and_says_so(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    options = Options(budget_bytes=1)
+    result = vectorize([tmp_path / "a.png"], tmp_path / "out", Spread(), options=options)["a.png"]
+    assert result.bytes == DEFAULT_BYTES // 5
+    assert result.note == "no trace has 1 bytes or fewer; this is the smallest"
+
+
+def test_the_curve_comes_with_its_svgs_where_asked_for(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    plain = vectorize([tmp_path / "a.png"], tmp_path / "out", Spread())["a.png"]
+    assert written(tmp_path / "out") == ["a.svg"]
+    whole = vectorize([tmp_path / "a.png"], tmp_path / "out", Spread(), options=Options(curve=True))["a.png"]
+    assert (whole.bytes, whole.params) == (plain.bytes, plain.params), "the choice is the same"
+    assert whole.curve is not None
+    assert [p["bytes"] for p in whole.curve] == [DEFAULT_BYTES // n for n in (5, 4, 3, 2)] + [DEFAULT_BYTES]
+    assert [p["chosen"] for p in whole.curve] == [False, False, False, True, False]
+    assert sum(p["knee"] for p in whole.curve) <= 1
+    for point in whole.curve[:4]:
+        assert point["svg"] == f"a.curve/{point['bytes']}.svg"
+        assert (tmp_path / "out" / point["svg"]).read_text() == f"<svg>{point['bytes']}</svg>"
+
+
+def white_logo(path: Path) -> Path:
+    """All white, on transparency."""
+    rgba = np.full((40, 40, 4), 255, np.uint8)
+    rgba[:8, :, 3] = 0
+    Image.fromarray(rgba).save(path)
+    return path
+
+
+def test_a_white_logo_on_transparency_is_traced_as_it_is_or_on_a_colour(tmp_path: Path) -> None:
+    path = white_logo(tmp_path / "white.png")
+    evaluator = FakeEvaluator()
+    assert vectorize([path], tmp_path / "out", evaluator)["white.png"].status == "improved"
+    assert evaluator.jobs[0].logo.rgba[..., 3].min() == 0
+    evaluator = FakeEvaluator()
+    options = Options(background="#0b57a4")
+    assert vectorize([path], tmp_path / "out", evaluator, options=options)["white.png"].status == "improved"
+    shown = evaluator.jobs[0].logo.rgba
+    assert (shown[0, 0].tolist(), shown[-1, 0].tolist()) == ([11, 87, 164, 255], [255] * 4)
+    blank = vectorize([path], tmp_path / "out", options=Options(background="#ffffff"))["white.png"]
+    assert blank.error == "blank: on the background #ffffff all of it is #ffffff"
+
+
+def test_what_could_not_be_parsed_is_said(tmp_path: Path) -> None:
+    class Unparsed(FakeEvaluator):
+        def _one(self, job: Job) -> Evaluation:
+            evaluation = super()._one(job)
+            return replace(evaluation, parsed=False) if isinstance(evaluation, Scored) else evaluation
+
+    save(tmp_path / "a.png")
+    assert vectorize([tmp_path / "a.png"], tmp_path / "out", Unparsed())["a.png"].parsed is False
+    assert vectorize([tmp_path / "a.png"], tmp_path / "out")["a.png"].parsed is True

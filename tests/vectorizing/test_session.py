@@ -65,7 +65,7 @@ def test_a_sharded_run_gives_what_vectorize_gives(images: Path, agent_folder: Pa
     assert found.keys() == expected.keys()
     for path, row in found.items():
         plain = asdict(expected[path])
-        plain["params"] = json.dumps(plain["params"]) if plain["params"] else None
+        plain |= {name: json.dumps(plain[name]) if plain[name] else None for name in ("params", "curve")}
         svg = plain.pop("svg")
         assert row == {name: v for name, v in plain.items() if name != "seconds"} | {"svg": svg and f"{path}.svg"}
         if svg:
@@ -119,6 +119,7 @@ def test_another_request_into_the_same_folder_is_a_mismatch(images: Path, agent_
         ({"traces": 3}, "traces was 1 and is 3"),
         ({"seed": 3}, "seed was 0 and is 3"),
         ({"objective": "sharper"}, "objective.name was faithful and is sharper"),
+        ({"budget_bytes": 900, "background": "#ffffff"}, "background was None and is #ffffff; budget_bytes was None"),
     ):
         with pytest.raises(Mismatch, match=said):
             vectorize_sharded(replace(request, **change), Folders([images]), Progress())
@@ -150,7 +151,7 @@ def test_a_machine_that_does_not_see_the_plan_says_so(images: Path, agent_folder
 
 RESULTS = [
     Result(path="a", status="improved", svg="a.svg", params={"mode": "spline"}, damage=0.5, bytes=3, default_bytes=9),
-    Result(path="b", status="default", svg="b.svg", bytes=5, default_bytes=5, seconds=0.5),
+    Result(path="b", status="default", svg="b.svg", bytes=5, default_bytes=5, seconds=0.5, parsed=False),
     Result(path="c", status="failed", error="empty: no bytes"),
 ]
 
@@ -162,7 +163,7 @@ def test_a_part_holds_what_results_say(tmp_path: Path) -> None:
     assert list(SCHEMA.names) == list(asdict(RESULTS[0]))
     first, second, third = table.to_pylist()
     assert (first["params"], second["params"], third["bytes"]) == ('{"mode": "spline"}', None, None)
-    tally = Tally(improved=1, default=1, failed=1, bytes=8, default_bytes=14, seconds=0.5)
+    tally = Tally(improved=1, default=1, failed=1, unparsed=1, bytes=8, default_bytes=14, seconds=0.5)
     assert tally_of(RESULTS) == tally
     assert read_tally([tmp_path / "part.parquet"] * 2) == tally.plus(tally)
     assert tally_of([]) == Tally()
