@@ -115,7 +115,10 @@ def list_runs(as_json: bool, every: bool) -> None:
 
 
 def _as_json(training: Training) -> dict[str, object]:
-    names = ("run_id", "state", "phase", "timesteps", "total_timesteps", "seconds_left", "best_value")
+    names = (
+        "run_id", "state", "phase", "timesteps", "total_timesteps", "seconds_left", "best_value", "best_bytes_ratio",
+        "best_damaged_ratio", "overrides", "trouble",
+    )  # fmt: skip
     values = {
         name: getattr(training, name)
         for name in (*names, "best_bytes_ratio", "best_damaged_ratio", "overrides", "trouble")
