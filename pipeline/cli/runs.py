@@ -119,10 +119,7 @@ def _as_json(training: Training) -> dict[str, object]:
         "run_id", "state", "phase", "timesteps", "total_timesteps", "seconds_left", "best_value", "best_bytes_ratio",
         "best_damaged_ratio", "overrides", "trouble",
     )  # fmt: skip
-    values = {
-        name: getattr(training, name)
-        for name in (*names, "best_bytes_ratio", "best_damaged_ratio", "overrides", "trouble")
-    }
+    values = {name: getattr(training, name) for name in names}
     return values | {"pid": training.process.pid if training.process else None}
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.records import DEFAULT_PARAMS, Job, Lost, Scored, TracerParams
+from pipeline.core.records import DEFAULT_PARAMS, VISIBLE_DAMAGE, Job, Logo, Lost, Scored, Scores, TracerParams
 from pipeline.search.loop import Outcome, svg_text
 from pipeline.search.tradeoff import knee_of, least_damaged, pareto_front
 from pipeline.tracing.evaluator import Evaluator
+from pipeline.tracing.preparation import half_transparent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +57,8 @@ def _lost(outcome: Outcome, made: Sequence[Scored], options: Options) -> Iterato
 def _answer(outcome: Outcome, pictures: Sequence[Scored], options: Options) -> dict[str, Any]:
     default = outcome.task.default
     chosen = outcome.chosen_at(len(outcome.bests))
-    note = None
     if options.budget_bytes is not None:
         chosen = least_damaged(pictures, options.budget_bytes)
-        if chosen.scores.svg_bytes > options.budget_bytes:
-            note = f"no trace has {options.budget_bytes} bytes or fewer; this is the smallest"
     return {
         "svg": svg_text(chosen),
         "status": "default" if chosen is default else "improved",
@@ -72,9 +70,17 @@ def _answer(outcome: Outcome, pictures: Sequence[Scored], options: Options) -> d
         "default_damage": default.scores.damage,
         "delta": chosen.scores.delta,
         "parsed": chosen.parsed,
-        "note": note,
+        "note": "; ".join(_notes(outcome.task.logo, chosen.scores, options)) or None,
         "curve": _curve(pictures, chosen, options),
     }
+
+
+def _notes(logo: Logo, scores: Scores, options: Options) -> Iterator[str]:
+    """What could not be done as asked, or not be kept."""
+    if options.budget_bytes is not None and scores.svg_bytes > options.budget_bytes:
+        yield f"no trace has {options.budget_bytes} bytes or fewer; this is the smallest"
+    if scores.damage > VISIBLE_DAMAGE and half_transparent(logo.rgba).any():
+        yield "its half-transparent parts could not be kept as they are; a background colour can take their place"
 
 
 def _curve(pictures: Sequence[Scored], chosen: Scored, options: Options) -> list[dict[str, Any]]:

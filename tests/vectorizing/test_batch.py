@@ -287,7 +287,7 @@ def test_another_objective_can_be_sought() -> None:
 
 
 class Spread(FakeEvaluator):
-    """Each setting gives less bytes and more damage than the one before, as if a search went too far; the gate holds."""
+    """Each setting gives fewer bytes and more damage than the one before; what does not pass the gate is lost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -359,6 +359,17 @@ def test_a_white_logo_on_transparency_is_traced_as_it_is_or_on_a_colour(tmp_path
     assert (shown[0, 0].tolist(), shown[-1, 0].tolist()) == ([11, 87, 164, 255], [255] * 4)
     blank = vectorize([path], tmp_path / "out", options=Options(background="#ffffff"))["white.png"]
     assert blank.error == "blank: on the background #ffffff all of it is #ffffff"
+
+
+def test_half_transparent_parts_that_are_not_kept_are_said(tmp_path: Path) -> None:
+    rgba = np.full((40, 40, 4), 255, np.uint8)
+    rgba[10:30, 10:30] = (200, 0, 0, 128)
+    Image.fromarray(rgba).save(tmp_path / "half.png")
+    sound = vectorize([tmp_path / "half.png"], tmp_path / "out")["half.png"]
+    assert sound.note is None
+    options = Options(budget_bytes=DEFAULT_BYTES // 4)
+    damaged = vectorize([tmp_path / "half.png"], tmp_path / "out", Spread(), options=options)["half.png"]
+    assert (damaged.note or "").startswith("its half-transparent parts could not be kept")
 
 
 def test_what_could_not_be_parsed_is_said(tmp_path: Path) -> None:
