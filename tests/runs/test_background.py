@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -130,9 +131,10 @@ def test_how_a_process_ended_is_told(tmp_path: Path, code: int | None, state: st
 def test_the_best_so_far_is_that_of_the_journal(tmp_path: Path, sleeper: subprocess.Popen[str]) -> None:
     status(tmp_path, sleeper)
     rows = [(0, 0.1, 0.9), (128, 0.5, 0.6), (256, 0.3, 0.8)]
+    names = ("val/value", "val/bytes_ratio", "val/damaged_ratio")
     lines = [
-        f'{{"kind":"metrics","step":{s},"values":{{"val/value":{v},"val/bytes_ratio":{r},"val/damaged_ratio":{r / 10}}}}}\n'
-        for s, v, r in rows
+        json.dumps({"kind": "metrics", "step": step, "values": dict(zip(names, (v, r, r / 10), strict=True))}) + "\n"
+        for step, v, r in rows
     ]
     (tmp_path / "journal.jsonl").write_text('{"kind":"start"}\n' + "".join(lines))
     assert (found := training_in(tmp_path)) is not None
