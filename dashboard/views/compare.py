@@ -64,12 +64,12 @@ def _figures(chosen: list[Reported]) -> tables.Table:
     rows = []
     for run, report in chosen:
         ours = report.comparison.method(OURS)
-        best = report.training.best
+        point = ours.point_at(most) if ours else None
         rows.append(
             (
                 run.label,
-                words.interval(ours.at(most) if ours else None, 3),
-                words.number(best.value if best else None, 3),
+                words.interval(point.ratio if point else None, 3),
+                words.share(point.damaged.mean if point else None),
                 words.count(report.comparison.images),
                 words.count(report.training.total_timesteps),
                 words.duration(report.training.seconds),
@@ -77,7 +77,7 @@ def _figures(chosen: list[Reported]) -> tables.Table:
             )
         )
     columns = (
-        "Run", f"Ratio at {words.counted(most, 'trace')}", "Best validation value", "Test images", "Timesteps",
+        "Run", f"Ratio at {words.counted(most, 'trace')}", "Visibly damaged", "Test images", "Timesteps",
         "Training took", "Registry",
     )  # fmt: skip
     return tables.Table(columns, tuple(rows), left=frozenset({0, 6}))

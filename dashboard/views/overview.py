@@ -146,8 +146,8 @@ def _latest(here: Here) -> None:
         placeholder=words.DASH,
         alt="The latest runs",
         column_config={
-            "ratio": st.column_config.NumberColumn("ratio to the default", format="%.3f"),
-            "value": st.column_config.NumberColumn("best validation value", format="%.3f"),
+            "ratio": st.column_config.NumberColumn("bytes of the default's", format="percent"),
+            "damaged": st.column_config.NumberColumn("visibly damaged", format="percent"),
             "timesteps": st.column_config.NumberColumn(format="localized"),
         },
     )
@@ -157,26 +157,25 @@ def _latest(here: Here) -> None:
         target = "results" if run.report else "training"
         st.switch_page(here.pages[target], query_params={"run": run.run_id})
     more = f"{len(here.runs) - LISTED} older runs are not listed. " if len(here.runs) > LISTED else ""
-    st.caption(f"{more}Click a row to open the run. Ratio: {_what_ratio(here)}; lower is better.")
-
-
-def _what_ratio(here: Here) -> str:
-    return f"{words.RATIO_WORDS} at the most traces compared"
+    st.caption(
+        f"{more}Click a row to open the run. Bytes: {words.RATIO_WORDS}, and damaged: of the test images, both at the "
+        "most traces compared; of a run without a report, of its last validation."
+    )
 
 
 def _row(run: Run) -> dict[str, object]:
     report, status = run.report, run.status
     ours = report.comparison.method(OURS) if report else None
-    ratio = ours.at(max(report.comparison.traces)) if report and ours else None
-    best = report.training.best if report else None
+    tested = ours.point_at(max(report.comparison.traces)) if report and ours else None
+    validation = status.validation if status and not tested else None
     timesteps = report.training.total_timesteps if report else status.timesteps if status else None
     return {
         "started": words.moment(run.started_seconds),
         "run": run.short,
         "state": run.state,
         "timesteps": timesteps,
-        "value": best.value if best else status.validation.value if status and status.validation else None,
-        "ratio": ratio.mean if ratio else None,
+        "ratio": tested.ratio.mean if tested else validation.bytes_ratio if validation else None,
+        "damaged": tested.damaged.mean if tested else validation.damaged_ratio if validation else None,
         "took": words.duration(report.training.seconds) if report else words.DASH,
         "registry": report.registry.decision if report and report.registry else words.DASH,
     }

@@ -38,8 +38,12 @@ class MethodResult:
     curve: tuple[CurvePoint, ...]
     by_category: dict[str, tuple[CurvePoint, ...]]
 
+    def point_at(self, traces: int) -> CurvePoint | None:
+        """What it reached with at most so many traces; a method that stops earlier keeps what it had."""
+        return _point_at(self.curve, traces)
+
     def at(self, traces: int) -> Interval | None:
-        """The ratio with at most so many traces; a method that stops earlier keeps what it had."""
+        """The ratio there."""
         return _ratio_at(self.curve, traces)
 
     def in_category(self, category: str, traces: int) -> Interval | None:
@@ -53,8 +57,13 @@ class MethodResult:
 
 
 def _ratio_at(points: tuple[CurvePoint, ...], traces: int) -> Interval | None:
+    point = _point_at(points, traces)
+    return point.ratio if point else None
+
+
+def _point_at(points: tuple[CurvePoint, ...], traces: int) -> CurvePoint | None:
     reached = [point for point in points if point.traces <= traces]
-    return max(reached, key=lambda point: point.traces).ratio if reached else None
+    return max(reached, key=lambda point: point.traces) if reached else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
