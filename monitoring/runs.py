@@ -35,7 +35,7 @@ FileIds = tuple[FileId, FileId | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class MonitoredRun:
     """A run that is shown. name: a label. tree: None where no process has it."""
 
     name: str
@@ -54,7 +54,7 @@ class Run:
 class Runs:
     """files: how many status files there are by condition: shown, expired, over_limit, unreadable."""
 
-    shown: tuple[Run, ...]
+    shown: tuple[MonitoredRun, ...]
     files: Mapping[str, int]
 
 
@@ -134,7 +134,7 @@ class RunsFolder:
         process = known.process if known and same else None
         self._records[name] = _Record(files, status, launch, process or process_of(self._machine, status, launch))
 
-    def _run(self, name: str, record: _Record) -> Run | None:
+    def _run(self, name: str, record: _Record) -> MonitoredRun | None:
         """None for a run that has been over for long."""
         status = record.status
         alive = record.process is not None and is_alive(record.process)
@@ -148,7 +148,7 @@ class RunsFolder:
         if tree is None and status_age > (KEEP_TROUBLE_SECONDS if state in TROUBLE else KEEP_SECONDS):
             return None
         saved = status.checkpoint
-        return Run(
+        return MonitoredRun(
             name=quote(os.fsencode(name)),  # a folder may have any name; a label is UTF-8, and two folders have two
             status=status,
             state=state,

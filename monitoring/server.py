@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Request(WSGIRequestHandler):
+class ScrapeRequest(WSGIRequestHandler):
     timeout = TIMEOUT_SECONDS
 
     def log_message(self, format: str, *args: object) -> None:
@@ -44,7 +44,7 @@ class Server(ThreadingWSGIServer):
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         """Raises OSError when it cannot listen there."""
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        super().__init__((host, port), Request)
+        super().__init__((host, port), ScrapeRequest)
         self.set_app(application(registry))
 
     def verify_request(self, request: object, client_address: object) -> bool:

@@ -204,7 +204,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Pruned:
     """An evaluation that did not pass its job's gate: a picture, measured only as far as to know that it loses.
 
     damage: None where its size alone had lost.
@@ -228,7 +228,7 @@ class Failed:
     seconds: float
 
 
-Evaluation = Scored | Lost | Failed
+Evaluation = Scored | Pruned | Failed
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
     """Raises KeyError or TypeError for what `evaluation_json` did not write."""
-    known = {cls.__name__: cls for cls in (Scored, Lost, Failed)}
+    known = {cls.__name__: cls for cls in (Scored, Pruned, Failed)}
     rest = {name: value for name, value in values.items() if name != "type"}
     rest["params"] = TracerParams.from_json(rest["params"])
     if "scores" in rest:

@@ -25,7 +25,7 @@ _BUSY_SECONDS = 20.0
 
 _log = logging.getLogger(__name__)
 
-Answer = dict[str, Any]
+CachedAnswer = dict[str, Any]
 
 _TABLES = """
     CREATE TABLE IF NOT EXISTS made_with (key TEXT);
@@ -46,7 +46,7 @@ class AnswerCache:
         self._root = root
         self._key = key
         self._stamps: dict[str, tuple[int, int]] = {}
-        self._unwritten: dict[str, Answer] = {}
+        self._unwritten: dict[str, CachedAnswer] = {}
         self._written_at = monotonic()
         with self._repair():
             folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class AnswerCache:
         finally:
             self._connection.close()
 
-    def get(self, path: str) -> Answer | None:
+    def get(self, path: str) -> CachedAnswer | None:
         """None when the file is new or has changed."""
         try:
             status = (self._root / path_of(path)).stat()
@@ -74,12 +74,12 @@ class AnswerCache:
             row = self._connection.execute(query, (path,)).fetchone()
         if row is not None and row[:2] == stamp:
             with suppress(ValueError):  # damage that SQLite does not see
-                answer: Answer = json.loads(row[2])
+                answer: CachedAnswer = json.loads(row[2])
                 return answer
         self._stamps[path] = stamp
         return None
 
-    def put(self, path: str, answer: Answer) -> None:
+    def put(self, path: str, answer: CachedAnswer) -> None:
         """After `get` returned None. Ignored for a file that could not be examined."""
         if path in self._stamps:
             self._unwritten[path] = answer

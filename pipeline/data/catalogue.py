@@ -17,7 +17,7 @@ from pipeline.core.errors import DataError, ImageRejected
 from pipeline.core.files import whole
 from pipeline.core.records import Category
 from pipeline.data.categories import categorise, category_of_folder
-from pipeline.data.images import KINDS, Limits, list_images, path_text
+from pipeline.data.images import KINDS, ImageLimits, list_images, path_text
 from pipeline.data.links import brand_of
 from pipeline.data.probe import MEASURE_NAMES, Measures
 from pipeline.data.readings import Reading, read_all
@@ -78,7 +78,7 @@ def build_catalogue(settings: DataSettings, project: Path, workers: int = 0) -> 
     found, rejected = list_images(root)
     paths = [path_text(path) for path in found]
     workers = workers or len(os.sched_getaffinity(0))
-    results = read_all(root, paths, Limits.of(settings), workers, project / CACHE)
+    results = read_all(root, paths, ImageLimits.of(settings), workers, project / CACHE)
     entries = [_entry(path, result, settings) for path, result in results.items() if isinstance(result, Reading)]
     rejected += [result for result in results.values() if isinstance(result, ImageRejected)]
     catalogue = Catalogue(entries, sorted(rejected, key=lambda r: r.path))

@@ -99,7 +99,7 @@ def _joined(runs: Sequence[Outcome], traces: Sequence[int]) -> Outcome:
     return joined
 
 
-Results = Mapping[str, Sequence[Outcome]]
+MethodOutcomes = Mapping[str, Sequence[Outcome]]
 
 
 def method_result(

@@ -23,7 +23,7 @@ from pipeline.core.intervals import Bootstrap
 from pipeline.core.json_records import read_record, write_record
 from pipeline.core.records import Logo
 from pipeline.data.dataset import load_split, split_summary
-from pipeline.evaluation.comparison import Method, Results, duel, image_rows, method_result, methods, run_method
+from pipeline.evaluation.comparison import Method, MethodOutcomes, duel, image_rows, method_result, methods, run_method
 from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
 from pipeline.search.loop import Outcome, evaluate_again, run_agent, svg_text
 from pipeline.search.tasks import make_tasks
@@ -75,7 +75,7 @@ def comparison(
     settings: EvaluateSettings,
     agent: Agent,
     compared: Sequence[Method],
-    results: Results,
+    results: MethodOutcomes,
     evaluations: EvaluationTotals,
     *,
     second_renderer: SecondRenderer | None,
@@ -170,7 +170,7 @@ def _second_opinions(
         return opinions_report(pool.versions["rasteriser"], opinions)
 
 
-def _write_svgs(folder: Path, settings: Settings, results: Results, evaluator: Evaluator) -> None:
+def _write_svgs(folder: Path, settings: Settings, results: MethodOutcomes, evaluator: Evaluator) -> None:
     for method, name in SVG_METHODS.items():
         chosen = [(o.task.logo, o.chosen_at(max(settings.evaluate.traces))) for o in results[method]]
         for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from pipeline.machine.sources import Absent
+from pipeline.machine.sources import SourceAbsentError
 
 DEADLINE_SECONDS = 2.0
 """For one source. On an idle machine it takes a millisecond, on a crowded one perhaps a second."""
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SourceReading:
     """value: None when there is none. up: None for a source that this machine never had."""
 
     value: Any
@@ -40,18 +40,22 @@ class Source:
         """Whether a reading that missed its deadline has not ended yet."""
         return self.hanging is not None and self.hanging.is_alive()
 
-    def outcome(self, value: Any, error: Exception | None, seconds: float) -> Outcome:
-        if isinstance(error, Absent) and not self._was_up:
-            return Outcome(None, None, seconds)
+    def outcome(self, value: Any, error: Exception | None, seconds: float) -> SourceReading:
+        if isinstance(error, SourceAbsentError) and not self._was_up:
+            return SourceReading(None, None, seconds)
         self._was_up = self._was_up or error is None
         # A change is logged, and not the same trouble at every scrape.
         trouble = (
-            "" if error is None else str(error) if isinstance(error, Absent) else f"{type(error).__name__}: {error}"
+            ""
+            if error is None
+            else str(error)
+            if isinstance(error, SourceAbsentError)
+            else f"{type(error).__name__}: {error}"
         )
         if trouble != self._trouble:
             _log.warning("source %s: %s", self.name, trouble or "answers again")
             self._trouble = trouble
-        return Outcome(value, error is None, seconds)
+        return SourceReading(value, error is None, seconds)
 
 
 class _Reader(threading.Thread):
@@ -90,7 +94,7 @@ class _Reader(threading.Thread):
         return None
 
 
-def read_all(sources: Sequence[Source], deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, Outcome]:
+def read_all(sources: Sequence[Source], deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, SourceReading]:
     """By name. What a source raises is its outcome. One caller at a time.
 
     A source that misses its deadline costs that time and a thread once: the others are read by another thread, and

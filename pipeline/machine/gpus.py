@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.machine.readings import Gpu, GpuClock
-from pipeline.machine.sources import Absent
+from pipeline.machine.sources import SourceAbsentError
 
 RETRY_SECONDS = 60.0
 """Between two new starts of NVML while a card is lost; NVML sees a card that came back only after one."""
@@ -34,7 +34,7 @@ class Gpus:
         self._most_cards = 0
 
     def read(self) -> tuple[Gpu, ...]:
-        """Every card that was ever seen. Raises Absent without a driver, NVMLError when the driver refuses."""
+        """Every card seen so far. Raises SourceAbsentError without a driver, NVMLError when the driver refuses."""
         if self._nvml is None:
             self._nvml = self._start()
             self._started_at = self._monotonic()
@@ -55,13 +55,13 @@ class Gpus:
         try:
             nvml = self._load()
         except ImportError as error:
-            raise Absent("nvidia-ml-py is not installed") from error
+            raise SourceAbsentError("nvidia-ml-py is not installed") from error
         try:
             nvml.nvmlInit()
         except nvml.NVMLError as error:
             no_driver = (nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED)
             if error.value in no_driver:
-                raise Absent(str(error)) from error
+                raise SourceAbsentError(str(error)) from error
             raise
         return nvml
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from pipeline.machine.deadline import DEADLINE_SECONDS, Source, read_all
 from pipeline.machine.gpus import Gpus
 from pipeline.machine.processes import read_tree
-from pipeline.machine.samples import Moment, Sample, from_line, merged, sample_between, to_line
+from pipeline.machine.samples import Moment, ResourceSample, from_line, merged, sample_between, to_line
 from pipeline.machine.sources import Machine, disk_space, read_host, read_pressure
 
 HISTORY = "resources.jsonl"
@@ -42,7 +42,7 @@ class Recorder:
         deadline_seconds: float = DEADLINE_SECONDS,
         most_samples: int = MOST_SAMPLES,
     ) -> None:
-        self.latest: Sample | None = None
+        self.latest: ResourceSample | None = None
         self._folder, self._interval_seconds = folder, interval_seconds
         self._machine = machine or Machine()
         self._file = _File(folder / HISTORY, most_samples)
@@ -121,10 +121,10 @@ class _File:
 
     def __init__(self, path: Path, most_samples: int) -> None:
         self._path, self._most_samples = path, most_samples
-        self._waiting: list[Sample] = []
+        self._waiting: list[ResourceSample] = []
         self._lines: int | None = None
 
-    def append(self, sample: Sample) -> None:
+    def append(self, sample: ResourceSample) -> None:
         """Raises OSError when it cannot be written; nothing is lost then."""
         self._waiting.append(sample)
         if len(self._waiting) > self._most_samples:
@@ -168,13 +168,13 @@ def _append_whole(path: Path, content: bytes) -> None:
             raise
 
 
-def halved(samples: Sequence[Sample]) -> list[Sample]:
+def halved(samples: Sequence[ResourceSample]) -> list[ResourceSample]:
     """Each two in one; a last one alone stays."""
     pairs = [merged(a, b) for a, b in zip(samples[::2], samples[1::2], strict=False)]
     return pairs + ([samples[-1]] if len(samples) % 2 else [])
 
 
-def read_history(path: Path) -> list[Sample]:
+def read_history(path: Path) -> list[ResourceSample]:
     """All samples, in the order written; none where there is no file yet.
 
     A last line that is torn is left out, and so are lines that are no samples, with a warning. Raises OSError.
@@ -189,7 +189,7 @@ def read_history(path: Path) -> list[Sample]:
     return read
 
 
-def _samples(lines: Sequence[bytes]) -> Iterator[Sample]:
+def _samples(lines: Sequence[bytes]) -> Iterator[ResourceSample]:
     for line in lines:
         try:
             yield from_line(line)

@@ -24,7 +24,7 @@ class GpuSample:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ResourceSample:
     """Ratios (0 to 1), cores and rates are means over the interval, the rest is as it was at its end.
 
     time_seconds: Unix time of that end. memory_used_bytes: what programs cannot have. disk_*: of the file system that
@@ -74,7 +74,7 @@ class Moment:
     gpus: Sequence[Gpu]
 
 
-def sample_between(before: Moment, now: Moment, first: Moment) -> Sample:
+def sample_between(before: Moment, now: Moment, first: Moment) -> ResourceSample:
     """What happened from `before` to `now`. first: when the recording began."""
     seconds = max(now.monotonic_seconds - before.monotonic_seconds, 1e-3)
     host, disk, tree = now.host, now.disk, now.tree
@@ -87,7 +87,7 @@ def sample_between(before: Moment, now: Moment, first: Moment) -> Sample:
             return None
         return min(1.0, per_second(lambda moment: moment.pressure[resource].some_seconds))
 
-    return Sample(
+    return ResourceSample(
         time_seconds=now.time_seconds,
         interval_seconds=seconds,
         cpu_cores=host.cpu_cores,
@@ -145,25 +145,27 @@ def _gpu_sample(gpu: Gpu) -> GpuSample:
     return GpuSample(**{field.name: getattr(gpu, field.name) for field in fields(GpuSample)})
 
 
-def to_line(sample: Sample) -> str:
+def to_line(sample: ResourceSample) -> str:
     """One line of JSON, without its end."""
     rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(sample).items()}
     return json.dumps(rounded, allow_nan=False, separators=(",", ":"))
 
 
-def from_line(line: str | bytes) -> Sample:
+def from_line(line: str | bytes) -> ResourceSample:
     """Raises ValueError for anything else than `to_line` gives; names that a later release adds are passed over."""
     values = json.loads(line)
     if not isinstance(values, dict):
         raise ValueError("is no sample")
     gpus = values.pop("gpus", [])
     try:
-        return Sample(**_known(Sample, values), gpus=tuple(GpuSample(**_known(GpuSample, gpu)) for gpu in gpus))
+        return ResourceSample(
+            **_known(ResourceSample, values), gpus=tuple(GpuSample(**_known(GpuSample, gpu)) for gpu in gpus)
+        )
     except TypeError as error:
         raise ValueError(f"is no sample: {error}") from error
 
 
-def _known(kind: type[Sample] | type[GpuSample], values: Mapping[str, Any]) -> dict[str, Any]:
+def _known(kind: type[ResourceSample] | type[GpuSample], values: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers among `values` that the kind has; null stays None."""
     names = {field.name for field in fields(kind)} - {"gpus"}
     found = {name: value for name, value in values.items() if name in names}
@@ -173,7 +175,7 @@ def _known(kind: type[Sample] | type[GpuSample], values: Mapping[str, Any]) -> d
     return found
 
 
-def merged(earlier: Sample, later: Sample) -> Sample:
+def merged(earlier: ResourceSample, later: ResourceSample) -> ResourceSample:
     """One sample over both intervals: means stay means, of what was used the most is kept, so no peak is lost."""
     both = _merge(earlier, later, earlier.interval_seconds, later.interval_seconds)
     same_cards = [gpu.index for gpu in earlier.gpus] == [gpu.index for gpu in later.gpus]
@@ -185,7 +187,7 @@ def merged(earlier: Sample, later: Sample) -> Sample:
     return replace(both, time_seconds=later.time_seconds, interval_seconds=whole, gpus=gpus)
 
 
-S = TypeVar("S", Sample, GpuSample)
+S = TypeVar("S", ResourceSample, GpuSample)
 _LATEST = ("time_seconds", "interval_seconds", "disk_used_bytes", "disk_available_bytes", "disk_size_bytes", "gpus")
 _MEAN = ("_ratio", "_per_second", "_cores", "load1", "_watts")
 
@@ -203,7 +205,7 @@ def _merge(earlier: S, later: S, earlier_seconds: float, later_seconds: float) -
     return replace(later, **changes)
 
 
-def system_metrics(sample: Sample) -> dict[str, float]:
+def system_metrics(sample: ResourceSample) -> dict[str, float]:
     """The sample by the names, and in the units, under which MLflow's pages show the system metrics of a run."""
     values = {
         "cpu_utilization_percentage": 100 * sample.cpu_ratio,

@@ -42,7 +42,7 @@ _STARTED: list[subprocess.Popen[bytes]] = []
 
 
 def runs_folder(root: Path) -> Path:
-    return mlflow_store.home(root) / mlflow_store.RUNS
+    return mlflow_store.home(root) / mlflow_store.RUNS_FOLDER
 
 
 def start(root: Path, settings: Settings, overrides: Overrides, *, now: bool = False) -> list[Launch]:
@@ -159,7 +159,7 @@ def wait_for_room(home: Path, folder: Path, check_stop: Callable[[], None], look
 
 def living(home: Path) -> Iterator[Launch]:
     """The background trainings whose process lives."""
-    for path in sorted((home / mlflow_store.RUNS).glob(f"*/{LAUNCH}")):
+    for path in sorted((home / mlflow_store.RUNS_FOLDER).glob(f"*/{LAUNCH}")):
         try:
             launch = read_launch(path.parent)
         except DataError:

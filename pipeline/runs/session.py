@@ -274,7 +274,7 @@ def _opened(context: TrainingContext, request: TrainingRequest) -> Run:
     """The run to go on with, or a new one."""
     root, settings, wanted = context.root, context.settings, request.run
     fingerprint = resume.fingerprint_of(root, settings, context.split, context.evaluator.pool.versions, request.seed)
-    runs = mlflow_store.home(root) / mlflow_store.RUNS
+    runs = mlflow_store.home(root) / mlflow_store.RUNS_FOLDER
     if isinstance(wanted, ResumeRequest):
         found = resume.find(runs, fingerprint, wanted.checkpoint, fork=wanted.fork)
     else:

@@ -22,15 +22,15 @@ def _one_value(value: Any) -> Any:
     return value
 
 
-Value = Annotated[int | float | str, BeforeValidator(_one_value)]
+SettingValue = Annotated[int | float | str, BeforeValidator(_one_value)]
 
 
-class Fixed(Section):
-    fixed: Value
+class FixedValue(Section):
+    fixed: SettingValue
 
 
 class Choices(Section):
-    choices: Annotated[tuple[Value, ...], Field(min_length=1, strict=False)]
+    choices: Annotated[tuple[SettingValue, ...], Field(min_length=1, strict=False)]
 
     @model_validator(mode="after")
     def _different(self) -> Choices:
@@ -69,7 +69,7 @@ def kind_of_freedom(value: Any) -> str | None:
 
 
 Freedom = Annotated[
-    Annotated[Fixed, Tag("Fixed")] | Annotated[Choices, Tag("Choices")] | Annotated[Range, Tag("Range")],
+    Annotated[FixedValue, Tag("Fixed")] | Annotated[Choices, Tag("Choices")] | Annotated[Range, Tag("Range")],
     Discriminator(
         kind_of_freedom,
         custom_error_type="form",
@@ -104,7 +104,7 @@ CONTINUOUS = ("length_threshold", "prescale", "simplify")
 def values_of(freedom: Freedom) -> Sequence[int | float | str]:
     """The values that bound a freedom: the fixed one, all choices, or both ends."""
     match freedom:
-        case Fixed():
+        case FixedValue():
             return (freedom.fixed,)
         case Choices():
             return freedom.choices

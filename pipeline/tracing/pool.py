@@ -52,7 +52,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PoolTask:
     ticket: Ticket
     index: int
 
@@ -72,7 +72,7 @@ class Pool(ABC):
         self.failures: Counter[FailureKind] = Counter()
         self.evaluations = 0
         self._check, self._check_stop = check, check_stop
-        self._pending: deque[Task] = deque()
+        self._pending: deque[PoolTask] = deque()
         self._versions: dict[str, str] = {}
         self._closed = False
 
@@ -152,18 +152,18 @@ class Pool(ABC):
         for index, job in enumerate(jobs):
             wrong = self._check(job.params) or _too_large(job)
             if wrong:
-                self._record(Task(ticket, index), Failed(job.logo.digest, job.params, "invalid", wrong, 0.0))
+                self._record(PoolTask(ticket, index), Failed(job.logo.digest, job.params, "invalid", wrong, 0.0))
             else:
-                self._pending.append(Task(ticket, index))
+                self._pending.append(PoolTask(ticket, index))
         return ticket
 
-    def _record(self, task: Task, evaluation: Evaluation) -> None:
+    def _record(self, task: PoolTask, evaluation: Evaluation) -> None:
         self.evaluations += 1
         if isinstance(evaluation, Failed):
             self.failures[evaluation.kind] += 1
         task.ticket.record(task.index, evaluation)
 
-    def _next_task(self, held: Collection[str], elsewhere: Iterable[Collection[str]]) -> Task:
+    def _next_task(self, held: Collection[str], elsewhere: Iterable[Collection[str]]) -> PoolTask:
         """A job whose image a worker holds, else one whose image no other holds, else the first; of the next few.
 
         held, elsewhere: digests that it holds, and those that each of the others does.

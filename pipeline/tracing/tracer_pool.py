@@ -15,7 +15,7 @@ from pipeline.core.errors import Unavailable
 from pipeline.core.records import Failed, TracerParams
 from pipeline.tracing.pool import CHECK_SECONDS, IMAGE_BYTES, Pool
 from pipeline.tracing.space import check_params
-from pipeline.tracing.worker_process import Limits, Worker
+from pipeline.tracing.worker_process import Worker, WorkerLimits
 
 _START_ATTEMPTS = 3
 _MAX_BACK_OFF_SECONDS = 1.0
@@ -46,7 +46,7 @@ class TracerPool(Pool):
     ) -> None:
         super().__init__(check, check_stop)
         self._workers = workers
-        self._limits = Limits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
+        self._limits = WorkerLimits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
         self._failed_starts = 0
         self._deaths_in_a_row = 0
         self._starts_due: list[float] = []

@@ -16,7 +16,7 @@ from typing import IO
 from pipeline.core.errors import Unavailable
 from pipeline.core.records import Evaluation, FailureKind
 from pipeline.tracing.frames import Unpacker, forget_frame, image_frame, job_frame, parse_answer
-from pipeline.tracing.pool import Task
+from pipeline.tracing.pool import PoolTask
 
 _START_SECONDS = 60.0
 _PIECE = 1 << 18
@@ -26,7 +26,7 @@ _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "Cannot al
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkerLimits:
     """Of one worker.
 
     timeout_seconds: for one evaluation. memory_bytes: of address space. image_bytes: packed pixels that it keeps, the
@@ -44,11 +44,11 @@ class Limits:
 class Worker:
     """The pool's end of one process: what it was given, what it still owes, when it is late."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WorkerLimits) -> None:
         self.limits = limits
         self.ready = False
         self.versions: dict[str, str] = {}
-        self.tasks: deque[Task] = deque()
+        self.tasks: deque[PoolTask] = deque()
         self.outgoing = bytearray()
         self._since = time.monotonic()
         self.deadline = self._since + _START_SECONDS
@@ -65,7 +65,7 @@ class Worker:
         self.input, self.output = self.process.stdin.fileno(), self.process.stdout.fileno()
         os.set_blocking(self.input, False)
 
-    def give(self, task: Task) -> None:
+    def give(self, task: PoolTask) -> None:
         """Queue a job, preceded by its image where this worker does not hold it."""
         job = task.job
         if job.logo.digest not in self.held:
@@ -86,13 +86,13 @@ class Worker:
             del self.outgoing[: os.write(self.input, self.outgoing)]
             self._restart_clock()  # It cannot have begun with what its caller was slow to send.
 
-    def receive(self) -> list[tuple[Task, Evaluation]] | None:
+    def receive(self) -> list[tuple[PoolTask, Evaluation]] | None:
         """The evaluations that arrived; None when the process has ended."""
         piece = os.read(self.output, _PIECE)
         if not piece:
             return None
         self._restart_clock()  # It writes when a job is done: the next one starts, or its caller was slow to read.
-        answers: list[tuple[Task, Evaluation]] = []
+        answers: list[tuple[PoolTask, Evaluation]] = []
         for frame in self._unpacker.feed(piece):
             if not self.ready:
                 self.ready, self.versions = True, frame[0]["versions"]
@@ -140,7 +140,7 @@ def one_thread_environment() -> dict[str, str]:
     return os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": path}
 
 
-def _spawn(limits: Limits, messages: IO[bytes]) -> subprocess.Popen[bytes]:
+def _spawn(limits: WorkerLimits, messages: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "pipeline.tracing.worker"]
     command += ["--memory-bytes", str(limits.memory_bytes)]
     command += ["--timeout-seconds", str(limits.timeout_seconds), "--background", limits.background]

@@ -41,7 +41,7 @@ from pipeline.tracking.lineage import Dataset
 JOURNAL = "journal.jsonl"
 VALUES_PER_RECORD = 1000
 
-Status = Literal["FINISHED", "FAILED", "KILLED"]
+EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 Record = dict[str, Any]
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Journal:
         self.folder = folder
         self.path = folder / JOURNAL
         self.refused: Counter[str] = Counter()
-        self.status: Status | None = None
+        self.status: EndStatus | None = None
         self.size = 0
         self._waiting: list[Record] = []
         self._known: dict[tuple[str, int], tuple[int, float | str]] = {}
@@ -149,7 +149,7 @@ class Journal:
     def resume(self) -> None:
         self._append({"kind": "resume"})
 
-    def end(self, status: Status, failure: str | None) -> None:
+    def end(self, status: EndStatus, failure: str | None) -> None:
         """Raises StorageError when waiting records still cannot be written."""
         ended = {"kind": "end", "time": _now(), "status": status, "failure": failure}
         self._append(ended | {"refused": dict(self.refused)})

@@ -15,7 +15,7 @@ from pipeline.training.checkpoint_store import CheckpointStore
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
+class CheckpointCallback:
     """Holds the newest state that a training can be gone on with from, and writes it when it is time.
 
     store: None writes nothing. on_saved: called after each checkpoint.

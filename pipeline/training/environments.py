@@ -7,7 +7,7 @@
 | reward | gain in the objective's best value so far, 0 or more; the return is what was achieved over the default |
 | terminated | the traces are spent: the horizon is part of the task and of the observation |
 | truncated | never |
-| info | `evaluation` (Scored, Lost or Failed), `best_value`, `image` |
+| info | `evaluation` (Scored, Pruned or Failed), `best_value`, `image` |
 """
 
 from __future__ import annotations

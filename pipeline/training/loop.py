@@ -25,7 +25,7 @@ from pipeline.settings.params import Settings, parse_settings
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.training.callbacks import Followers, Hooks
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.checkpoint_callback import Keeper
+from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.curriculum import Stage, plan, stage_images, success_rate
 from pipeline.training.environments import PoolVecEnv
@@ -81,7 +81,7 @@ def train(
     that ends cannot be written.
     """
     hooks = Followers(followers)
-    keeper = Keeper(checkpoints, settings.checkpoints, hooks.on_checkpoint)
+    keeper = CheckpointCallback(checkpoints, settings.checkpoints, hooks.on_checkpoint)
     try:
         learning = resume_from if resume_from and resume_from.facts["summary"]["phase"] == "training" else None
         prepared = (
@@ -109,7 +109,7 @@ class Training:
         evaluator: Evaluator,
         prepared: Prepared,
         hooks: Followers,
-        keeper: Keeper,
+        keeper: CheckpointCallback,
         seed: int,
     ) -> None:
         self._settings, self._tasks, self._prepared = settings, train_tasks, prepared

@@ -38,7 +38,7 @@ SEEN_EVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class TuneTask:
     """What a worker is to do.
 
     limit: number of trials in the study. parent_run_id: the study's own run on this machine. shared: see Study.
@@ -91,7 +91,7 @@ class PruningCallback(Hooks):
             self._seen = time.monotonic()
 
 
-def work(order: Order) -> None:
+def work(order: TuneTask) -> None:
     """Runs trials until the study has enough. Raises Stopped; another worker can resume the interrupted trial."""
     root = Path(order.root)
     settings = parse_settings(order.settings, "the study's settings")
@@ -131,7 +131,7 @@ def run_trial(context: TrainingContext, study: Study, claim: Claim, parent_run_i
         return
     # A trial that ended early is not a run that `make repro` should resume.
     run_id = next((t.user_attrs.get(RUN) for t in study.trials() if t.number == trial.number), None)
-    folder = study.folder.parents[1] / mlflow_store.RUNS.name / str(run_id)
+    folder = study.folder.parents[1] / mlflow_store.RUNS_FOLDER.name / str(run_id)
     if (folder / resume.TRAINING).is_file():
         resume.deliver(folder)
 
@@ -175,7 +175,7 @@ def _train_run(context: TrainingContext, request: TrainingRequest, run: NewRun, 
 
 def main() -> int:
     """Returns the exit code."""
-    order = Order(**json.load(sys.stdin))
+    order = TuneTask(**json.load(sys.stdin))
     try:
         end_with_parent()
         work(order)

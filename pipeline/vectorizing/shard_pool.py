@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 from pipeline.core.errors import TracewrightError, Unavailable
 from pipeline.core.processes import describe_exit, stop_processes
 from pipeline.tracing.worker_process import one_thread_environment
-from pipeline.vectorizing.batch import Result, failed_result
+from pipeline.vectorizing.batch import VectorizeResult, failed_result
 from pipeline.vectorizing.plan import Plan
 from pipeline.vectorizing.request import Assignment
 from pipeline.vectorizing.table import Tally, tally_of, write_part
@@ -34,7 +34,7 @@ _PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ShardTask:
     """A shard, or with `only` one file of it by its place."""
 
     shard: int
@@ -60,7 +60,7 @@ class ShardProcess:
     process: subprocess.Popen[bytes]
     messages: IO[bytes]
     ready: bool = False
-    order: Order | None = None
+    order: ShardTask | None = None
     files: int = 0
     unread: bytearray = field(default_factory=bytearray)
 
@@ -80,7 +80,7 @@ class ShardProcess:
         started._write(assignment.to_line().encode())
         return started
 
-    def give(self, order: Order) -> None:
+    def give(self, order: ShardTask) -> None:
         self.order, self.files = order, 0
         self._write(order.to_line())
 
@@ -124,8 +124,8 @@ class ShardPool:
         self._selector = selectors.DefaultSelector()
         self._processes: list[ShardProcess] = []
         self._failed_starts = 0
-        self._deaths: Counter[Order] = Counter()
-        self._single_results: dict[int, dict[int, Result]] = {}
+        self._deaths: Counter[ShardTask] = Counter()
+        self._single_results: dict[int, dict[int, VectorizeResult]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +150,7 @@ class ShardPool:
         Raises StorageError and any other error that a shard process reports, and Unavailable when none can be started.
         """
         waiting = iter(shards)
-        again: deque[Order] = deque()
+        again: deque[ShardTask] = deque()
         while True:
             self._check_stop()
             self._hand_out(waiting, again)
@@ -165,11 +165,11 @@ class ShardPool:
                 for answer in answers:
                     yield from self._take(process, answer)
 
-    def _hand_out(self, waiting: Iterator[int], again: deque[Order]) -> None:
+    def _hand_out(self, waiting: Iterator[int], again: deque[ShardTask]) -> None:
         """Give every free process an order while there are any; start the missing processes."""
         free = [process for process in self._processes if process.order is None]
         for number in range(len(free) + self._workers - len(self._processes)):
-            order = again.popleft() if again else next((Order(shard) for shard in waiting), None)
+            order = again.popleft() if again else next((ShardTask(shard) for shard in waiting), None)
             if order is None:
                 return
             if number < len(free):
@@ -199,9 +199,9 @@ class ShardPool:
         if "tally" in answer:
             yield ShardProgress(order.shard, 0, Tally(**answer["tally"]))
         else:
-            yield self._add_single(order, Result(**answer["result"]))
+            yield self._add_single(order, VectorizeResult(**answer["result"]))
 
-    def _bury(self, process: ShardProcess, again: deque[Order]) -> Iterator[ShardProgress]:
+    def _bury(self, process: ShardProcess, again: deque[ShardTask]) -> Iterator[ShardProgress]:
         """A process has ended: its order runs again, or file by file, or fails."""
         assert process.process.stdout is not None
         self._processes.remove(process)
@@ -222,13 +222,13 @@ class ShardPool:
             again.appendleft(order)
         elif order.only is None:
             self._single_results[order.shard] = {}
-            again.extend(Order(order.shard, place) for place in range(self._plan.count(order.shard)))
+            again.extend(ShardTask(order.shard, place) for place in range(self._plan.count(order.shard)))
         else:
             path = self._plan.entries(order.shard)[order.only].path
             detail = f"the process that worked on it {how}, twice; save it again as PNG"
             yield self._add_single(order, failed_result(path, "crashed", detail))
 
-    def _add_single(self, order: Order, result: Result) -> ShardProgress:
+    def _add_single(self, order: ShardTask, result: VectorizeResult) -> ShardProgress:
         """Collects the results of a shard that runs file by file; the last one completes its part."""
         assert order.only is not None
         found = self._single_results[order.shard]

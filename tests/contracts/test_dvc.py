@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipeline.settings.params import Settings
-from pipeline.settings.schema import Place
+from pipeline.settings.schema import SettingsKey
 from pipeline.tracking import lineage
 from tests.support.source import ROOT, imports, modules, tree
 
@@ -286,14 +286,14 @@ def section_of(annotation: ast.expr | None) -> str | None:
     return next((SECTIONS[name] for name in names if name in SECTIONS), "" if "Settings" in names else None)
 
 
-def sections(place: Place) -> Iterator[tuple[str, str]]:
+def sections(place: SettingsKey) -> Iterator[tuple[str, str]]:
     for inner in place.inner():
         if inner.section and "[]" not in inner.key:
             yield inner.section.__name__, inner.key
             yield from sections(inner)
 
 
-SECTIONS = dict(sections(Place("", Settings)))
+SECTIONS = dict(sections(SettingsKey("", Settings)))
 
 
 @cache

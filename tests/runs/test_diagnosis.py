@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.main import main
 from pipeline.runs import diagnosis
-from pipeline.runs.diagnosis import Finding, examine
+from pipeline.runs.diagnosis import Diagnosis, examine
 from pipeline.runs.resume import Lineage
 from pipeline.stages import catalogue
 from pipeline.tracking import lineage
@@ -55,7 +55,7 @@ def _lock(root: Path, outs: list[str]) -> None:
     (root / "dvc.lock").write_text(yaml.safe_dump({"stages": {"catalogue": {"outs": digests}}}))
 
 
-def damaged(root: Path) -> list[Finding]:
+def damaged(root: Path) -> list[Diagnosis]:
     return [finding for finding in examine(root) if finding.level == "damaged"]
 
 
