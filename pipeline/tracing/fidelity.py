@@ -30,7 +30,7 @@ Indices = NDArray[np.intp]
 BACKGROUNDS = ((255, 255, 255), (0x20, 0x24, 0x2C))
 """A page in light and in dark mode."""
 
-SLACK = 0.7
+SLACK = 0.6
 """Pixels that an edge may move along x or y; along both at once half a pixel each."""
 
 NOTICED = 8.0
