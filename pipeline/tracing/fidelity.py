@@ -30,8 +30,8 @@ Indices = NDArray[np.intp]
 BACKGROUNDS = ((255, 255, 255), (0x20, 0x24, 0x2C))
 """A page in light and in dark mode."""
 
-SLACK = 0.7
-"""Pixels that an edge may move along x or y; along both at once half a pixel each."""
+SLACK = 0.5
+"""Pixels that an edge may move along x or y, or along both at once: a phase that rasterisers differ by."""
 
 NOTICED = 8.0
 """OKLab distance x 100 above which a pixel can count."""
