@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -52,15 +52,6 @@ _UNIT = 1024
 """Sums are of whole numbers of this fraction."""
 
 _LINEAR = linear_light(255)
-
-
-class Box(NamedTuple):
-    """Pixels of the image, x to the right and y down from the top left corner."""
-
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +131,6 @@ def damage_map(reference: Reference, rgba: Pixels) -> Floats:
     for pixels, area in _areas(_errors(reference, rgba)[0], reference.plain.shape):
         worst[pixels] = np.maximum(worst[pixels], area)
     return worst.reshape(rgba.shape[:2])
-
-
-def worst_region(reference: Reference, rgba: Pixels) -> Box | None:
-    """The bounds of the connected region with the most damage, None where there is no damage."""
-    areas = damage_map(reference, rgba)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((areas > 0).astype(np.uint8), connectivity=8)
-    if count == 1:
-        return None
-    whole = np.rint(areas * _UNIT).astype(np.int64).ravel()
-    totals = np.zeros(count, np.int64)
-    np.add.at(totals, labels.ravel().astype(np.intp), whole)
-    x, y, width, height = stats[int(totals.argmax()), :4].tolist()
-    return Box(x, y, width, height)
 
 
 def composite(rgba: Pixels, background: tuple[int, int, int]) -> Pixels:
