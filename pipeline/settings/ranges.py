@@ -64,12 +64,12 @@ def kind_of_freedom(value: Any) -> str | None:
         return type(value).__name__
     keys = set(value) if isinstance(value, dict) else set()
     if keys in ({"fixed"}, {"choices"}):
-        return "Fixed" if keys == {"fixed"} else "Choices"
+        return "FixedValue" if keys == {"fixed"} else "Choices"
     return "Range" if keys & {"low", "high"} and keys <= {"low", "high", "log"} else None
 
 
 Freedom = Annotated[
-    Annotated[FixedValue, Tag("Fixed")] | Annotated[Choices, Tag("Choices")] | Annotated[Range, Tag("Range")],
+    Annotated[FixedValue, Tag("FixedValue")] | Annotated[Choices, Tag("Choices")] | Annotated[Range, Tag("Range")],
     Discriminator(
         kind_of_freedom,
         custom_error_type="form",
@@ -175,7 +175,7 @@ class Options(Section):
 
 def _kind_of_search(value: Any) -> str | None:
     kind = kind_of_freedom(value)
-    return {"Choices": "Options", "Fixed": None}.get(kind or "", kind)
+    return {"Choices": "Options", "FixedValue": None}.get(kind or "", kind)
 
 
 Search = Annotated[
