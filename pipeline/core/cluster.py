@@ -34,8 +34,8 @@ HEAD_SECONDS = 20.0
 _LOOK_SECONDS = 2.0
 _OBJECT_STORE_BYTES = 500_000_000
 
-WorkItem = TypeVar("Order")
-WorkResult = TypeVar("Answer")
+WorkItem = TypeVar("WorkItem")
+WorkResult = TypeVar("WorkResult")
 
 
 class Cluster:

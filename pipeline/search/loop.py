@@ -16,7 +16,7 @@ from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.episode import Episode
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
-from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Lost, Scored, TracerParams
+from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Pruned, Scored, TracerParams
 from pipeline.core.tradeoff import Traced
 from pipeline.tracing.evaluator import Evaluator, Pending
 
@@ -143,7 +143,7 @@ def _record(episode: Episode, outcome: Outcome, evaluation: Evaluation) -> None:
             outcome.failures.append(evaluation)
         case Scored(scores=scores):
             outcome.made.append(Traced(scores.svg_bytes, scores.damage))
-        case Lost(svg_bytes=size, damage=float(damage)):
+        case Pruned(svg_bytes=size, damage=float(damage)):
             outcome.made.append(Traced(size, damage))
 
 
