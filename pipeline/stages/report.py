@@ -13,10 +13,13 @@ from pipeline.tracing.raster import render
 from pipeline.tracking.lineage import git_tags
 from pipeline.tracking.mlflow_store import home
 
+READS = ("curriculum", "data", "evaluate", "objective", "tracing", "train")
+"""Settings that decide the result: the `params` of this stage in dvc.yaml."""
+
 
 def main() -> None:
     root = Path.cwd()
-    settings = load_settings(root / "params.yaml")
+    settings = load_settings(root / "params.yaml").only(READS)
     read = partial(read_image, limits=ImageLimits.of(settings.data))
     commit = git_tags(root).get("mlflow.source.git.commit")
     report = write_report(root, settings, read, render, commit=commit, home=home(root))

@@ -74,7 +74,8 @@ class Run:
         stage: the DVC stage whose inputs are hashed. inputs: the split's summary.
         tags: override the lineage's. parent_run_id: ours, of the parent run. run_id: None for a new one.
         """
-        seeds = {"train": settings.train.seed, "split": settings.split.seed, "evaluate": settings.evaluate.seed}
+        recorded = settings.to_json()
+        seeds = {name: recorded[name]["seed"] for name in ("train", "split", "evaluate")}
         all_tags = lineage.collect(root, stage, seeds) | dict(tags or {})
         if parent_run_id:
             all_tags[PARENT_TAG] = parent_run_id
