@@ -81,7 +81,7 @@ def report_of(here: PageContext) -> tuple[RunView, RunReport] | None:
     if run.report:
         return run, run.report
     if run.state not in ACTIVE:
-        empty(f"Run {run.short} ({run.state}) has no report. This goes on where it was left:", "make repro")
+        empty(f"Run {run.short} ({run.state}) has no report. Resume it:", "make repro")
         return None
     empty(f"Run {run.short} is being trained; its report comes when it has been evaluated.")
     st.page_link(here.pages["training"], label="Follow the training", icon=":material/monitoring:")

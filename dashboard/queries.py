@@ -134,7 +134,7 @@ def _stamp(path: Path) -> Stamp:
 
 @st.cache_resource(max_entries=200, show_spinner=False)
 def _read_report(folder: str, stamp: Stamp) -> RunReport | Trouble | None:
-    """stamp: of the report, so that one that is written anew is read anew."""
+    """stamp: of the report, so that a rewritten one is read again."""
     if stamp is None:
         return None
     return attempted(partial(archive.read_report, Path(folder)))

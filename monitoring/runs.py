@@ -129,7 +129,7 @@ class RunsFolder:
             launch = read_launch(folder)
         except DataError:  # `tracewright runs list` names it
             launch = None
-        # A process that is known is kept: looked up anew, its start would differ after the clock was set.
+        # A known process is kept: looked up again, its start would differ after the clock was set.
         same = known and known.launch == launch and _process_id(known.status) == _process_id(status)
         process = known.process if known and same else None
         self._records[name] = _Record(files, status, launch, process or process_of(self._machine, status, launch))

@@ -35,7 +35,7 @@ POLL_SECONDS, CALM_SECONDS = 1.0, 5.0
 """Between two looks: while something does not answer, and when all does."""
 
 MISSES_AT_START, MISSES = 30, 2
-"""Looks without an answer before that is told."""
+"""Checks without an answer before it is reported."""
 
 ANSWER_SECONDS = 3.0
 STOP_SECONDS = 10
@@ -45,7 +45,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class _StopAsked(Exception):
-    """A signal asked for the end."""
+    """A signal requested the end."""
 
 
 def taken(services: Iterable[Service], is_free: Callable[[int], bool], holder: Callable[[int], str]) -> list[str]:

@@ -97,7 +97,7 @@ def with_lead(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def filtered(table: pd.DataFrame, category: str, outcome: str, order: str, part: str) -> pd.DataFrame:
-    """What is asked for, in its order: a column's name, with `-` before it for the highest first."""
+    """The order of the images: a column's name, with `-` before it for the highest first."""
     keep = pd.Series(True, index=table.index)
     if category != ANY:
         keep &= table["category"] == category

@@ -1,4 +1,4 @@
-"""Try it: an image of one's own, by VTracer's default and by ours with 1, 8 and 32 traces."""
+"""Try it: an uploaded image, by VTracer's default and by ours with 1, 8 and 32 traces."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _table(attempts: list[Attempt]) -> None:
         for a in attempts
     ]
     st.dataframe(
-        pd.DataFrame(rows), hide_index=True, alt="What came of it",
+        pd.DataFrame(rows), hide_index=True, alt="Results",
         column_config={
             "bytes": st.column_config.NumberColumn(format="localized"),
             "of the default": st.column_config.NumberColumn(format="%.0f %%"),

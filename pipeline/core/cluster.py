@@ -178,7 +178,7 @@ def ray_module() -> ModuleType:
     """Ray, with token authentication on and nothing sent to its makers. Raises Unavailable when it is not installed."""
     if os.environ.setdefault("RAY_AUTH_MODE", "token") != "token":
         raise SettingsError(
-            f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}: whoever reached such a cluster could run code on it; "
+            f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}: anybody who reaches such a cluster can run code on it; "
             "set it to token, or unset it"
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -21,7 +21,7 @@ ObjectiveName = Literal["faithful", "smaller", "sharper", "target", "balanced"]
 OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
 BYTES_OBJECTIVES: frozenset[ObjectiveName] = frozenset({"faithful", "smaller", "target"})
-"""Objectives that seek few bytes: a reader is told of bytes, and of damage beside them."""
+"""Objectives that seek few bytes: reports show bytes, and damage beside them."""
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -105,7 +105,7 @@ class Logo:
 
     @property
     def rgba(self) -> Pixels:
-        """uint8 of shape (height, width, 4), straight alpha; unpacked anew each time."""
+        """uint8 of shape (height, width, 4), straight alpha; unpacked at each access."""
         return unpack_pixels(self.packed, self.width, self.height)
 
 

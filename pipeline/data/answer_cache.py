@@ -108,7 +108,7 @@ class AnswerCache:
                     connection.execute("DELETE FROM answers")
                     connection.execute("DELETE FROM made_with")
                     connection.execute("INSERT INTO made_with VALUES (?)", (self._key,))
-        except BaseException:
+        except BaseException:  # a signal as well: the caller gets no connection to close
             connection.close()
             raise
         return connection

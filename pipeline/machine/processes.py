@@ -13,7 +13,7 @@ MOST_PROCESSES = 1024
 """Of one tree that are looked at."""
 
 START_TOLERANCE_SECONDS = 2.0
-"""Two processes with one number do not start within this; one process's start is told alike by all who ask."""
+"""Two processes with one number do not start within this; every reader gets the same start for one process."""
 
 
 def find_process(machine: Machine, pid: int, started_seconds: float) -> Any | None:

@@ -96,7 +96,7 @@ def _when_idle(cores: int, setup: Setup) -> str:
     envs = f" from {setup.n_envs} to {2 * setup.n_envs}" if setup.n_envs else ""
     batch = f" from {setup.batch_size} to {2 * setup.batch_size}" if setup.batch_size else ""
     return (
-        f"Raise train.n_envs{envs}, so that more is traced at once, or train.ppo.batch_size{batch}, so that there are "
+        f"Raise train.n_envs{envs}, so that more is traced at once, or train.ppo.batch_size{batch}, for "
         "fewer and larger updates."
     )
 

@@ -97,7 +97,7 @@ def curriculum(training: TrainReport) -> TextTable:
     ]
     columns = (
         "Stage", "Categories", "Difficulty", "Goal", "Timesteps", "Attempts", "Mean return", "Reached the goal",
-        "Asked for", "Passed", "Time",
+        "Required", "Passed", "Time",
     )  # fmt: skip
     return TextTable(columns, tuple(rows), left=frozenset({0, 1}))
 

@@ -72,7 +72,7 @@ def start(root: Path, settings: Settings, overrides: Overrides, *, now: bool = F
 
 
 def resume(root: Path, run_id: str) -> Launch:
-    """Go on with a background training from its latest checkpoint, in the background, with the settings it began with.
+    """Resume a background training from its latest checkpoint, in the background, with the settings it began with.
 
     Raises DataError for a run that is none, Unavailable while a process has it, Mismatch when it is finished.
     """
@@ -92,7 +92,7 @@ def launched(root: Path, run_id: str) -> Launch:
     if launch is None:
         raise DataError(
             f"there is no background run {run_id!r}; `tracewright runs list` shows those there are, and `make repro` "
-            "or `tracewright checkpoints resume` go on with others"
+            "or `tracewright checkpoints resume` resume others"
         )
     return launch
 
@@ -211,6 +211,6 @@ def last_lines(folder: Path, count: int) -> list[str]:
 
 
 def describe(overrides: Overrides) -> str:
-    """`train.seed=2, ...`, or a note that there are none."""
+    """`train.seed=2, ...`, or a note that nothing was overridden."""
     parts: list[str] = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     return ", ".join(parts) or "params.yaml as it was"

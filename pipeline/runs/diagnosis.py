@@ -128,7 +128,7 @@ def _cache(root: Path) -> Iterator[Diagnosis]:
 
 def _databases(root: Path) -> Iterator[Diagnosis]:
     advice = {
-        root / STORE: "delete it: it is made anew, and evaluations are traced again",
+        root / STORE: "delete it: it is created again, and evaluations are traced again",
         mlflow_store.home(root)
         / "mlruns/mlflow.db": "put it aside and run `tracewright sync`: the journals have what it had",
     }

@@ -27,7 +27,7 @@ def main() -> None:
     settings = load_settings(root / "params.yaml").only(READS)
 
     def evaluate_agent(agent_dir: Path) -> Mapping[str, float]:
-        from pipeline.evaluation.session import agent_values  # only when the champion must be measured anew
+        from pipeline.evaluation.session import agent_values  # only when the champion must be measured again
 
         return agent_values(root, settings, agent_dir)
 

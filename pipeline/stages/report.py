@@ -1,4 +1,4 @@
-"""DVC stage: what was run and what came of it, for people; results in reports/."""
+"""DVC stage: what was run and its results, for people; written to reports/."""
 
 from __future__ import annotations
 

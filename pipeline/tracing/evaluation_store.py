@@ -239,7 +239,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         with _transaction(connection):
             _make_tables(connection)
-    except BaseException:
+    except BaseException:  # a signal as well: the caller gets no connection to close
         connection.close()
         raise
     return connection
@@ -273,7 +273,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-    except BaseException:
+    except BaseException:  # whatever ends the block, a signal as well, must end the transaction
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise

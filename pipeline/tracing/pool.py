@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 IMAGE_BYTES = 8_000_000
 MAX_TRACED_PIXELS = 1 << 26
-"""After prescale. Work is bounded by what is asked for, not by a clock, so that a limit strikes everywhere alike; this
+"""After prescale. The job's size bounds the work, not a clock, so that a limit strikes everywhere alike; this
 is the largest image that `vectorize` takes, enlarged twice."""
 
 CHECK_SECONDS = 0.25

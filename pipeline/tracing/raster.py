@@ -69,7 +69,7 @@ class SkiaDrawing:
 
 
 class ResvgDrawing:
-    """As SkiaDrawing, by resvg: drawn anew, through a PNG, each time."""
+    """As SkiaDrawing, by resvg: drawn through a PNG at each call."""
 
     def __init__(self, svg: str) -> None:
         """Raises RenderError."""
@@ -108,7 +108,7 @@ class ResvgDrawing:
             raise RenderError(f"resvg cannot read the SVG: {error}") from error
         pixels = cv2.imdecode(np.frombuffer(png, dtype=np.uint8), flags)
         if pixels is None or pixels.shape[:2] != (height, width):
-            raise RenderError("resvg drew nothing of the size asked for")
+            raise RenderError("resvg drew nothing of the requested size")
         return cast(Pixels, pixels)
 
     def greys(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:

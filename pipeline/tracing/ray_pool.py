@@ -159,7 +159,7 @@ class RayPool(Pool):
             self._ray.kill(member.actor)
 
     def _grow(self) -> None:
-        """As many actors as are asked for, or as the cluster has CPUs; those without room wait for it."""
+        """As many actors as requested, or as the cluster has CPUs; those without room wait for it."""
         self._grow_at = time.monotonic() + _GROW_SECONDS
         while len(self._members) < (self._asked or self._cluster.cpus):
             actor = self._remote.remote(self._limits)
@@ -276,7 +276,7 @@ class RayPool(Pool):
             )
 
     def _replace(self, member: Member, error: ProcessLostError) -> None:
-        """An actor is lost: what it has not answered goes back to the front, and another is asked for."""
+        """An actor is lost: what it has not answered goes back to the front, and another is started."""
         self._members.remove(member)
         self._kill(member)
         self._grow_at = time.monotonic()

@@ -95,7 +95,7 @@ class StoredEvaluator:
         return answer if answer.params == job.params else replace(answer, params=job.params)
 
     def note_in(self, ledger: Ledger) -> None:
-        """What is asked for from now on is noted there too, and `export` has what was noted there before a kill."""
+        """Requests from now on are noted there too, and `export` has what was noted there before a kill."""
         self._ledger = None  # That of the run before is closed.
         for key, known in ledger.noted():
             self._note(key, known)
@@ -108,7 +108,7 @@ class StoredEvaluator:
                 self._ledger.note(key, known)
 
     def export(self, path: Path) -> int:
-        """Everything that was asked for so far as one Parquet table, whole or absent; returns its number of rows.
+        """Every request so far as one Parquet table, whole or absent; returns its number of rows.
 
         In the order of the keys: searches go on as their traces are done, so that of asking differs from run to run.
         Failures that another run might not meet are not in it. Raises StorageError.
@@ -122,7 +122,7 @@ class StoredEvaluator:
         return count
 
     def summary(self) -> EvaluationTotals:
-        """How much was asked for and found, what failed, and whether another run must come to the same bits."""
+        """How much was requested and found, what failed, and whether another run must come to the same bits."""
         return EvaluationTotals(
             asked=self.asked,
             found=self.found,
@@ -151,7 +151,7 @@ class StoredEvaluator:
 
 
 class Ledger:
-    """The keys that a run asked for, in a file that is only appended to; use it with `with`.
+    """The keys that a run requested, in a file that is only appended to; use it with `with`.
 
     Raises StorageError when the file cannot be used.
     """

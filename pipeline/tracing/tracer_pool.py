@@ -1,6 +1,6 @@
 """A supervised pool of tracing processes: whatever one trace does, it costs that evaluation only.
 
-The pool is driven by whoever collects: there is no thread. Workers are sent jobs ahead of the one they are at, so
+The caller that collects drives the pool: there is no thread. Workers are sent jobs ahead of the one they are at, so
 they stay busy while the caller does something else between `submit` and `collect`.
 """
 
@@ -55,7 +55,7 @@ class TracerPool(Pool):
         try:
             for _ in range(workers):
                 self._start()
-        except BaseException:
+        except BaseException:  # a signal as well: the processes already started must not stay behind
             self.close()
             raise
 

@@ -110,7 +110,7 @@ class Worker:
 
     @property
     def waits_until(self) -> float:
-        """When it is to be given up; never while it has nothing to do."""
+        """When to give it up; never while it has nothing to do."""
         return self.deadline if self.tasks or not self.ready else float("inf")
 
     def stop(self) -> tuple[FailureKind, str]:

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class CheckpointCallback:
-    """Holds the newest state that a training can be gone on with from, and writes it when it is time.
+    """Holds the newest state that a training can resume from, and writes it when it is time.
 
     store: None writes nothing. on_saved: called after each checkpoint.
     clock: seconds that never go back.

@@ -150,7 +150,7 @@ class PoolVecEnv(VecEnv):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """`starts.draw_from` was told the images that it drew from then."""
+        """`starts.draw_from` has been called with the images of that time."""
         self.starts.restore(state["starts"])
         self._drawn = [Start(**start) for start in state["drawn"]]
         self._running = [self._started(Start(**saved["start"])) for saved in state["running"]]
@@ -165,7 +165,7 @@ class PoolVecEnv(VecEnv):
         return np.stack([episode.observation() for _, episode in self._running])
 
     def close(self) -> None:
-        """The pool belongs to whoever handed it in."""
+        """The pool belongs to the caller."""
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))

@@ -89,7 +89,7 @@ def prepare(
 ) -> Prepared:
     """Make all three. fitting: a state of the surrogate's fit to go on from.
 
-    Evaluations are the evaluator's to keep, so what was left while they were made is made anew.
+    Evaluations are the evaluator's to keep, so a preparation that was interrupted there starts again.
     """
     started = time.perf_counter()
     space = ParameterSpace.from_settings(settings.tracing)
@@ -133,7 +133,7 @@ def _leave_if_asked(
 
     try:
         check_stop()
-    except BaseException:
+    except BaseException:  # check_stop is the caller's and may raise anything
         hold()
         raise
     if keeper.due(0):

@@ -89,7 +89,7 @@ def start_worker(root: str, order: str, log: Path, environment: Mapping[str, str
 
 @dataclass(frozen=True, slots=True)
 class RemoteTask:
-    """What an actor is told.
+    """The message to an actor.
 
     order: JSON, for the worker's standard input. mark: a file of the study that every node must see, and its content.
     host: the machine on which the command was given.
