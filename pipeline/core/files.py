@@ -93,13 +93,15 @@ def drop_torn_line(path: Path) -> int:
     return content.count(b"\n")
 
 
-def append_whole(file: io.FileIO, content: bytes) -> None:
+def append_whole(file: io.FileIO, content: bytes, *, sync: bool = False) -> None:
     """All of it or nothing, since a part of a line would spoil the next one. Raises OSError."""
     end = os.fstat(file.fileno()).st_size
     try:
         rest = content
         while rest:
             rest = rest[os.write(file.fileno(), rest) :]
+        if sync:
+            os.fsync(file.fileno())
     except OSError:
         file.truncate(end)
         raise
