@@ -17,7 +17,7 @@ from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
 
 if TYPE_CHECKING:
     from pipeline.settings.params import Backend
-    from pipeline.vectorizing.batch import Result, Source
+    from pipeline.vectorizing.batch import ImageFile, VectorizeResult
     from pipeline.vectorizing.request import Request
 
 _PATH = click.Path(path_type=Path)
@@ -121,7 +121,7 @@ def vectorize(
 
 
 def _vectorize_files(
-    request: Request, sources: Sequence[Source], rejected: Sequence[Result], workers: int, backend: Backend
+    request: Request, sources: Sequence[ImageFile], rejected: Sequence[VectorizeResult], workers: int, backend: Backend
 ) -> None:
     from tqdm import tqdm
 
@@ -132,7 +132,7 @@ def _vectorize_files(
     results_path = batch.open_results(request.output)
     totals: Counter[str] = Counter()
 
-    def note(result: Result) -> None:
+    def note(result: VectorizeResult) -> None:
         batch.append_result(results_path, result)
         totals.update({result.status: 1, "unparsed": int(result.parsed is False)})
         totals.update(bytes=result.bytes or 0, default_bytes=result.default_bytes or 0)
@@ -168,7 +168,7 @@ def _vectorize_sharded(
     given: Inputs | None = PathList(files_from) if files_from else Folders(inputs) if inputs else None
     with tqdm(unit="image", disable=None) as bar:
 
-        class ProgressBar(session.Progress):
+        class ProgressBar(session.ShardCallback):
             def on_plan(self, plan: Plan, done: int) -> None:
                 bar.reset(plan.files)
                 bar.update(sum(plan.count(shard) for shard in range(plan.shards) if plan.part(shard).is_file()))
@@ -185,7 +185,7 @@ def _vectorize_sharded(
     _finish(asdict(tally), request.output / "results")
 
 
-def _result_line(result: Result) -> str:
+def _result_line(result: VectorizeResult) -> str:
     # repr keeps a newline or an escape sequence in a file's name from reaching the terminal.
     name = result.path if result.path.isprintable() else repr(result.path)
     if result.bytes is None or result.default_bytes is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.core.errors import DataError, TracewrightError
 from pipeline.core.pixels import opaque, rgb_of
 from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Scored
-from pipeline.data.images import Limits, read_image
+from pipeline.data.images import ImageLimits, read_image
 from pipeline.reports import thumbnails
 from pipeline.reports.trial_limits import MAX_FILE_BYTES, MAX_PIXELS, MIN_SIDE_PIXELS
 from pipeline.tracing.tracer_pool import TracerPool
@@ -38,7 +38,7 @@ def trace_default(path: Path, background: str | None = None) -> dict[str, object
 
     background: #rrggbb, below what is transparent. Raises ImageRejected, or DataError where VTracer fails.
     """
-    rgba = read_image(path, Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, background), "image")
+    rgba = read_image(path, ImageLimits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, background), "image")
     if background is not None:
         rgba = opaque(rgba, rgb_of(background))
     logo = Logo.of("image", rgba, "simple")

@@ -35,7 +35,7 @@ from pipeline.reports.page import as_html
 from pipeline.reports.pictures import Render, Subject
 from pipeline.reports.resource_findings import Setup
 from pipeline.reports.resources import read_resources
-from pipeline.reports.results import Results, Values
+from pipeline.reports.results import MethodValues, Results
 from pipeline.reports.run_folder import read_checkpoints
 from pipeline.reports.run_report import improved_and_worst, run_report
 from pipeline.settings.params import Settings
@@ -45,14 +45,14 @@ PROGRESS, IMAGES, QUALITY = "results/train/progress.csv", "results/evaluate/imag
 OURS_SVGS, DEFAULT_SVGS = "results/evaluate/svg", "results/evaluate/default"
 T = TypeVar("T")
 
-Read = Callable[[Path], Pixels]
+ImageReader = Callable[[Path], Pixels]
 """A path to straight RGBA, uint8 (height, width, 4). Raises ImageRejected."""
 
 
 def write_report(
     root: Path,
     settings: Settings,
-    read_image: Read,
+    read_image: ImageReader,
     render: Render,
     *,
     commit: str | None = None,
@@ -93,7 +93,7 @@ def _folder_name(run_id: str) -> str:
     return run_id
 
 
-def _draw(root: Path, results: Results, read_image: Read, render: Render) -> Iterator[tuple[str, bytes]]:
+def _draw(root: Path, results: Results, read_image: ImageReader, render: Render) -> Iterator[tuple[str, bytes]]:
     comparison, training, images = results.comparison, results.training, results.images
     yield HEADLINE, plots.headline(comparison)
     if comparison.categories:
@@ -110,7 +110,7 @@ def _draw(root: Path, results: Results, read_image: Read, render: Render) -> Ite
             yield name, pictures.sheet(subjects, render, background, comparison.label(OURS))
 
 
-def subject_of(root: Path, settings: Settings, image: ImageResult, read_image: Read) -> Subject:
+def subject_of(root: Path, settings: Settings, image: ImageResult, read_image: ImageReader) -> Subject:
     """What a sheet needs of one image; what is gone or unreadable is None."""
     try:
         rgba = read_image(root / settings.data.root / path_of(image.path))
@@ -174,7 +174,7 @@ def _read_progress(path: Path) -> tuple[Progress, ...]:
         raise DataError(f"{path}: {error}; run `dvc repro train` again") from None
 
 
-def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Values, Values]:
+def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], MethodValues, MethodValues]:
     """Ours at `traces` traces with all that was measured; values and size gains of every method at every number."""
     import pyarrow.parquet as pq
 

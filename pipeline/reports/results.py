@@ -12,7 +12,7 @@ from pipeline.core.facts.training import CheckpointEntry, Progress, TrainReport
 from pipeline.reports.parts import Resources
 from pipeline.settings.params import Settings
 
-Values = Mapping[tuple[str, int], Mapping[str, float]]
+MethodValues = Mapping[tuple[str, int], Mapping[str, float]]
 """(method, traces) -> image path -> natural log units, above 0 is better than the fair default."""
 
 
@@ -27,8 +27,8 @@ class Results:
     training: TrainReport
     comparison: Comparison
     images: tuple[ImageResult, ...] = ()
-    values: Values = field(default_factory=dict)
-    size_gains: Values = field(default_factory=dict)
+    values: MethodValues = field(default_factory=dict)
+    size_gains: MethodValues = field(default_factory=dict)
     progress: tuple[Progress, ...] = ()
     decision: Decision | None = None
     quality: QualityReport | None = None

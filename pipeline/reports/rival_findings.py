@@ -13,7 +13,7 @@ from pipeline.core.json_records import to_json
 from pipeline.core.records import BYTES_OBJECTIVES, VISIBLE_DAMAGE
 from pipeline.reports import words
 from pipeline.reports.parts import Finding, Level
-from pipeline.reports.results import Results, Values
+from pipeline.reports.results import MethodValues, Results
 
 MANY_UNIMPROVED = 0.25  # of the test images
 MANY_DAMAGED = 0.08  # of the test images
@@ -156,7 +156,7 @@ def unimproved(results: Results) -> Iterator[Finding]:
 
 
 def gain_in_category(
-    results: Results, values: Values, rival: str, category: str, traces: int
+    results: Results, values: MethodValues, rival: str, category: str, traces: int
 ) -> tuple[Interval | None, int]:
     """Ours minus the rival's in `values`, paired over the images of a category; with the number of images."""
     ours, theirs = _at(values, OURS, traces), _at(values, rival, traces)
@@ -169,7 +169,7 @@ def gain_in_category(
     return bootstrap.mean(np.asarray(gains)), len(gains)
 
 
-def _at(values: Values, method: str, traces: int) -> Mapping[str, float]:
+def _at(values: MethodValues, method: str, traces: int) -> Mapping[str, float]:
     """Of the most traces up to `traces`: a method that stops earlier keeps what it had."""
     reached = [t for m, t in values if m == method and t <= traces]
     return values[method, max(reached)] if reached else {}

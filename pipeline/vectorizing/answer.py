@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.records import DEFAULT_PARAMS, VISIBLE_DAMAGE, Job, Logo, Lost, Scored, Scores, TracerParams
+from pipeline.core.records import DEFAULT_PARAMS, VISIBLE_DAMAGE, Job, Logo, Pruned, Scored, Scores, TracerParams
+from pipeline.core.tradeoff import Traced, front, knee, least_damaged_within
 from pipeline.search.loop import Outcome, svg_text
-from pipeline.search.tradeoff import knee_of, least_damaged, pareto_front
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.preparation import half_transparent
 
@@ -30,7 +31,7 @@ PLAIN = Options()
 
 
 def answers_of(outcomes: Sequence[Outcome], evaluator: Evaluator, options: Options) -> list[dict[str, Any]]:
-    """For each search the SVG's text as `svg`, and the fields of `Result` that tell how good it is.
+    """For each search the SVG's text as `svg`, and the fields of `VectorizeResult` that tell how good it is.
 
     curve: the Pareto front of the traces that were measured, the default's among them; each with its `svg` only where
     the options ask for the whole curve.
@@ -45,7 +46,7 @@ def answers_of(outcomes: Sequence[Outcome], evaluator: Evaluator, options: Optio
 
 def _lost(outcome: Outcome, made: Sequence[Scored], options: Options) -> Iterator[Job]:
     """What did not pass its gate and may be wanted all the same: of the search, it was known to lose."""
-    lost = [evaluation for evaluation in outcome.evaluations if isinstance(evaluation, Lost)]
+    lost = [evaluation for evaluation in outcome.evaluations if isinstance(evaluation, Pruned)]
     most = float("inf") if options.curve else options.budget_bytes or 0
     if options.budget_bytes is not None:
         most = max(most, min([p.scores.svg_bytes for p in made] + [e.svg_bytes for e in lost]))
@@ -58,7 +59,8 @@ def _answer(outcome: Outcome, pictures: Sequence[Scored], options: Options) -> d
     default = outcome.task.default
     chosen = outcome.chosen_at(len(outcome.bests))
     if options.budget_bytes is not None:
-        chosen = least_damaged(pictures, options.budget_bytes)
+        wanted = least_damaged_within(map(_point, pictures), options.budget_bytes)
+        chosen = next(picture for picture in pictures if _point(picture) == wanted)
     return {
         "svg": svg_text(chosen),
         "status": "default" if chosen is default else "improved",
@@ -84,13 +86,18 @@ def _notes(logo: Logo, scores: Scores, options: Options) -> Iterator[str]:
 
 
 def _curve(pictures: Sequence[Scored], chosen: Scored, options: Options) -> list[dict[str, Any]]:
-    front = pareto_front(pictures)
-    knee = knee_of(front)
+    by_point = {_point(picture): picture for picture in pictures}
+    points = front(by_point)
+    bend = knee([(math.log(point.bytes), math.log1p(point.damage)) for point in points])
     return [
-        {"bytes": p.scores.svg_bytes, "damage": p.scores.damage, "knee": p is knee, "chosen": p is chosen}
-        | ({"svg": svg_text(p)} if options.curve else {})
-        for p in front
+        {"bytes": point.bytes, "damage": point.damage, "knee": k == bend, "chosen": point == _point(chosen)}
+        | ({"svg": svg_text(by_point[point])} if options.curve else {})
+        for k, point in enumerate(points)
     ]
+
+
+def _point(picture: Scored) -> Traced:
+    return Traced(picture.scores.svg_bytes, picture.scores.damage)
 
 
 def shown_params(params: TracerParams) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pipeline.data.categories import categorise
 from pipeline.data.images import (
     KINDS,
     MAX_NAME_BYTES,
-    Limits,
+    ImageLimits,
     decode_image,
     is_blank,
     list_images,
@@ -41,11 +41,11 @@ MIN_SIDE_PIXELS = 8  # smaller images have no room for the scores' windows
 MAX_PIXELS = 2**24
 MAX_FILE_BYTES = 100_000_000
 
-Status = Literal["improved", "default", "failed"]
+VectorizeStatus = Literal["improved", "default", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ImageFile:
     """An image to vectorise. path: relative to its input, as text. svg: relative to the output folder."""
 
     file: Path
@@ -54,7 +54,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class VectorizeResult:
     """One line of results.jsonl.
 
     status: improved; default, when nothing better was found and the SVG is the default's; failed, with `error`.
@@ -65,7 +65,7 @@ class Result:
     """
 
     path: str
-    status: Status
+    status: VectorizeStatus
     svg: str | None = None
     params: dict[str, Any] | None = None
     traces: int = 0
@@ -84,15 +84,15 @@ class Result:
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], list[Result]]:
+def find_sources(inputs: Sequence[Path]) -> tuple[list[ImageFile], list[VectorizeResult]]:
     """All images of files and folders, and a failed result for each rejected one.
 
     Each SVG is named after its image; where two images would share a name, the later keeps its own suffix too, or gets
     a number. Raises DataError when an input does not exist or there is no image.
     """
     check_existence(inputs)
-    sources: list[Source] = []
-    rejected: list[Result] = []
+    sources: list[ImageFile] = []
+    rejected: list[VectorizeResult] = []
     taken: set[Path] = set()
     for given in inputs:
         found, rejections = list_images(given) if given.is_dir() else ([Path(given.name)], [])
@@ -101,7 +101,7 @@ def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], list[Result]]:
         for relative in found:
             svg = _free_name(relative, taken)
             taken.add(svg)
-            sources.append(Source(root / relative, path_text(relative), svg))
+            sources.append(ImageFile(root / relative, path_text(relative), svg))
     if not sources and not rejected:
         raise DataError(f"{', '.join(map(str, inputs))}: no images found ({KINDS})")
     return sources, rejected
@@ -117,7 +117,7 @@ def _free_name(relative: Path, taken: set[Path]) -> Path:
 
 
 def vectorize_files(
-    sources: Sequence[Source],
+    sources: Sequence[ImageFile],
     output: Path,
     agent: Agent,
     evaluator: Evaluator,
@@ -127,7 +127,7 @@ def vectorize_files(
     batch: int = 32,
     options: Options = PLAIN,
     write: Callable[[Path, str], None] = write_text,
-) -> Iterator[Result]:
+) -> Iterator[VectorizeResult]:
     """Vectorises images in order, `batch` at a time; each SVG is written before its result is yielded.
 
     The next batch is read, measured and handed to the evaluator before the searches of this one begin, so that neither
@@ -151,13 +151,15 @@ def vectorize_files(
             source = current.members[number]
             write(output / source.svg, fields.pop("svg"))
             fields["curve"] = [_written(point, source, output, write) for point in fields["curve"]]
-            current.results[number] = Result(path=source.path, svg=path_text(source.svg), **fields)
+            current.results[number] = VectorizeResult(path=source.path, svg=path_text(source.svg), **fields)
         spent = current.seconds + time.perf_counter() - started
         for number in range(len(current.members)):
             yield replace(current.results[number], seconds=round(spent / len(current.members), 4))
 
 
-def _written(point: dict[str, Any], source: Source, output: Path, write: Callable[[Path, str], None]) -> dict[str, Any]:
+def _written(
+    point: dict[str, Any], source: ImageFile, output: Path, write: Callable[[Path, str], None]
+) -> dict[str, Any]:
     """A point of the curve with its SVG in a file, beside that of the image: logo.svg has logo.curve/905.svg."""
     if "svg" not in point:
         return point
@@ -173,18 +175,18 @@ def _written(point: dict[str, Any], source: Source, output: Path, write: Callabl
 class _Batch:
     """Images that were read, with their defaults on the way. results: by place. seconds: spent on it so far."""
 
-    members: Sequence[Source]
-    results: dict[int, Result]
+    members: Sequence[ImageFile]
+    results: dict[int, VectorizeResult]
     pending: PendingTasks
     seconds: float
 
 
-def _begin_batch(members: Sequence[Source], agent: Agent, evaluator: Evaluator, options: Options) -> _Batch:
+def _begin_batch(members: Sequence[ImageFile], agent: Agent, evaluator: Evaluator, options: Options) -> _Batch:
     """Reads and measures the images, and hands their defaults to the evaluator."""
     started = time.perf_counter()
     logos: list[Logo] = []
     measured: list[Vector] = []
-    results: dict[int, Result] = {}
+    results: dict[int, VectorizeResult] = {}
     for number, source in enumerate(members):
         try:
             rgba = read_image(source.file, _limits(options), source.path)
@@ -198,12 +200,12 @@ def _begin_batch(members: Sequence[Source], agent: Agent, evaluator: Evaluator, 
     return _Batch(members, results, pending, time.perf_counter() - started)
 
 
-def failed_result(path: str, reason: str, detail: str) -> Result:
-    return Result(path=path, status="failed", error=f"{reason}: {detail}")
+def failed_result(path: str, reason: str, detail: str) -> VectorizeResult:
+    return VectorizeResult(path=path, status="failed", error=f"{reason}: {detail}")
 
 
-def _limits(options: Options) -> Limits:
-    return Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, options.background)
+def _limits(options: Options) -> ImageLimits:
+    return ImageLimits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, options.background)
 
 
 def make_logo(name: str, rgba: Pixels, agent: Agent, options: Options = PLAIN) -> tuple[Logo, Vector]:
@@ -235,7 +237,7 @@ def with_objective(agent: Agent, name: str | None, max_damage: float | None) -> 
 def vectorize_image_bytes(
     content: bytes, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0, options: Options = PLAIN
 ) -> dict[str, Any]:
-    """Vectorises one image file, given as bytes; returns `svg` and the fields of Result. SVGs of a curve are texts.
+    """Vectorises one image file, given as bytes; returns `svg` and the fields of VectorizeResult, SVGs as texts.
 
     Raises ImageRejected when it cannot be decoded, DataError when even VTracer's default fails on it.
     """
@@ -258,7 +260,7 @@ def open_results(output: Path) -> Path:
     return path
 
 
-def append_result(path: Path, result: Result) -> None:
+def append_result(path: Path, result: VectorizeResult) -> None:
     """Raises StorageError."""
     with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(result.to_line())

@@ -1,4 +1,4 @@
-"""The results of a shard as Parquet, one row per file with the fields of `Result`, and sums over many shards."""
+"""The results of a shard as Parquet, one row per file with the fields of VectorizeResult, and sums over many shards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import DataError
 from pipeline.core.files import whole
-from pipeline.vectorizing.batch import Result
+from pipeline.vectorizing.batch import VectorizeResult
 
 SCHEMA = pa.schema(
     [
@@ -63,7 +63,7 @@ class Tally:
         return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def write_part(path: Path, results: Sequence[Result]) -> None:
+def write_part(path: Path, results: Sequence[VectorizeResult]) -> None:
     """Whole or absent. `params` and `curve` become JSON text. Raises StorageError."""
     rows = [asdict(r) | {"params": _json(r.params), "curve": _json(r.curve)} for r in results]
     with whole(path) as temporary:
@@ -74,7 +74,7 @@ def _json(value: Any) -> str | None:
     return None if value is None else json.dumps(value)
 
 
-def tally_of(results: Iterable[Result]) -> Tally:
+def tally_of(results: Iterable[VectorizeResult]) -> Tally:
     return _tally(pa.Table.from_pylist([asdict(r) | {"params": None, "curve": None} for r in results], SCHEMA))
 
 
