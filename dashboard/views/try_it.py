@@ -140,7 +140,7 @@ def _curve(most: Attempt) -> CurvePoint | None:
         range(len(most.curve)),
         index=next((i for i, point in enumerate(most.curve) if point.chosen), 0),
         format_func=lambda i: _point_name(most.curve[i]),
-        key="curve-point",
+        key=f"curve-point-{most.seconds}",  # each trial begins at what was chosen
     )
     st.caption(
         f"Of {words.counted(most.traces, 'trace')} and the default, those that no other beats in both. From the knee "

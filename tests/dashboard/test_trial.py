@@ -114,6 +114,7 @@ assert sys.argv[1] == "vectorize"
 (out / "image.svg").write_text("<svg/>")
 line = {{"status": "{status}", "svg": "image.svg", "bytes": 6, "damage": 0.5, "delta": 1.2}}
 line["error"] = "panic: as asked"
+line["curve"] = [{{"bytes": 6, "damage": 0.5, "knee": False, "chosen": True, "svg": "image.svg"}}]
 (out / "results.jsonl").write_text(json.dumps(line) + chr(10))
 """
 
@@ -147,6 +148,15 @@ def test_a_command_that_fails_says_why(project: Path, body: str, says: str) -> N
     command(project, body)
     with pytest.raises(TrialError, match=says):
         attempt(project)
+
+
+def test_the_curve_comes_with_its_svgs(project: Path) -> None:
+    command(project, 'assert sys.argv[-3:] == ["--background", "#0b57a4", "--curve"]')
+    with trial.image_file(png()) as path:
+        found = trial.ours_of(
+            path, project, 8, model=None, objective=None, background="#0b57a4", curve=True, tick=never
+        )
+    assert found.curve == (trial.CurvePoint(bytes=6, damage=0.5, knee=False, chosen=True, svg="<svg/>"),)
 
 
 def test_an_image_that_the_command_fails_on_says_why(project: Path) -> None:
