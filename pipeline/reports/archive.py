@@ -31,7 +31,7 @@ MOST_SVG_BYTES = 200_000_000
 MOST_SHOWN_BYTES = 8_000_000  # of one SVG; what is larger is not shown
 
 Version = Literal["ours", "default"]
-VALUE_OF = "value_"  # before a method's name: the column of its value at the most traces
+VALUE_OF = "value_"  # before a method's name: the column of its value at the headline's number of traces
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -56,11 +56,12 @@ def write_images(path: Path, results: Results) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    most = max(results.comparison.traces)
+    traces = results.comparison.headline_traces
     others = [m.name for m in results.comparison.methods if m.name != OURS]
-    values = {name: results.values.get((name, most), {}) for name in others}
+    measures = {name: results.measures.get((name, traces), {}) for name in others}
     rows = [
-        asdict(image) | {f"{VALUE_OF}{name}": values[name].get(image.path) for name in others}
+        asdict(image)
+        | {f"{VALUE_OF}{name}": m.value if (m := measures[name].get(image.path)) else None for name in others}
         for image in results.images
     ]
     with whole(path) as temporary:
@@ -68,7 +69,7 @@ def write_images(path: Path, results: Results) -> None:
 
 
 def _in_order(report: RunReport, images: Sequence[ImageResult]) -> Iterator[str]:
-    notable = [i.digest for i in (*report.most_improved, *report.least_improved)]
+    notable = [i.digest for i in (*report.most_improved, *report.least_improved, *report.sample)]
     yield from dict.fromkeys([*notable, *(i.digest for i in images)])
 
 

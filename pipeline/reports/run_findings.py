@@ -215,5 +215,7 @@ def decision(results: Results) -> Iterator[Finding]:
         "refused": ("attention", f"The registry's gate refused {version}; the champion stays"),
     }
     level, text = said[decision.decision]
-    reason = f": {decision.grounds}." if decision.grounds else "."
-    yield Finding(level, text + reason, to_json(decision))
+    reason = f": {decision.grounds}" if decision.grounds else ""
+    than = f"version {decision.against.version}" if decision.against else "VTracer's default"
+    over = f"better than {than} on {decision.wins} of {words.counted(decision.images, 'test image')}"
+    yield Finding(level, f"{text}{reason}; {over}, worse on {decision.losses}.", to_json(decision))

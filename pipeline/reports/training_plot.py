@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
-from numpy.typing import ArrayLike, NDArray
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.core.facts.comparison import RANDOM
 from pipeline.core.facts.training import Progress, TrainReport
@@ -21,17 +20,12 @@ STAGE_SHADES = ("#e9edf3", "#f4f6f9")
 FAILED = "#b3261e"
 
 
-def training(results: TrainReport, progress: Sequence[Progress], confidence: float, is_bytes: bool) -> bytes:
-    """Return and validation value over timesteps, the curriculum's stages shaded.
-
-    is_bytes: whether values are logarithms of bytes, so that a second scale can say how many fewer.
-    """
-    return png(lambda figure: _training(figure, results, progress, confidence, is_bytes), 4.3)
+def training(results: TrainReport, progress: Sequence[Progress], confidence: float) -> bytes:
+    """Return and validation value over timesteps, the curriculum's stages shaded."""
+    return png(lambda figure: _training(figure, results, progress, confidence), 4.3)
 
 
-def _training(
-    figure: Figure, results: TrainReport, progress: Sequence[Progress], confidence: float, is_bytes: bool
-) -> None:
+def _training(figure: Figure, results: TrainReport, progress: Sequence[Progress], confidence: float) -> None:
     axes: Axes = figure.subplots()
     _returns(axes, progress)
     _validations(axes, results, confidence)
@@ -42,14 +36,9 @@ def _training(
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.grid(axis="y")
     axes.set_xlabel("Timesteps (one timestep = one trace)")
-    axes.set_ylabel("Value (natural log units, 0 = VTracer default)")
+    axes.set_ylabel("Value (0 = VTracer's default, higher is better)")
     failed = any(s.passed is False for s in results.final_stages)
     axes.set_title("Training, stage by stage" + (" (✗ not passed)" if failed else ""), pad=25)
-    if is_bytes:
-        second = axes.secondary_yaxis("right", functions=(_fewer, _value))
-        second.set_ylabel("Fewer bytes than the default")
-        second.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        second.spines["right"].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -74,15 +63,6 @@ def _validations(axes: Axes, results: TrainReport, confidence: float) -> None:
     axes.plot(
         at, mean, color=STRONG, linewidth=2.6, marker="o", markersize=6, markeredgecolor=PAPER, label=label, zorder=5
     )
-
-
-def _fewer(value: ArrayLike) -> NDArray[np.float64]:
-    """The share of bytes saved at a value in natural log units."""
-    return -np.expm1(-np.asarray(value, dtype=np.float64))
-
-
-def _value(fewer: ArrayLike) -> NDArray[np.float64]:
-    return -np.log(np.maximum(1 - np.asarray(fewer, dtype=np.float64), 1e-9))
 
 
 def _stage_bands(axes: Axes, results: TrainReport, progress: Sequence[Progress]) -> None:

@@ -77,9 +77,7 @@ def _kind(
     return "colour" if gone.mean() > 0.5 else "detail"
 
 
-def _found_near(
-    ours: Looks, theirs: Looks, rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> NDArray[np.bool_]:
+def _found_near(ours: Looks, theirs: Looks, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Which pixels of `ours` have their colour in `theirs` within NEAR pixels along x and y: bool (n,)."""
     looks, found = ours[:, rows, columns], np.zeros(len(rows), np.bool_)
     for down, right in _steps():

@@ -50,10 +50,16 @@ class MethodResult:
 
     def at(self, traces: int) -> Interval | None:
         """The ratio with at most so many traces; a method that stops earlier keeps what it had."""
-        return _ratio_at(self.curve, traces)
+        point = _reached(self.curve, traces)
+        return point.ratio if point else None
+
+    def damaged_at(self, traces: int) -> Interval | None:
+        point = _reached(self.curve, traces)
+        return point.damaged if point else None
 
     def in_category(self, category: str, traces: int) -> Interval | None:
-        return _ratio_at(self.by_category.get(category, ()), traces)
+        point = _reached(self.by_category.get(category, ()), traces)
+        return point.ratio if point else None
 
     @property
     def is_flat(self) -> bool:
@@ -62,9 +68,8 @@ class MethodResult:
         return len(means) < 2 or max(means) - min(means) < 1e-9
 
 
-def _ratio_at(points: tuple[CurvePoint, ...], traces: int) -> Interval | None:
-    reached = [point for point in points if point.traces <= traces]
-    return max(reached, key=lambda point: point.traces).ratio if reached else None
+def _reached(points: tuple[CurvePoint, ...], traces: int) -> CurvePoint | None:
+    return max((p for p in points if p.traces <= traces), key=lambda p: p.traces, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
