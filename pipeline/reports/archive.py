@@ -2,13 +2,14 @@
 
 report.json     the report for machines, written last: where it is, the others are
 report.html     the same for people, with its pictures
-images.parquet  one row per test image: ours with all scores, every other method's value
+images.parquet  one row per test image: ours with all scores, every other method's value, bytes and damage
 svgs.zip        ours/DIGEST.svg and default/DIGEST.svg, up to MOST_SVG_BYTES of text
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 import zlib
@@ -31,7 +32,8 @@ MOST_SVG_BYTES = 200_000_000
 MOST_SHOWN_BYTES = 8_000_000  # of one SVG; what is larger is not shown
 
 Version = Literal["ours", "default"]
-VALUE_OF = "value_"  # before a method's name: the column of its value at the headline's number of traces
+VALUE_OF, RATIO_OF, DAMAGE_OF = "value_", "ratio_", "damage_"
+"""Before a method's name: the column of its value, bytes / default's bytes and damage at the headline's traces."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -58,12 +60,15 @@ def write_images(path: Path, results: Results) -> None:
 
     traces = results.comparison.headline_traces
     others = [m.name for m in results.comparison.methods if m.name != OURS]
-    measures = {name: results.measures.get((name, traces), {}) for name in others}
-    rows = [
-        asdict(image)
-        | {f"{VALUE_OF}{name}": m.value if (m := measures[name].get(image.path)) else None for name in others}
-        for image in results.images
-    ]
+    rows = []
+    for image in results.images:
+        row: dict[str, Any] = asdict(image)
+        for name in others:
+            measured = results.measures.get((name, traces), {}).get(image.path)
+            row[f"{VALUE_OF}{name}"] = measured.value if measured else None
+            row[f"{RATIO_OF}{name}"] = math.exp(-measured.size_gain) if measured else None
+            row[f"{DAMAGE_OF}{name}"] = measured.damage if measured else None
+        rows.append(row)
     with whole(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
 
