@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pipeline.core.errors import DataError
 from pipeline.core.facts.comparison import OURS, ImageResult
-from pipeline.core.files import project_root, whole, write_text
+from pipeline.core.files import whole, write_text
 from pipeline.core.json_records import from_json, write_record
 from pipeline.reports.results import Results
 from pipeline.reports.run_report import SCHEMA_VERSION, RunReport
@@ -173,8 +173,3 @@ def read_loose_svg(root: Path, version: Version, digest: str) -> str | None:
         return path.read_text(encoding="utf-8") if path.stat().st_size <= MOST_SHOWN_BYTES else None
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def project_folder(start: Path) -> Path | None:
-    """The project at or above a folder: the one with params.yaml and dvc.yaml."""
-    return project_root(start)

@@ -112,7 +112,7 @@ def _strip(subject: Subject, draw: Draw, background: Colour, label: str) -> Imag
     box = crop_box(_focus(original, default, ours), (height, width), zoom)
     crop_height = box[3] - box[1]
     strip = Image.new("RGB", (WIDTH, TITLE_HEIGHT + whole_height + CAPTION_HEIGHT + crop_height + STRIP_GAP), PAPER)
-    _title(strip, subject, label)
+    _title(strip, subject, ("Original", "VTracer default", label, "Difference to original"))
     captions = _captions(subject, original, default, ours)
     for left, views, lines in zip(COLUMNS, (original, default, ours, apart), captions, strict=True):
         whole = _resized(views.plain, whole_width, whole_height) if views else None
@@ -220,7 +220,7 @@ def _damage(damage: float, views: _Views | None) -> str:
     return f"{words.number(damage, 0)} px{kind}"
 
 
-def _title(strip: Image.Image, subject: Subject, label: str) -> None:
+def _title(strip: Image.Image, subject: Subject, heads: Sequence[str]) -> None:
     draw = ImageDraw.Draw(strip)
     draw.line((MARGIN, 6, WIDTH - MARGIN, 6), fill=LINE, width=2)
     kind = f"{subject.result.category} logo"
@@ -228,8 +228,9 @@ def _title(strip: Image.Image, subject: Subject, label: str) -> None:
     name = fit(words.visible(subject.result.path), room, 28, bold=True)
     draw.text((MARGIN, 18), name, fill=INK, font=_font(28, bold=True))
     draw.text((WIDTH - MARGIN, 22), kind, fill=MUTED, font=_font(24), anchor="ra")
-    for left, head in zip(COLUMNS, ("Original", "VTracer default", label, "Difference to original"), strict=True):
-        draw.text((left, 60), fit(head, PANEL, 24), fill=STRONG if head == label else MUTED, font=_font(24))
+    for column, head in enumerate(heads):
+        room = PANEL if len(heads) > 1 else WIDTH - 2 * MARGIN
+        draw.text((COLUMNS[column], 60), fit(head, room, 24), fill=STRONG if column == 2 else MUTED, font=_font(24))
 
 
 def _place(strip: Image.Image, pixels: Pixels | None, left: int, top: int, height: int) -> None:
@@ -286,11 +287,7 @@ def _lines(strip: Image.Image, lines: tuple[str, str], left: int, top: int, *, s
 
 def _unreadable(subject: Subject) -> Image.Image:
     strip = Image.new("RGB", (WIDTH, TITLE_HEIGHT + STRIP_GAP), PAPER)
-    draw = ImageDraw.Draw(strip)
-    draw.line((MARGIN, 6, WIDTH - MARGIN, 6), fill=LINE, width=2)
-    name = fit(words.visible(subject.result.path), WIDTH - 2 * MARGIN, 28, bold=True)
-    draw.text((MARGIN, 18), name, fill=INK, font=_font(28, bold=True))
-    draw.text((MARGIN, 60), "The original cannot be read any more.", fill=MUTED, font=_font(24))
+    _title(strip, subject, ("The original cannot be read any more.",))
     return strip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.machine.samples import GpuSample, Sample
+from pipeline.reports import words
 
 Level = Literal["good", "info", "attention"]
 
@@ -62,7 +63,7 @@ def cpu(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     waiting = _mean(history, lambda s: s.cpu_iowait_ratio)
     others = max(0.0, busy * cores - ours)
     evidence = {"cpu_ratio": busy, "cpu_cores": cores, "training_cpu_cores": ours, "cpu_iowait_ratio": waiting}
-    said = f"The {_cores(cores)} were busy {busy:.0%} of the time, {ours:.1f} of them with the training"
+    said = f"The {words.counted(cores, 'core')} were busy {busy:.0%} of the time, {ours:.1f} of them with the training"
     if others >= OTHERS * cores:
         text = f"{said} and {others:.1f} with other programs: end those, or lower compute.workers{_now(setup.workers)}."
         yield Finding("cpu_others", "attention", text, evidence)
@@ -115,8 +116,8 @@ def memory(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     worst = max(history, key=lambda s: s.memory_used_bytes / s.memory_size_bytes)
     share, ours = worst.memory_used_bytes / worst.memory_size_bytes, max(s.training_memory_bytes for s in history)
     evidence = {"peak_ratio": share, "peak_bytes": worst.memory_used_bytes, "training_peak_bytes": ours}
-    used, size = _bytes(worst.memory_used_bytes), _bytes(worst.memory_size_bytes)
-    said = f"At most {used} of {size} of memory were used ({share:.0%}), {_bytes(ours)} at most by the training"
+    used, size = words.storage(worst.memory_used_bytes), words.storage(worst.memory_size_bytes)
+    said = f"At most {used} of {size} of memory were used ({share:.0%}), {words.storage(ours)} at most by the training"
     if share >= FULL:
         text = f"{said}: lower compute.workers{_now(setup.workers)} or train.n_envs{_now(setup.n_envs)}."
         yield Finding("memory_full", "attention", text, evidence)
@@ -128,8 +129,8 @@ def memory(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     limit = setup.memory_limit_bytes
     if limit and ours >= FULL * limit:
         text = (
-            f"The training came to {_bytes(ours)}, close to its limit of {_bytes(limit)} at which it stops: raise "
-            f"compute.memory_limit_bytes, or lower compute.workers{_now(setup.workers)}."
+            f"The training came to {words.storage(ours)}, close to its limit of {words.storage(limit)} at which it "
+            f"stops: raise compute.memory_limit_bytes, or lower compute.workers{_now(setup.workers)}."
         )
         yield Finding("memory_limit", "attention", text, {"training_peak_bytes": ours, "limit_bytes": limit})
 
@@ -137,7 +138,7 @@ def memory(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
 def swap(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     grown = max(s.swap_used_bytes for s in history) - history[0].swap_used_bytes
     if grown >= SWAPPED_BYTES:
-        text = f"{_bytes(grown)} were moved to swap, which is slow: lower compute.workers{_now(setup.workers)}."
+        text = f"{words.storage(grown)} were moved to swap, which is slow: lower compute.workers{_now(setup.workers)}."
         yield Finding("swap", "attention", text, {"grown_bytes": grown})
 
 
@@ -154,9 +155,7 @@ def disk(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     if per_hour < 1e6:
         return
     hours = available / per_hour
-    said = (
-        f"The disk filled by {_bytes(per_hour)} an hour; the {_bytes(available)} that are left last for {_hours(hours)}"
-    )
+    said = f"The disk filled by {words.storage(round(per_hour))} an hour; the {words.storage(available)} that are left last for {_hours(hours)}"
     evidence["hours_to_full"] = hours
     if hours < FULL_SOON_HOURS:
         text = f"{said}: free some, or lower checkpoints.max_bytes and compute.store_bytes."
@@ -217,10 +216,6 @@ def _now(value: int | None) -> str:
     return "" if value is None else f" ({value} now)"
 
 
-def _cores(count: int) -> str:
-    return "1 core" if count == 1 else f"{count} cores"
-
-
 def _hours(hours: float) -> str:
     return (
         f"{hours / 24:,.0f} days"
@@ -229,10 +224,3 @@ def _hours(hours: float) -> str:
         if hours >= 2
         else f"{hours * 60:.0f} minutes"
     )
-
-
-def _bytes(count: float) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"

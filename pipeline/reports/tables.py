@@ -128,7 +128,6 @@ def sizes(images: Sequence[ImageResult], label: str) -> Table:
 
 
 def curriculum(training: TrainReport) -> Table:
-    said = {True: "yes", False: "no", None: words.DASH}
     rows = [
         (
             s.name,
@@ -140,7 +139,7 @@ def curriculum(training: TrainReport) -> Table:
             words.number(s.mean_return),
             words.share(s.success_rate),
             words.share(s.pass_rate),
-            said[s.passed],
+            "yes" if s.passed else "no",
             words.duration(s.seconds),
         )
         for s in training.stages
@@ -155,8 +154,7 @@ def curriculum(training: TrainReport) -> Table:
 def validations(training: TrainReport) -> Table:
     """One row per validation on held-out images; the model kept in bold."""
     rows = [_validation(v) for v in training.validations]
-    best = training.best.timesteps if training.best else None
-    strong = frozenset(i for i, v in enumerate(training.validations) if v.timesteps == best)
+    strong = frozenset(i for i, v in enumerate(training.validations) if v.timesteps == training.best.timesteps)
     columns = (
         "Timesteps", "Value", "Bytes ratio", "Damaged", "Colour error", "SSIM", "Zoom SSIM", "Skill", "MSE", "PSNR",
         "Target reached", "Time per image", "Failures",
@@ -286,8 +284,8 @@ def checkpoints(entries: Sequence[CheckpointEntry], best: int | None) -> Table:
     rows = [
         (
             e.name,
-            words.count(e.timesteps) if e.phase in (None, "training") else str(e.phase),
-            e.reason or words.DASH,
+            words.count(e.timesteps) if e.phase == "training" else e.phase,
+            e.reason,
             words.moment(e.saved_seconds),
             words.storage(e.bytes),
             words.number(e.metrics.get("value"), 3),
@@ -349,7 +347,6 @@ def times(results: Results) -> Table:
     training = results.training
     rows = [("Training", words.duration(training.seconds), "")]
     for name, part in sorted(training.time_shares.items(), key=lambda item: -item[1]):
-        seconds = part * training.seconds if training.seconds is not None else None
-        rows.append((f"– of it {name}", words.duration(seconds), words.percent(part)))
+        rows.append((f"– of it {name}", words.duration(part * training.seconds), words.percent(part)))
     rows.append(("Evaluation", words.duration(results.comparison.seconds), ""))
     return Table(("Part", "Time", "Share"), tuple(rows))

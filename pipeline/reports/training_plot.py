@@ -53,7 +53,7 @@ def _returns(axes: Axes, progress: Sequence[Progress]) -> None:
 
 
 def _validations(axes: Axes, results: TrainReport, confidence: float) -> None:
-    validated = [(v.timesteps, v.value) for v in results.validations if v.value]
+    validated = [(v.timesteps, v.value) for v in results.validations]
     if not validated:
         return
     at = np.array([t for t, _ in validated])
@@ -66,7 +66,7 @@ def _validations(axes: Axes, results: TrainReport, confidence: float) -> None:
 
 
 def _stage_bands(axes: Axes, results: TrainReport, progress: Sequence[Progress]) -> None:
-    failed = {s.name for s in results.final_stages if s.passed is False}
+    failed = {s.name for s in results.final_stages if not s.passed}
     for index, (name, start, end) in enumerate(stage_spans(results, progress)):
         if end <= start:
             continue
@@ -79,9 +79,9 @@ def _stage_bands(axes: Axes, results: TrainReport, progress: Sequence[Progress])
 
 
 def _best_mark(axes: Axes, results: TrainReport) -> None:
-    kept = results.best.timesteps if results.best else None
-    value = next((v.value.mean for v in results.validations if v.timesteps == kept and v.value), None)
-    if kept is None or value is None:
+    kept = results.best.timesteps
+    value = next((v.value.mean for v in results.validations if v.timesteps == kept), None)
+    if value is None:
         return
     axes.plot(
         kept, value, marker="o", markersize=12, markerfacecolor="none", markeredgecolor=STRONG, zorder=6, clip_on=False
