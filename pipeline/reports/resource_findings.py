@@ -155,7 +155,8 @@ def disk(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     if per_hour < 1e6:
         return
     hours = available / per_hour
-    said = f"The disk filled by {words.storage(round(per_hour))} an hour; the {words.storage(available)} that are left last for {_hours(hours)}"
+    left = f"the {words.storage(available)} that are left last for {_hours(hours)}"
+    said = f"The disk filled by {words.storage(round(per_hour))} an hour; {left}"
     evidence["hours_to_full"] = hours
     if hours < FULL_SOON_HOURS:
         text = f"{said}: free some, or lower checkpoints.max_bytes and compute.store_bytes."
