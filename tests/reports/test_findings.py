@@ -342,6 +342,6 @@ def test_a_finding_tells_bytes_and_damage_where_the_value_is_neither(results: Re
     finding = one(rival_findings.rivals(with_duels(results, repaired)))
     assert finding.level == "good"
     assert finding.text == (
-        "At 8 traces tracewright needs 22 % more bytes than VTracer's default (95 % interval 16–28 %), "
-        "1 damaged against 30."
+        "At 8 traces tracewright is ahead of VTracer's default by damage: it needs 22 % more bytes (95 % interval "
+        "16–28 %), 1 damaged against 30."
     )
