@@ -271,10 +271,10 @@ def _frame(strip: Image.Image, corner: tuple[int, int], box: Sequence[float], co
     """left, top, right, bottom, from the corner; with a light rim, or a colour would vanish on itself."""
     x, y = corner
     left, top, right, bottom = (round(edge) for edge in box)
-    edges = (x + left, y + top, x + right - 1, y + bottom - 1)
+    edges = (x + left, y + top, x + max(right - 1, left), y + max(bottom - 1, top))
     draw = ImageDraw.Draw(strip)
-    draw.rectangle(edges, outline=PAPER, width=width + 2)
-    draw.rectangle((edges[0] + 1, edges[1] + 1, edges[2] - 1, edges[3] - 1), outline=colour, width=width)
+    draw.rectangle((edges[0] - 1, edges[1] - 1, edges[2] + 1, edges[3] + 1), outline=PAPER, width=width + 2)
+    draw.rectangle(edges, outline=colour, width=width)
 
 
 def _lines(strip: Image.Image, lines: tuple[str, str], left: int, top: int, *, strong: bool) -> None:
