@@ -297,7 +297,7 @@ def _details(report: RunReport, row: dict[str, Any], default: str | None, ours: 
 
 
 def _methods(report: RunReport, row: dict[str, Any]) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for method in report.comparison.methods:
         of, hurt = ("ratio", "damage") if method.name == OURS else (RATIO_OF + method.name, DAMAGE_OF + method.name)
         if not pd.isna(row.get(of)):

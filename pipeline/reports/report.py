@@ -105,7 +105,8 @@ def _damaged(
     """By path, what is wrong with the SVGs of ours that show visible damage."""
     for image in results.images:
         if image.damage > VISIBLE_DAMAGE:
-            subject, regions = subject_of(root, results.settings, image, read_image), ()
+            subject = subject_of(root, results.settings, image, read_image)
+            regions: tuple[DamagedRegion, ...] = ()
             if subject.rgba is not None and subject.svg is not None:
                 height, width = subject.rgba.shape[:2]
                 with suppress(TracewrightError):
