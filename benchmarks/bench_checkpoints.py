@@ -33,7 +33,7 @@ from pipeline.tracing.backends import pool_from_settings
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.training.callbacks import Followers, Hooks
 from pipeline.training.checkpoint import Checkpoint, pack
-from pipeline.training.checkpoint_callback import Keeper
+from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.loop import Result, Training, train
 from pipeline.training.preparation import restored
@@ -88,7 +88,7 @@ def trained(settings: Settings, tasks: Sequence[Task], evaluator: Evaluator, fol
     latest = store.latest()
     assert latest is not None
     hooks = Followers([])
-    keeper = Keeper(None, settings.checkpoints, hooks.on_checkpoint)
+    keeper = CheckpointCallback(None, settings.checkpoints, hooks.on_checkpoint)
     prepared = restored(latest[1], settings)
     training = Training(settings, train_tasks, val_tasks, evaluator, prepared, hooks, keeper, seed)
     training.restore(latest[1])

@@ -44,13 +44,13 @@ class Picture:
     """A traced logo. rgb: its drawing."""
 
     svg: str
-    reference: quality.Reference
+    reference: quality.QualityReference
     rgb: Pixels
 
     @classmethod
     def of(cls, job: Job, png: bytes) -> Picture:
         svg = on_canvas(trace(png, job.params), SIDE, SIDE)
-        return cls(svg, quality.Reference.of(job.logo.rgba, WHITE), render(svg, SIDE, SIDE))
+        return cls(svg, quality.QualityReference.of(job.logo.rgba, WHITE), render(svg, SIDE, SIDE))
 
 
 SCRATCH = quality.Scratch()

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.logos import PROJECT
 from pipeline.core.records import Job, Logo
 from pipeline.settings.params import load_settings
-from pipeline.settings.ranges import Fixed
+from pipeline.settings.ranges import FixedValue
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.tracer_pool import TracerPool
 
@@ -20,15 +20,15 @@ BATCH = 96
 def vtracers_own_space() -> ParameterSpace:
     """The space of params.yaml without preparation and improvement: VTracer's own parameters."""
     untouched = {"prescale": 1.0, "palette": 0, "simplify": 0.0, "refit": 0, "steps_per_pixel": 100}
-    return _space({name: Fixed(fixed=value) for name, value in untouched.items()})
+    return _space({name: FixedValue(fixed=value) for name, value in untouched.items()})
 
 
 def fixed_prescale_space(prescale: float) -> ParameterSpace:
     """The space of params.yaml, palettes included, with the enlargement fixed."""
-    return _space({"prescale": Fixed(fixed=prescale)})
+    return _space({"prescale": FixedValue(fixed=prescale)})
 
 
-def _space(fixed: dict[str, Fixed]) -> ParameterSpace:
+def _space(fixed: dict[str, FixedValue]) -> ParameterSpace:
     freedoms = load_settings(PROJECT / "params.yaml").tracing
     return ParameterSpace.from_settings(freedoms.model_copy(update=fixed))
 

@@ -118,7 +118,7 @@ def reference_milliseconds(logos: Sequence[Logo]) -> float:
     pixels = [logo.rgba for logo in logos]
     started = time.perf_counter()
     for rgba in pixels:
-        reference = quality.Reference.of(rgba, WHITE)
+        reference = quality.QualityReference.of(rgba, WHITE)
         quality.zoom_ssim(reference, reference.zoomed)
         assert reference.blank_ssim <= 1
     return round(1000 * (time.perf_counter() - started) / len(logos), 3)

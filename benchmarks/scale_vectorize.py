@@ -170,7 +170,7 @@ def trace_file(source: str, target: str) -> float:
             Path(source).read_bytes(), img_format="png", **vtracer_arguments(DEFAULT_PARAMS)
         )
         Path(target).write_text(svg, encoding="utf-8")
-    except BaseException as error:
+    except BaseException as error:  # pyo3's PanicException is no Exception
         if type(error).__name__ != "PanicException":
             raise
     return time.process_time() - started

@@ -88,7 +88,7 @@ def _svg_length(name: str, index: int) -> int:
     png, arguments = _ready[name][index]
     try:
         return len(vtracer.convert_raw_image_to_svg(png, img_format="png", **arguments))
-    except BaseException as error:
+    except BaseException as error:  # pyo3's PanicException is no Exception
         if type(error).__name__ != "PanicException":
             raise
         return 0

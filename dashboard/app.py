@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import frame, queries
-from dashboard.frame import Here
+from dashboard.frame import PageContext
 from dashboard.views import compare, dataset, images, models, overview, resources, results, training, try_it
 
 ICON = Path(__file__).parent / "icon.png"
@@ -32,7 +32,7 @@ OF_ONE_RUN = {"training", "results", "images", "resources"}
 def main(first: str = "overview") -> None:
     """first: the address of the page that opens where none is named."""
     st.set_page_config(page_title="tracewright", page_icon=str(ICON), layout="wide")
-    here: list[Here] = []
+    here: list[PageContext] = []
     pages = {
         address: st.Page(_shown(show, here), title=title, icon=icon, url_path=address, default=address == first)
         for address, (show, title, icon) in PAGES.items()
@@ -48,16 +48,16 @@ def main(first: str = "overview") -> None:
         return
     runs = queries.runs(root)
     address = next(address for address, page in pages.items() if page.title == chosen.title)
-    here.append(Here(root, runs, _chosen_run(runs, shown=address in OF_ONE_RUN), pages))
+    here.append(PageContext(root, runs, _chosen_run(runs, shown=address in OF_ONE_RUN), pages))
     chosen.run()
 
 
-def _shown(page: Callable[[Here], None], here: list[Here]) -> Callable[[], None]:
+def _shown(page: Callable[[PageContext], None], here: list[PageContext]) -> Callable[[], None]:
     """A page as Streamlit calls it. here: filled in before it is called."""
     return lambda: page(here[0])
 
 
-def _chosen_run(runs: list[queries.Run], *, shown: bool) -> queries.Run | None:
+def _chosen_run(runs: list[queries.RunView], *, shown: bool) -> queries.RunView | None:
     """The run that the address names, else the one picked before, else the newest.
 
     It is picked in the sidebar of pages that are about one run. An address that changed goes before what was picked;

@@ -11,10 +11,10 @@ import pandas as pd
 from pipeline.core.facts.comparison import OURS, Comparison
 from pipeline.reports import words
 from pipeline.reports.colours import Palette
-from pipeline.reports.run_folder import Point
+from pipeline.reports.run_folder import SeriesPoint
 from pipeline.reports.run_report import RunReport
 
-Drawn = Any
+RenderedChart = Any
 """A chart of altair, whose own types tell its kinds apart by accident."""
 
 HEIGHT = 360
@@ -22,7 +22,7 @@ SHARES = alt.Axis(format=".0%")
 PERCENT = "format(datum.value * 100, '.0f') + ' %'"
 
 
-def curves(comparison: Comparison, palette: Palette) -> Drawn:
+def curves(comparison: Comparison, palette: Palette) -> RenderedChart:
     """Ratio to the default over traces, with intervals; what more traces do not change is dashed."""
     rows = [
         {
@@ -65,7 +65,7 @@ def curves(comparison: Comparison, palette: Palette) -> Drawn:
     return alt.layer(band.encode(**spread), bars.encode(**spread), lines, dots).properties(height=HEIGHT + 60)
 
 
-def categories(comparison: Comparison, methods: Sequence[str], palette: Palette) -> Drawn:
+def categories(comparison: Comparison, methods: Sequence[str], palette: Palette) -> RenderedChart:
     """Methods beside each other in each category, at the headline's number of traces."""
     traces = comparison.headline_traces
     chosen = [m for name in methods if (m := comparison.method(name))]
@@ -93,7 +93,7 @@ def categories(comparison: Comparison, methods: Sequence[str], palette: Palette)
     return alt.layer(bars, rules, default).properties(height=HEIGHT)
 
 
-def gains(table: pd.DataFrame, palette: Palette) -> Drawn:
+def gains(table: pd.DataFrame, palette: Palette) -> RenderedChart:
     """Each image's change against the default, from the most to the least improved, coloured by category."""
     ordered = table.sort_values(["ratio", "path"], ignore_index=True)
     if len(ordered) > 600:  # as many bars as a screen has pixels for
@@ -123,12 +123,12 @@ def gains(table: pd.DataFrame, palette: Palette) -> Drawn:
 
 
 def training(
-    returns: Sequence[Point],
+    returns: Sequence[SeriesPoint],
     values: Sequence[Mapping[str, Any]],
     stages: Sequence[tuple[str, float, float]],
     best: int | None,
     palette: Palette,
-) -> Drawn:
+) -> RenderedChart:
     """Return and validation value over timesteps.
 
     returns: (timesteps, mean return). values: timesteps, mean and, where known, low and high of each validation.
@@ -178,7 +178,7 @@ def _stage_bands(stages: Sequence[tuple[str, float, float]], palette: Palette) -
     return [bands, names.encode(y=alt.value(0))]
 
 
-def failures(counted: Mapping[str, int], palette: Palette) -> Drawn:
+def failures(counted: Mapping[str, int], palette: Palette) -> RenderedChart:
     """Failed traces by kind."""
     rows = [{"kind": words.FAILURE_WORDS.get(k, (k, k))[1], "traces": n} for k, n in counted.items() if n]
     return (
@@ -193,7 +193,7 @@ def failures(counted: Mapping[str, int], palette: Palette) -> Drawn:
     )
 
 
-def split_counts(counts: pd.DataFrame, palette: Palette) -> Drawn:
+def split_counts(counts: pd.DataFrame, palette: Palette) -> RenderedChart:
     """counts: columns category, split and images."""
     present = [c for c in palette.categories if c in set(counts["category"])]
     return (
@@ -215,7 +215,7 @@ def split_counts(counts: pd.DataFrame, palette: Palette) -> Drawn:
     )
 
 
-def histogram(values: pd.Series[float], title: str, palette: Palette) -> Drawn:
+def histogram(values: pd.Series[float], title: str, palette: Palette) -> RenderedChart:
     """How often a measure of 0 to 1 takes which value."""
     counts = pd.cut(values.clip(0, 1), [k / 20 for k in range(21)], include_lowest=True, labels=False).value_counts()
     rows = pd.DataFrame({"from": [k / 20 for k in range(20)], "images": [int(counts.get(k, 0)) for k in range(20)]})
@@ -233,7 +233,7 @@ def histogram(values: pd.Series[float], title: str, palette: Palette) -> Drawn:
     )
 
 
-def resource(rows: Sequence[Mapping[str, float]], names: Sequence[str], unit: str, palette: Palette) -> Drawn:
+def resource(rows: Sequence[Mapping[str, float]], names: Sequence[str], unit: str, palette: Palette) -> RenderedChart:
     """Resources of one unit over the minutes of a run."""
     factor, title = {"ratio": (100, "per cent"), "bytes": (1e-9, "GB"), "celsius": (1, "°C"), "watts": (1, "W")}.get(
         unit, (1, "")
@@ -265,7 +265,7 @@ def resource(rows: Sequence[Mapping[str, float]], names: Sequence[str], unit: st
 RUN_DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2], [1, 3])
 
 
-def runs_curves(reports: Sequence[tuple[str, RunReport]], palette: Palette) -> Drawn:
+def runs_curves(reports: Sequence[tuple[str, RunReport]], palette: Palette) -> RenderedChart:
     """Ours of several runs over traces: told apart by dashes, since the colour says who it is."""
     rows = [
         {"run": name, "traces": p.traces, "ratio": p.ratio.mean, "low": p.ratio.low, "high": p.ratio.high}

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.queries import Run
+from dashboard.queries import RunView
 from pipeline.reports.colours import DARK, LIGHT, Palette
 from pipeline.reports.parts import Finding
 from pipeline.reports.run_report import RunReport
-from pipeline.reports.tables import Table
+from pipeline.reports.tables import TextTable
 from pipeline.reports.trouble import Trouble
 from pipeline.runs.state import ACTIVE
 
@@ -30,16 +30,16 @@ MARK_COLOURS = {"good": "green", "info": "gray", "attention": "orange"}
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class PageContext:
     """root: the project's folder. runs: newest first. run: the one that was chosen. pages: by their addresses."""
 
     root: Path
-    runs: Sequence[Run]
-    run: Run | None
+    runs: Sequence[RunView]
+    run: RunView | None
     pages: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def newest_reported(self) -> Run | None:
+    def newest_reported(self) -> RunView | None:
         return next((run for run in self.runs if run.report), None)
 
 
@@ -66,7 +66,7 @@ def trouble(found: Trouble) -> None:
     st.warning(plain(found.text), icon=":material/error:")
 
 
-def report_of(here: Here) -> tuple[Run, RunReport] | None:
+def report_of(here: PageContext) -> tuple[RunView, RunReport] | None:
     """The chosen run with its report; says so and gives None where it has none yet.
 
     While the newest is still being trained, the newest with a report stands in for it.
@@ -81,7 +81,7 @@ def report_of(here: Here) -> tuple[Run, RunReport] | None:
     if run.report:
         return run, run.report
     if run.state not in ACTIVE:
-        empty(f"Run {run.short} ({run.state}) has no report. This goes on where it was left:", "make repro")
+        empty(f"Run {run.short} ({run.state}) has no report. Resume it:", "make repro")
         return None
     empty(f"Run {run.short} is being trained; its report comes when it has been evaluated.")
     st.page_link(here.pages["training"], label="Follow the training", icon=":material/monitoring:")
@@ -101,7 +101,7 @@ def findings(found: Sequence[Finding], most: int | None = None) -> None:
         st.caption(f"and {len(found) - most} more on the page Results")
 
 
-def table(shown: Table, *, height: int | str = "content", key: str | None = None, alt: str | None = None) -> None:
+def table(shown: TextTable, *, height: int | str = "content", key: str | None = None, alt: str | None = None) -> None:
     """A table of the report; the rows that it has in bold stand out."""
     columns = _distinct(shown.columns)
     frame = pd.DataFrame([list(row) for row in shown.rows], columns=columns)

@@ -25,7 +25,7 @@ from pipeline.reports import archive, data_tables, drawing, outlines, run_folder
 from pipeline.reports import resources as used
 from pipeline.reports.archive import Version
 from pipeline.reports.parts import Resources
-from pipeline.reports.run_folder import JournalReader, Metrics, State
+from pipeline.reports.run_folder import JournalMetrics, JournalReader, State
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble, attempted
 from pipeline.runs.status import RunStatus
@@ -38,7 +38,7 @@ Stamp = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RunView:
     """One training and what is known of it. archive: where its report is, None before there is one."""
 
     run_id: str
@@ -67,7 +67,7 @@ def project() -> Path | None:
     return project_root(Path(named) if named else Path.cwd())
 
 
-def runs(root: Path) -> list[Run]:
+def runs(root: Path) -> list[RunView]:
     """Newest first. A fresh checkout that has only reports/ has one run, that of the report."""
     found = [_run(folder) for folder in archive.runs_of(root)]
     known = [run for run in found if run.status or run.report or run.trouble or (run.folder / "journal.jsonl").exists()]
@@ -78,14 +78,14 @@ def runs(root: Path) -> list[Run]:
     return sorted(known, key=lambda run: (-run.started_seconds, run.run_id))
 
 
-def _run(folder: Path) -> Run:
+def _run(folder: Path) -> RunView:
     status, state = run_folder.read_state(folder)
     kept = folder / archive.FOLDER
     read = _read_report(str(kept), _stamp(kept / archive.REPORT))
     report = read if isinstance(read, RunReport) else None
     if report is not None and state == "unknown":
         state = "finished"
-    return Run(
+    return RunView(
         run_id=folder.name,
         folder=folder,
         state=state,
@@ -97,9 +97,9 @@ def _run(folder: Path) -> Run:
     )
 
 
-def _checked_out(root: Path, report: RunReport) -> Run:
+def _checked_out(root: Path, report: RunReport) -> RunView:
     folder = root / archive.RUNS / report.run_id
-    return Run(
+    return RunView(
         run_id=report.run_id,
         folder=folder,
         state="finished",
@@ -135,13 +135,13 @@ def _stamp(path: Path) -> Stamp:
 
 @st.cache_resource(max_entries=200, show_spinner=False)
 def _read_report(folder: str, stamp: Stamp) -> RunReport | Trouble | None:
-    """stamp: of the report, so that one that is written anew is read anew."""
+    """stamp: of the report, so that a rewritten one is read again."""
     if stamp is None:
         return None
     return attempted(partial(archive.read_report, Path(folder)))
 
 
-def images(run: Run) -> Any:
+def images(run: RunView) -> Any:
     """The test images of a run as a pandas table, to be left as it is; Trouble where it cannot be read."""
     if run.archive is None:
         return Trouble("This run has no report yet; `dvc repro report` writes one.")
@@ -158,7 +158,7 @@ def _svgs(folder: str, stamp: Stamp) -> ZipFile | None:
     return archive.open_svgs(Path(folder))
 
 
-def svg(root: Path, run: Run, version: Version, digest: str) -> str | None:
+def svg(root: Path, run: RunView, version: Version, digest: str) -> str | None:
     """One SVG of a run, as text; of a checkout without an archive, from results/evaluate."""
     if run.archive is None:
         return None
@@ -168,7 +168,7 @@ def svg(root: Path, run: Run, version: Version, digest: str) -> str | None:
     return archive.read_loose_svg(root, version, digest)
 
 
-def data_root(root: Path, run: Run | None) -> Path | None:
+def data_root(root: Path, run: RunView | None) -> Path | None:
     """Where a run's images were; None when nothing says."""
     if run is None:
         return None
@@ -190,7 +190,7 @@ def thumbnail(data: Path, path: str, side: int) -> bytes | None:
 @st.cache_data(max_size="20mb", show_spinner=False)
 def differences(
     data: Path, path: str, background: str, ours: str | None, default: str | None
-) -> dict[str, drawing.Difference] | Trouble:
+) -> dict[str, drawing.DifferenceImage] | Trouble:
     """By "ours" and "default", where each differs from the original."""
     svgs = {name: text for name, text in (("ours", ours), ("default", default)) if text}
     return attempted(partial(drawing.differences, thumbnails.image_file(data, path), background, svgs))
@@ -206,29 +206,29 @@ def _journal(folder: str) -> JournalReader:
     return JournalReader(Path(folder))
 
 
-def metrics(run: Run) -> Metrics:
+def metrics(run: RunView) -> JournalMetrics:
     """What the run's journal says by now."""
     return _journal(str(run.folder)).read()
 
 
-def status(run: Run) -> tuple[RunStatus | None, State]:
+def status(run: RunView) -> tuple[RunStatus | None, State]:
     """Of this moment."""
     return run_folder.read_state(run.folder)
 
 
-def checkpoints(run: Run) -> Sequence[CheckpointEntry]:
+def checkpoints(run: RunView) -> Sequence[CheckpointEntry]:
     """Those on disk now, else those that the report lists."""
     return run_folder.read_checkpoints(run.folder) or (
         run.report.checkpoints.entries if run.report and run.report.checkpoints else ()
     )
 
 
-def settings(run: Run) -> dict[str, str]:
+def settings(run: RunView) -> dict[str, str]:
     """All that the run was given, by dotted name: what its journal says, else the sections that the report holds."""
     return metrics(run).params or (dict(_flat(run.report.settings, "")) if run.report else {})
 
 
-def background(run: Run) -> str:
+def background(run: RunView) -> str:
     """`#rrggbb` that transparent images of the run were seen on."""
     said = settings(run).get("data.background", "")
     return said if re.fullmatch(r"#[0-9a-fA-F]{6}", said) else "#ffffff"
@@ -242,7 +242,7 @@ def _flat(value: Any, before: str) -> Iterator[tuple[str, str]]:
         yield before, json.dumps(value) if isinstance(value, list | bool | None) else str(value)
 
 
-def resources(run: Run) -> tuple[list[dict[str, float]], Resources | None]:
+def resources(run: RunView) -> tuple[list[dict[str, float]], Resources | None]:
     """Points for charts, and their summary: of a run that goes on from its samples, else from its report."""
     rows, summary = _read_resources(str(run.folder), _stamp(run.folder / used.HISTORY))
     return rows, summary or (run.report.resources if run.report else None)
@@ -256,7 +256,7 @@ def _read_resources(folder: str, stamp: Stamp) -> tuple[list[dict[str, float]], 
 REPORT_FILES = ((archive.PAGE, "text/html", "Report (HTML)"), (archive.REPORT, "application/json", "Report (JSON)"))
 
 
-def report_file(run: Run, name: str) -> bytes | None:
+def report_file(run: RunView, name: str) -> bytes | None:
     """One of the report's files as it was written."""
     return archive.read_written(run.archive, name) if run.archive else None
 

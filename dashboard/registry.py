@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 import streamlit as st
 
-from dashboard.queries import Run
+from dashboard.queries import RunView
 from pipeline.reports import words
 
 NAME = "tracewright"
@@ -48,7 +48,7 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownVersions:
     """versions: newest first. source: where this comes from. trouble: why MLflow could not be asked. link: its page."""
 
     name: str
@@ -58,7 +58,7 @@ class Known:
     link: str | None = None
 
 
-def read(root: Path, runs: Sequence[Run]) -> Known:
+def read(root: Path, runs: Sequence[RunView]) -> KnownVersions:
     """Of the model that the newest report names."""
     name = next((r.report.registry.name for r in runs if r.report and r.report.registry), None)
     name = name or next((r.report.training.experiment for r in runs if r.report and r.report.training.experiment), NAME)
@@ -67,11 +67,11 @@ def read(root: Path, runs: Sequence[Run]) -> Known:
     link = f"{words.without_secrets(address) if address.startswith('http') else LOCAL}/#/models/{quote(name)}"
     if trouble is None:
         source = "MLflow's server" if address.startswith("http") else "MLflow's database in mlruns/"
-        return Known(name=name, versions=versions, source=source, link=link)
+        return KnownVersions(name=name, versions=versions, source=source, link=link)
     recorded = tuple(_recorded(runs))
     if not recorded and not address.startswith("http") and not Path(address).exists():
         trouble = None  # nothing was registered yet, which is no fault
-    return Known(name=name, versions=recorded, source="the reports on disk", trouble=trouble, link=link)
+    return KnownVersions(name=name, versions=recorded, source="the reports on disk", trouble=trouble, link=link)
 
 
 def tracking_address(root: Path) -> str:
@@ -165,7 +165,7 @@ def _version(
     )
 
 
-def _recorded(runs: Sequence[Run]) -> Iterator[ModelVersion]:
+def _recorded(runs: Sequence[RunView]) -> Iterator[ModelVersion]:
     """Decisions that the reports hold, newest first; of those that were promoted the newest holds the alias."""
     promoted = False
     seen: set[str] = set()

@@ -34,7 +34,7 @@ ALLOWED = (
 _turn = threading.BoundedSemaphore(1)
 
 
-class Refused(Exception):
+class TrialError(Exception):
     """The image, or the machine, is not up to it. The message is for the visitor."""
 
 
@@ -57,9 +57,9 @@ Tick = Callable[[float], None]
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """One image on this machine at once. Raises Refused when the wait is long."""
+    """One image on this machine at once. Raises TrialError when the wait is long."""
     if not _turn.acquire(timeout=WAIT_SECONDS):
-        raise Refused("Another image is being vectorised on this machine; try again in a moment.")
+        raise TrialError("Another image is being vectorised on this machine; try again in a moment.")
     try:
         yield
     finally:
@@ -68,13 +68,13 @@ def one_at_a_time() -> Iterator[None]:
 
 @contextmanager
 def image_file(content: bytes) -> Iterator[Path]:
-    """The image in a folder of its own, which is gone afterwards. Raises Refused for what is seen to be no image."""
+    """The image in a folder of its own, which is gone afterwards. Raises TrialError for what is seen to be no image."""
     if not content:
-        raise Refused(f"The file is empty. {ALLOWED}")
+        raise TrialError(f"The file is empty. {ALLOWED}")
     if len(content) > MAX_FILE_BYTES:
-        raise Refused(f"The file has {len(content):,} bytes. {ALLOWED}")
+        raise TrialError(f"The file has {len(content):,} bytes. {ALLOWED}")
     if b"<svg" in content[:4096].lower():
-        raise Refused(f"This is an SVG, a vector drawing already. {ALLOWED}")
+        raise TrialError(f"This is an SVG, a vector drawing already. {ALLOWED}")
     with tempfile.TemporaryDirectory(prefix="tracewright-") as folder:
         path = Path(folder) / "image.png"  # decoders go by the content
         path.write_bytes(content)
@@ -82,7 +82,7 @@ def image_file(content: bytes) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class InputImage:
     """The image that came in, as PNG, and its size in pixels."""
 
     png: bytes
@@ -90,22 +90,22 @@ class Given:
     height: int
 
 
-def default_of(path: Path, root: Path, tick: Tick) -> tuple[Attempt, Given]:
-    """VTracer's default, and the image. Raises Refused for an image that cannot be used."""
+def default_of(path: Path, root: Path, tick: Tick) -> tuple[Attempt, InputImage]:
+    """VTracer's default, and the image. Raises TrialError for an image that cannot be used."""
     started = time.monotonic()
     code, out, err = _child(["pipeline.reports.default_trace", str(path)], root, tick)
     if code != 0:
-        raise Refused(f"This file cannot be used: {_reason(err)}. {ALLOWED}")
+        raise TrialError(f"This file cannot be used: {_reason(err)}. {ALLOWED}")
     found = json.loads(out)
     attempt = Attempt(
         traces=0, svg=found["svg"], bytes=found["bytes"], damage=found["damage"], delta=found["delta"],
         seconds=time.monotonic() - started,
     )  # fmt: skip
-    return attempt, Given(png=base64.b64decode(found["png"]), width=found["width"], height=found["height"])
+    return attempt, InputImage(png=base64.b64decode(found["png"]), width=found["width"], height=found["height"])
 
 
 def ours_of(path: Path, root: Path, traces: int, *, model: str | None, objective: str | None, tick: Tick) -> Attempt:
-    """What `tracewright vectorize` makes of it. model: an agent's folder; None for the champion. Raises Refused."""
+    """What `tracewright vectorize` makes of it. model: an agent's folder; None for the champion. Raises TrialError."""
     started = time.monotonic()
     output = path.parent / f"out-{traces}"
     command = ["pipeline.cli.main", "vectorize", str(path), "-o", str(output), "--traces", str(traces)]
@@ -116,9 +116,9 @@ def ours_of(path: Path, root: Path, traces: int, *, model: str | None, objective
         line = json.loads((output / "results.jsonl").read_text(encoding="utf-8").splitlines()[0])
         svg = (output / line["svg"]).read_text(encoding="utf-8") if line["status"] != "failed" else ""
     except (OSError, ValueError, IndexError, KeyError, TypeError):
-        raise Refused(f"It could not be vectorised: {_reason(err) or f'exit code {code}'}") from None
+        raise TrialError(f"It could not be vectorised: {_reason(err) or f'exit code {code}'}") from None
     if line["status"] == "failed":
-        raise Refused(f"It could not be vectorised: {_reason(line['error'])}. {ALLOWED}")
+        raise TrialError(f"It could not be vectorised: {_reason(line['error'])}. {ALLOWED}")
     return Attempt(
         traces=traces, svg=svg, bytes=line["bytes"], damage=line["damage"], delta=line["delta"],
         seconds=time.monotonic() - started, kept=line["status"] == "default",
@@ -147,7 +147,7 @@ def _child(command: Sequence[str], root: Path, tick: Tick) -> tuple[int, str, st
             while child.poll() is None:
                 passed = time.monotonic() - started
                 if passed > SECONDS:
-                    raise Refused(f"It took longer than {SECONDS:.0f} s and was stopped; try a smaller image.")
+                    raise TrialError(f"It took longer than {SECONDS:.0f} s and was stopped; try a smaller image.")
                 tick(passed)
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(TICK_SECONDS)

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from monitoring import families
 from monitoring.families import Families, Totals
 from monitoring.runs import Runs, RunsFolder
-from pipeline.machine.deadline import DEADLINE_SECONDS, Outcome, Source, read_all
+from pipeline.machine.deadline import DEADLINE_SECONDS, Source, SourceReading, read_all
 from pipeline.machine.gpus import Gpus
 from pipeline.machine.sources import Machine, disk_space, read_host, read_pressure
 
@@ -61,7 +61,7 @@ class SourcesCollector(Collector):
                 self._latest = list(self._families(read_all(self._sources, self._deadline_seconds)).values())
             return self._latest
 
-    def _families(self, outcomes: Mapping[str, Outcome]) -> Families:
+    def _families(self, outcomes: Mapping[str, SourceReading]) -> Families:
         made = Families()
         for name, outcome in outcomes.items():
             if outcome.up is not None:

@@ -8,7 +8,7 @@ from typing import get_args
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from monitoring.metrics import BY_NAME
-from monitoring.runs import Run, Runs
+from monitoring.runs import MonitoredRun, Runs
 from pipeline.machine.readings import DiskSpace, Gpu, Host, Pressure
 from pipeline.runs.state import RunState
 
@@ -150,7 +150,7 @@ def runs(families: Families, reading: Runs, totals: Totals) -> None:
     totals.keep_only({run.name for run in reading.shown})
 
 
-def _state(families: Families, run: Run) -> None:
+def _state(families: Families, run: MonitoredRun) -> None:
     status = run.status
     families.add("training_alive", run.alive, run.name)
     for state in get_args(RunState):
@@ -162,7 +162,7 @@ def _state(families: Families, run: Run) -> None:
         families.add("training_stage_info", 1, run.name, status.stage)
 
 
-def _figures(families: Families, run: Run, totals: Totals) -> None:
+def _figures(families: Families, run: MonitoredRun, totals: Totals) -> None:
     for name, metric in FIGURES.items():
         families.add(metric, getattr(run.status, name), run.name)
     for name, metric in TOTALS.items():
@@ -171,7 +171,7 @@ def _figures(families: Families, run: Run, totals: Totals) -> None:
         families.add("training_failures_total", totals.rise("failures", count, run.name, kind), run.name, kind)
 
 
-def _results(families: Families, run: Run) -> None:
+def _results(families: Families, run: MonitoredRun) -> None:
     if (validation := run.status.validation) is not None:
         for name in ("timesteps", "value", "bytes_ratio", "skill", "ssim"):
             families.add(f"validation_{name}", getattr(validation, name), run.name)
@@ -186,7 +186,7 @@ def _results(families: Families, run: Run) -> None:
         families.add("checkpoint_timesteps", checkpoint.timesteps, run.name)
 
 
-def _processes(families: Families, run: Run, totals: Totals) -> None:
+def _processes(families: Families, run: MonitoredRun, totals: Totals) -> None:
     tree = run.tree
     if tree is None:
         return

@@ -25,7 +25,7 @@ VALUES: dict[str, Callable[[], str]] = {
     "TRACEWRIGHT_UID": lambda: str(Path().stat().st_uid),
     "TRACEWRIGHT_GID": lambda: str(Path().stat().st_gid),
 }
-"""Every variable that docker-compose.yml asks for. Our containers run as whoever owns the project's folder."""
+"""Every variable that docker-compose.yml needs. Our containers run as the owner of the project's folder."""
 
 
 def missing(text: str) -> Iterator[str]:

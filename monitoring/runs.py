@@ -35,7 +35,7 @@ FileIds = tuple[FileId, FileId | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class MonitoredRun:
     """A run that is shown. name: a label. tree: None where no process has it."""
 
     name: str
@@ -54,7 +54,7 @@ class Run:
 class Runs:
     """files: how many status files there are by condition: shown, expired, over_limit, unreadable."""
 
-    shown: tuple[Run, ...]
+    shown: tuple[MonitoredRun, ...]
     files: Mapping[str, int]
 
 
@@ -129,12 +129,12 @@ class RunsFolder:
             launch = read_launch(folder)
         except DataError:  # `tracewright runs list` names it
             launch = None
-        # A process that is known is kept: looked up anew, its start would differ after the clock was set.
+        # A known process is kept: looked up again, its start would differ after the clock was set.
         same = known and known.launch == launch and _process_id(known.status) == _process_id(status)
         process = known.process if known and same else None
         self._records[name] = _Record(files, status, launch, process or process_of(self._machine, status, launch))
 
-    def _run(self, name: str, record: _Record) -> Run | None:
+    def _run(self, name: str, record: _Record) -> MonitoredRun | None:
         """None for a run that has been over for long."""
         status = record.status
         alive = record.process is not None and is_alive(record.process)
@@ -148,7 +148,7 @@ class RunsFolder:
         if tree is None and status_age > (KEEP_TROUBLE_SECONDS if state in TROUBLE else KEEP_SECONDS):
             return None
         saved = status.checkpoint
-        return Run(
+        return MonitoredRun(
             name=quote(os.fsencode(name)),  # a folder may have any name; a label is UTF-8, and two folders have two
             status=status,
             state=state,
@@ -160,7 +160,7 @@ class RunsFolder:
     def _tree(self, process: Any) -> ProcessTree | None:
         """None when the process has ended."""
         try:
-            return read_tree(self._machine, process)
+            return read_tree(process)
         except psutil.Error:
             return None
 

@@ -115,7 +115,7 @@ def _alertmanager(root: Path, program: str, at: Mapping[str, int]) -> Service:
         f"--web.listen-address={HOST}:{at['alertmanager']}",
         "--cluster.listen-address=",
     )
-    return Service("alertmanager", "who is told of an alarm", at["alertmanager"], "/-/ready", command)
+    return Service("alertmanager", "notifications of alerts", at["alertmanager"], "/-/ready", command)
 
 
 def _prometheus(root: Path, program: str, at: Mapping[str, int]) -> Service:

@@ -25,11 +25,11 @@ class Image:
     width: int
     height: int
     fidelity: fidelity.Reference
-    quality: quality.Reference
+    quality: quality.QualityReference
 
     @classmethod
     def of(cls, rgba: Pixels) -> Image:
-        return cls(rgba.shape[1], rgba.shape[0], fidelity.Reference.of(rgba), quality.Reference.of(rgba))
+        return cls(rgba.shape[1], rgba.shape[0], fidelity.Reference.of(rgba), quality.QualityReference.of(rgba))
 
 
 Score = Callable[[Image, str], float]

@@ -89,7 +89,7 @@ def traced(folder: Path, count: int | None) -> list[Trace]:
             width, height = image.size
         try:
             svg = vtracer.convert_raw_image_to_svg(file.read_bytes(), img_format="png", path_precision=2)
-        except BaseException as error:
+        except BaseException as error:  # pyo3's PanicException is no Exception
             if type(error).__name__ != "PanicException":
                 raise
             continue

@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, frame, queries
-from dashboard.frame import Here
-from dashboard.queries import Run
+from dashboard.frame import PageContext
+from dashboard.queries import RunView
 from pipeline.core.facts.comparison import OURS
 from pipeline.reports import tables, words
 from pipeline.reports.run_report import RunReport
@@ -18,10 +18,10 @@ MOST_RUNS = 6
 MOST_ROWS = 500
 OFFERED = 16
 TIE = 1e-9
-Reported = tuple[Run, RunReport]
+RunWithReport = tuple[RunView, RunReport]
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("Compare")
     reported = {run.run_id: (run, run.report) for run in here.runs if run.report}
     if len(reported) < 2:
@@ -43,7 +43,7 @@ def page(here: Here) -> None:
     _images(here, chosen)
 
 
-def _picked(reported: dict[str, Reported]) -> list[str]:
+def _picked(reported: dict[str, RunWithReport]) -> list[str]:
     """The runs that the address names, else the newest two; what is picked goes into the address."""
     state, asked = st.session_state, st.query_params.get("runs")
     if asked != state.get("runs_in_address") or "runs" not in state:
@@ -59,7 +59,7 @@ def _picked(reported: dict[str, Reported]) -> list[str]:
     return picked[:MOST_RUNS]
 
 
-def _figures(chosen: list[Reported]) -> tables.Table:
+def _figures(chosen: list[RunWithReport]) -> tables.TextTable:
     most = min(max(report.comparison.traces) for _, report in chosen)
     rows = []
     for run, report in chosen:
@@ -80,10 +80,10 @@ def _figures(chosen: list[Reported]) -> tables.Table:
         "Run", f"Ratio at {words.counted(most, 'trace')}", "Best validation value", "Test images", "Timesteps",
         "Training took", "Registry",
     )  # fmt: skip
-    return tables.Table(columns, tuple(rows), left=frozenset({0, 6}))
+    return tables.TextTable(columns, tuple(rows), left=frozenset({0, 6}))
 
 
-def _settings(chosen: list[Reported]) -> None:
+def _settings(chosen: list[RunWithReport]) -> None:
     st.subheader("Settings that differ")
     sets = [queries.settings(run) for run, _ in chosen]
     if not all(sets):
@@ -95,7 +95,7 @@ def _settings(chosen: list[Reported]) -> None:
         return
     names = [run.short for run, _ in chosen]
     frame.table(
-        tables.Table(("Setting", *names), tuple(rows), left=frozenset(range(len(names) + 1))),
+        tables.TextTable(("Setting", *names), tuple(rows), left=frozenset(range(len(names) + 1))),
         alt="Settings that differ between the runs",
     )
 
@@ -107,7 +107,7 @@ def differing(sets: list[dict[str, str]]) -> list[tuple[str, ...]]:
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
-def _curves(chosen: list[Reported]) -> None:
+def _curves(chosen: list[RunWithReport]) -> None:
     st.subheader("By number of traces")
     objectives = {report.comparison.objective.name for _, report in chosen}
     if len(objectives) > 1:
@@ -124,7 +124,7 @@ def _curves(chosen: list[Reported]) -> None:
     )
 
 
-def _images(here: Here, chosen: list[Reported]) -> None:
+def _images(here: PageContext, chosen: list[RunWithReport]) -> None:
     st.subheader("Image by image")
     (first, _), *others = chosen
     base = queries.images(first)
@@ -147,7 +147,7 @@ def paired(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return joined.assign(gain=joined["value_other"] - joined["value_one"])
 
 
-def _pair(here: Here, one: Run, other: Run, joined: pd.DataFrame) -> None:
+def _pair(here: PageContext, one: RunView, other: RunView, joined: pd.DataFrame) -> None:
     if joined.empty:
         st.markdown(f"{other.short} and {one.short} have no test image in common.")
         return

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, frame, queries
-from dashboard.frame import Here
+from dashboard.frame import PageContext
 from pipeline.core.facts.data import QualityReport
 from pipeline.core.records import CATEGORIES, SPLITS
 from pipeline.reports import tables, words
@@ -22,7 +22,7 @@ ANY = "all"
 SPLIT_WORDS = {"train": "train", "val": "validation", "test": "test", "aside": "aside"}
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("Dataset")
     quality, catalogue = queries.quality(here.root), queries.catalogue(here.root)
     for found in (quality, catalogue):
@@ -93,7 +93,7 @@ def _splits(catalogue: pd.DataFrame) -> None:
     wide["all"] = wide.sum(axis=1)
     rows = [(c, *(f"{n:,}" for n in row)) for c, row in zip(wide.index, wide.to_numpy(), strict=True)]
     rows.append(("all", *(f"{int(n):,}" for n in wide.sum())))
-    shown = tables.Table(("Category", *map(str, wide.columns)), tuple(rows), frozenset({len(rows) - 1}))
+    shown = tables.TextTable(("Category", *map(str, wide.columns)), tuple(rows), frozenset({len(rows) - 1}))
     frame.table(shown, alt="Images per category and split")
 
 
@@ -141,7 +141,7 @@ def _duplicates(catalogue: pd.DataFrame) -> None:
     )
 
 
-def _thumbnails(here: Here, catalogue: pd.DataFrame, quality: Any) -> None:
+def _thumbnails(here: PageContext, catalogue: pd.DataFrame, quality: Any) -> None:
     st.subheader("Images")
     left, middle, right = st.columns([2, 2, 3])
     with left:
@@ -179,7 +179,7 @@ def _ordered(table: pd.DataFrame, order: str | None) -> pd.DataFrame:
     return table.sort_values([column, "path"], ascending=[rising, True]) if column in table else table
 
 
-def _grid(here: Here, part: pd.DataFrame, root: str) -> None:
+def _grid(here: PageContext, part: pd.DataFrame, root: str) -> None:
     with st.container(horizontal=True, gap="medium"):
         for row in part.to_dict("records"):
             path = str(row["path"])

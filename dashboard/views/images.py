@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import frame, queries
-from dashboard.frame import Here
-from dashboard.queries import Run
+from dashboard.frame import PageContext
+from dashboard.queries import RunView
 from dashboard.viewer import viewer
 from dashboard.viewer.viewer import Pane
 from pipeline.core.facts.comparison import OURS, UNTRAINED
@@ -56,7 +56,7 @@ COLUMNS = {
 """How the columns of the list are shown, those whose name does not say it all."""
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("Images")
     found = frame.report_of(here)
     if found is None:
@@ -97,7 +97,7 @@ def with_lead(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def filtered(table: pd.DataFrame, category: str, outcome: str, order: str, part: str) -> pd.DataFrame:
-    """What is asked for, in its order: a column's name, with `-` before it for the highest first."""
+    """The order of the images: a column's name, with `-` before it for the highest first."""
     keep = pd.Series(True, index=table.index)
     if category != ANY:
         keep &= table["category"] == category
@@ -157,7 +157,7 @@ def _columns_of(part: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _shown(here: Here, run: Run, report: RunReport, row: dict[str, Any]) -> None:
+def _shown(here: PageContext, run: RunView, report: RunReport, row: dict[str, Any]) -> None:
     path, digest = str(row["path"]), str(row["digest"])
     st.subheader("Chosen image", anchor=False)
     st.text(words.shortened(words.visible(path), 120))

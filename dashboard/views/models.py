@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import frame, registry
-from dashboard.frame import Here
-from dashboard.registry import Known, ModelVersion
+from dashboard.frame import PageContext
+from dashboard.registry import KnownVersions, ModelVersion
 from pipeline.reports import words
 from pipeline.reports.parts import Finding
 
@@ -19,7 +19,7 @@ ALIASES = {
 DECISIONS = {"promoted": "good", "first": "good", "refused": "attention"}
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("Models")
     known = registry.read(here.root, here.runs)
     if known.trouble:
@@ -35,7 +35,7 @@ def page(here: Here) -> None:
         st.caption("Where MLflow does not run, make ui starts it.")
 
 
-def _holders(known: Known) -> None:
+def _holders(known: KnownVersions) -> None:
     held = [(alias, v) for alias in ALIASES for v in known.versions if alias in v.aliases]
     if not held:
         frame.empty("No version holds an alias.")
@@ -45,7 +45,7 @@ def _holders(known: Known) -> None:
             st.metric(alias, f"version {version.version}", border=True, help=ALIASES[alias])
 
 
-def _versions(known: Known) -> None:
+def _versions(known: KnownVersions) -> None:
     st.subheader(f"Versions of {frame.plain(known.name)}")
     rows = pd.DataFrame([_row(version) for version in known.versions])
     st.dataframe(
@@ -83,7 +83,7 @@ def _row(version: ModelVersion) -> dict[str, object]:
     }
 
 
-def _gate(here: Here, known: Known) -> None:
+def _gate(here: PageContext, known: KnownVersions) -> None:
     st.subheader("What the gate said")
     for version in known.versions[:20]:
         if version.reason:

@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import frame, registry
-from dashboard.frame import Here
-from dashboard.queries import Run
+from dashboard.frame import PageContext
+from dashboard.queries import RunView
 from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, Duel
 from pipeline.reports import words
 from pipeline.reports.parts import Finding
@@ -21,7 +21,7 @@ LISTED = 50
 CARD_PIXELS = 168
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("tracewright")
     if not here.runs:
         frame.empty(
@@ -44,7 +44,7 @@ def page(here: Here) -> None:
     _latest(here)
 
 
-def _going_on(here: Here, run: Run) -> None:
+def _going_on(here: PageContext, run: RunView) -> None:
     status = run.status
     if status is None:
         return
@@ -60,7 +60,7 @@ def _going_on(here: Here, run: Run) -> None:
         )
 
 
-def _headline(here: Here, run: Run, report: RunReport) -> None:
+def _headline(here: PageContext, run: RunView, report: RunReport) -> None:
     comparison = report.comparison
     st.markdown(f"**{frame.plain(report.headline)}**")
     duels = [d for name in RIVALS if (d := comparison.duel(name, comparison.headline_traces))]
@@ -96,7 +96,7 @@ def _duel(report: RunReport, duel: Duel) -> None:
     st.caption(f"{words.signed_percent(gain.high)} to {words.signed_percent(gain.low)}")
 
 
-def _attention(here: Here, newest: Run | None) -> None:
+def _attention(here: PageContext, newest: RunView | None) -> None:
     st.subheader("What needs attention")
     found = [*_of_runs(here)]
     if newest and newest.report:
@@ -108,7 +108,7 @@ def _attention(here: Here, newest: Run | None) -> None:
         frame.findings([Finding("good", "Nothing: no finding of the newest report asks for a look.")])
 
 
-def _of_runs(here: Here) -> Iterator[Finding]:
+def _of_runs(here: PageContext) -> Iterator[Finding]:
     for run in here.runs[:LISTED]:
         if run.state == "killed":
             yield Finding("attention", f"Run {run.short} was killed; `make repro` resumes from its last checkpoint.")
@@ -118,7 +118,7 @@ def _of_runs(here: Here) -> Iterator[Finding]:
             yield Finding("attention", run.trouble.text)
 
 
-def _champion(here: Here) -> None:
+def _champion(here: PageContext) -> None:
     st.subheader("Champion")
     known = registry.read(here.root, here.runs)
     champion = next((v for v in known.versions if "champion" in v.aliases), None)
@@ -133,7 +133,7 @@ def _champion(here: Here) -> None:
     st.page_link(here.pages["models"], label="All versions", icon=":material/deployed_code:")
 
 
-def _latest(here: Here) -> None:
+def _latest(here: PageContext) -> None:
     st.subheader("Latest runs")
     shown = list(here.runs[:LISTED])
     rows = pd.DataFrame([_row(run) for run in shown])
@@ -160,11 +160,11 @@ def _latest(here: Here) -> None:
     st.caption(f"{more}Click a row to open the run. Ratio: {_what_ratio(here)}; lower is better.")
 
 
-def _what_ratio(here: Here) -> str:
+def _what_ratio(here: PageContext) -> str:
     return f"{words.RATIO_WORDS} at the most traces compared"
 
 
-def _row(run: Run) -> dict[str, object]:
+def _row(run: RunView) -> dict[str, object]:
     report, status = run.report, run.status
     ours = report.comparison.method(OURS) if report else None
     ratio = ours.at(max(report.comparison.traces)) if report and ours else None

@@ -7,7 +7,7 @@ import os
 import streamlit as st
 
 from dashboard import charts, frame, queries
-from dashboard.frame import Here
+from dashboard.frame import PageContext
 from pipeline.reports import tables, words
 from pipeline.reports.parts import Resources
 
@@ -28,7 +28,7 @@ CHARTS = (
 )
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("Resources")
     run = here.run
     if run is None:

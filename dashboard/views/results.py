@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, frame, queries
-from dashboard.frame import Here
-from dashboard.queries import Run
+from dashboard.frame import PageContext
+from dashboard.queries import RunView
 from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, TPE, ImageResult
 from pipeline.reports import tables, words
 from pipeline.reports.archive import VALUE_OF
@@ -17,7 +17,7 @@ from pipeline.reports.trouble import Trouble
 BARS = (OURS, FIXED, PORTFOLIO, TPE)
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("Results")
     found = frame.report_of(here)
     if found is None:
@@ -64,7 +64,7 @@ def _tradeoff(report: RunReport) -> None:
     frame.table(tables.tradeoff(comparison), alt="Bytes by the damage that is allowed")
 
 
-def _categories(run: Run, report: RunReport) -> None:
+def _categories(run: RunView, report: RunReport) -> None:
     comparison = report.comparison
     if not comparison.categories:
         return
@@ -83,7 +83,7 @@ def _duels(report: RunReport) -> None:
         frame.table(duels, alt="Ours against each rival, image by image")
 
 
-def _gap(run: Run, report: RunReport) -> None:
+def _gap(run: RunView, report: RunReport) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Gap closed")
@@ -107,7 +107,9 @@ def _gap(run: Run, report: RunReport) -> None:
                 f"{words.number(spread.std, 3)}."
             )
             rows = tuple((str(s.seed), words.number(s.best_value, 3), s.run_id or words.DASH) for s in seeds)
-            frame.table(tables.Table(("Seed", "Best validation value", "Run"), rows, left=frozenset({2})), alt="Seeds")
+            frame.table(
+                tables.TextTable(("Seed", "Best validation value", "Run"), rows, left=frozenset({2})), alt="Seeds"
+            )
 
 
 def gap_closed(images: pd.DataFrame | Trouble) -> float | None:
@@ -119,7 +121,7 @@ def gap_closed(images: pd.DataFrame | Trouble) -> float | None:
     return float(images["value"].mean() / best) if best > 0 else None
 
 
-def _images(here: Here, run: Run, report: RunReport) -> None:
+def _images(here: PageContext, run: RunView, report: RunReport) -> None:
     images = queries.images(run)
     st.subheader(f"Each image, at {words.counted(report.comparison.headline_traces, 'trace')}")
     if isinstance(images, Trouble):
@@ -134,7 +136,7 @@ def _images(here: Here, run: Run, report: RunReport) -> None:
             _listed(here, run, title, chosen)
 
 
-def _listed(here: Here, run: Run, title: str, chosen: tuple[ImageResult, ...]) -> None:
+def _listed(here: PageContext, run: RunView, title: str, chosen: tuple[ImageResult, ...]) -> None:
     st.markdown(f"**{title}**")
     if not chosen:
         st.markdown("None.")
@@ -147,7 +149,7 @@ def _listed(here: Here, run: Run, title: str, chosen: tuple[ImageResult, ...]) -
         )
 
 
-def _downloads(run: Run) -> None:
+def _downloads(run: RunView) -> None:
     if run.archive is None:
         return
     st.subheader("Written report")

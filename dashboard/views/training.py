@@ -8,10 +8,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard import charts, frame, queries
-from dashboard.frame import Here
-from dashboard.queries import Run
+from dashboard.frame import PageContext
+from dashboard.queries import RunView
 from pipeline.reports import tables, words
-from pipeline.reports.run_folder import Metrics, Point
+from pipeline.reports.run_folder import JournalMetrics, SeriesPoint
 from pipeline.reports.run_report import thinned
 from pipeline.reports.training_stages import stage_spans
 from pipeline.reports.trouble import Trouble
@@ -33,7 +33,7 @@ STATE_WORDS = {
 }
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("Training")
     run = here.run
     if run is None:
@@ -47,7 +47,7 @@ def page(here: Here) -> None:
     _after(run)
 
 
-def _now(run: Run, live: bool) -> None:
+def _now(run: RunView, live: bool) -> None:
     """What changes while it is trained; drawn again by itself every few seconds."""
     status, state = queries.status(run)
     if live and state not in ACTIVE:
@@ -60,14 +60,14 @@ def _now(run: Run, live: bool) -> None:
         frame.trouble(Trouble(metrics.trouble))
 
 
-def _so_far(run: Run) -> None:
+def _so_far(run: RunView) -> None:
     """The curves, drawn again by themselves now and then."""
     status, _ = queries.status(run)
     _curve(run, queries.metrics(run))
     _failures(run, status)
 
 
-def _state(run: Run, status: RunStatus | None, state: str, metrics: Metrics) -> None:
+def _state(run: RunView, status: RunStatus | None, state: str, metrics: JournalMetrics) -> None:
     state = "finished" if status is None and run.report else state
     with st.container(horizontal=True, vertical_alignment="center"):
         frame.state_badge(state)
@@ -103,8 +103,8 @@ def _figures(status: RunStatus) -> None:
             st.metric(label, frame.plain(value), beside, delta_color="off", delta_arrow="off", border=True, width=158)
 
 
-def _curve(run: Run, metrics: Metrics) -> None:
-    returns: Sequence[Point] = metrics.series.get("train/return_mean", [])
+def _curve(run: RunView, metrics: JournalMetrics) -> None:
+    returns: Sequence[SeriesPoint] = metrics.series.get("train/return_mean", [])
     values: list[dict[str, Any]] = [{"timesteps": t, "mean": v} for t, v in metrics.series.get("val/value", [])]
     spans: list[tuple[str, float, float]] = []
     best = None
@@ -125,7 +125,7 @@ def _curve(run: Run, metrics: Metrics) -> None:
     _trend(run)
 
 
-def _trend(run: Run) -> None:
+def _trend(run: RunView) -> None:
     validations = run.report.training.validations if run.report else ()
     trend = validations[-1].trend if validations else None
     if trend and trend.slope is not None and trend.low is not None and trend.high is not None:
@@ -135,7 +135,7 @@ def _trend(run: Run) -> None:
         )
 
 
-def _failures(run: Run, status: RunStatus | None) -> None:
+def _failures(run: RunView, status: RunStatus | None) -> None:
     counted = status.failures if status else run.report.training.failures if run.report else {}
     st.subheader("Failed traces")
     if any(counted.values()):
@@ -145,7 +145,7 @@ def _failures(run: Run, status: RunStatus | None) -> None:
         st.markdown("No trace failed.")
 
 
-def _after(run: Run) -> None:
+def _after(run: RunView) -> None:
     training = run.report.training if run.report else None
     if training and training.stages:
         st.subheader("Curriculum")
@@ -159,7 +159,7 @@ def _after(run: Run) -> None:
     _checkpoints(run)
 
 
-def _checkpoints(run: Run) -> None:
+def _checkpoints(run: RunView) -> None:
     st.subheader("Checkpoints")
     entries = list(queries.checkpoints(run))
     if not entries:

@@ -1,4 +1,4 @@
-"""Try it: an image of one's own, by VTracer's default and by ours with 1, 8 and 32 traces."""
+"""Try it: an uploaded image, by VTracer's default and by ours with 1, 8 and 32 traces."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import frame, queries, trial
-from dashboard.frame import Here
-from dashboard.trial import Attempt, Given
+from dashboard.frame import PageContext
+from dashboard.trial import Attempt, InputImage
 from dashboard.viewer import viewer
 from dashboard.viewer.viewer import Pane
 from pipeline.core.records import OBJECTIVES
@@ -24,7 +24,7 @@ CHAMPION, NEWEST = "the champion", "the newest training's agent"
 OWN = "what the model was trained for"
 
 
-def page(here: Here) -> None:
+def page(here: PageContext) -> None:
     st.title("Try it")
     st.markdown(
         "An image goes in, SVGs come out: VTracer's default, and ours with 1, 8 and 32 settings tried. It is what "
@@ -51,14 +51,14 @@ def page(here: Here) -> None:
         _shown(*done[1])
 
 
-Outcome = tuple[list[Attempt], Given | None, str | None]
+TrialOutput = tuple[list[Attempt], InputImage | None, str | None]
 """SVGs in order, the image, and why there are no more of them."""
 
 
-def _work(here: Here, content: bytes, model: str, objective: str) -> Outcome:
+def _work(here: PageContext, content: bytes, model: str, objective: str) -> TrialOutput:
     folder = queries.agent_folder(here.root) if model == NEWEST else None
     attempts: list[Attempt] = []
-    image: Given | None = None
+    image: InputImage | None = None
     bar = st.progress(0.0, text="waiting for its turn")
     try:
         with trial.one_at_a_time(), trial.image_file(content) as path:
@@ -66,7 +66,7 @@ def _work(here: Here, content: bytes, model: str, objective: str) -> Outcome:
             attempts.append(default)
             for number, traces in enumerate(TRACES, 1):
                 attempts.append(_ours(path, here.root, traces, number, folder, objective, bar))
-    except trial.Refused as refused:
+    except trial.TrialError as refused:
         return attempts, image, str(refused)
     finally:
         bar.empty()
@@ -99,7 +99,7 @@ def _tick(bar: Any, number: int, what: str) -> Callable[[float], None]:
     return tick
 
 
-def _shown(attempts: list[Attempt], image: Given | None, refused: str | None) -> None:
+def _shown(attempts: list[Attempt], image: InputImage | None, refused: str | None) -> None:
     if refused:
         st.warning(frame.plain(refused), icon=":material/info:")
     if not attempts or image is None:
@@ -125,7 +125,7 @@ def _table(attempts: list[Attempt]) -> None:
         for a in attempts
     ]
     st.dataframe(
-        pd.DataFrame(rows), hide_index=True, alt="What came of it",
+        pd.DataFrame(rows), hide_index=True, alt="Results",
         column_config={
             "bytes": st.column_config.NumberColumn(format="localized"),
             "of the default": st.column_config.NumberColumn(format="%.0f %%"),
@@ -135,7 +135,7 @@ def _table(attempts: list[Attempt]) -> None:
     )  # fmt: skip
 
 
-def _beside(attempts: list[Attempt], image: Given) -> None:
+def _beside(attempts: list[Attempt], image: InputImage) -> None:
     zoom = st.segmented_control(
         "Enlarged", [1, 3, 6], format_func=lambda n: f"{n} ×", default=1, required=True, key="zoom", bind="query-params"
     )

@@ -72,7 +72,7 @@ def stat_panel(
     decimals: int | None = None,
     width: int = 4,
 ) -> stat.Panel:
-    """One figure of now. It is asked for as of now, so that nothing old is shown when the exporter is gone."""
+    """One current figure. An instant query, so that no old value is shown when the exporter is gone."""
     panel = (
         stat.Panel()
         .title(title)

@@ -115,7 +115,7 @@ PROCESSOR = (
     ),
     lines(
         "Load",
-        "Tasks that run or wait, average over 1 and 15 minutes, and the cores that there are for them.",
+        "Tasks that run or wait, average over 1 and 15 minutes, and the number of cores.",
         (f"tracewright_load1{{{HERE}}}", "1 minute"),
         (f"tracewright_load15{{{HERE}}}", "15 minutes"),
         (f"tracewright_cpu_cores{{{HERE}}}", "cores"),
@@ -133,7 +133,7 @@ PROCESSOR = (
 MEMORY_PANELS = (
     lines(
         "Memory by use",
-        "In use: not to be had without swapping.",
+        "In use: not available without swapping.",
         (
             f"tracewright_memory_size_bytes{{{HERE}}} - tracewright_memory_available_bytes{{{HERE}}}",
             "in use {{instance}}",

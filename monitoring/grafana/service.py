@@ -117,13 +117,13 @@ WATCHING = (
 RECORDS = (
     lines(
         "MLflow is behind by",
-        "Age of the oldest record of a run that MLflow has not got. `tracewright sync` brings the rest.",
+        "Age of the oldest record of a run that MLflow does not have. `tracewright sync` sends the rest.",
         (f"max by (run) (tracewright_replica_lag_seconds{{{HERE}}})", "{{run}}"),
         unit="s",
         steps=[(600, RED)],
     ),
     lines(
-        "Records that MLflow has not got",
+        "Records that MLflow does not have",
         "They are safe in the run's journal. Rising without end: MLflow is down or refuses them.",
         (f"max by (run) (tracewright_replica_unsent_records{{{HERE}}})", "{{run}}"),
         unit="short",

@@ -20,7 +20,7 @@ TOP = (
     ),
     stat_panel(
         "Ended badly",
-        "Trainings that failed, or whose process ended without a word. `make repro` goes on from the last checkpoint.",
+        "Trainings that failed, or whose process vanished. `make repro` resumes from the last checkpoint.",
         (f'sum(tracewright_training_state{{{RUN}, state=~"failed|killed"}}) or vector(0)', ""),
         unit="none",
         steps=[(1, RED)],
@@ -148,7 +148,7 @@ THROUGHPUT = (
     ),
     lines(
         "Evaluations per second",
-        "All that were asked for, of training and validation, and those that the store had.",
+        "All requests, of training and validation, and those that the store answered.",
         (f"rate(tracewright_training_evaluations_total{{{RUN}}}{RATE})", "{{run}} asked"),
         (f"rate(tracewright_training_evaluations_found_total{{{RUN}}}{RATE})", "{{run}} found"),
         unit="ops",

@@ -26,8 +26,8 @@ from pipeline.core.records import (
     VISIBLE_DAMAGE,
     Evaluation,
     Gate,
-    Lost,
     ObjectiveName,
+    Pruned,
     Scored,
     Scores,
     TracerParams,
@@ -109,12 +109,12 @@ class Objective:
         match evaluation:
             case Scored(params=params, scores=scores):
                 return self.graded(params, scores, default)
-            case Lost():
+            case Pruned():
                 return self._graded_lost(evaluation, default)
             case _:
                 return -math.inf
 
-    def _graded_lost(self, lost: Lost, default: Scores) -> float:
+    def _graded_lost(self, lost: Pruned, default: Scores) -> float:
         """The same for what did not pass the gate, from what is known of it."""
         size_gain = math.log(default.svg_bytes / lost.svg_bytes)
         damage = lost.damage or 0.0  # what is not known is taken to be well

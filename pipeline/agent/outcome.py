@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.agent.objectives import error_ratio
-from pipeline.core.records import VISIBLE_DAMAGE, Evaluation, Failed, Gate, Lost, Scored, Scores
+from pipeline.core.records import VISIBLE_DAMAGE, Evaluation, Failed, Gate, Pruned, Scored, Scores
 
 N_OUTCOMES = 3
 SIZE, ERROR, DAMAGE = range(N_OUTCOMES)
@@ -36,9 +36,9 @@ def outcome_of(evaluation: Evaluation, default: Scores) -> Outcome:
     match evaluation:
         case Scored(scores=s):
             raw = [_size(s.svg_bytes, default), error_ratio(s.delta, default.delta), _log_damage(s.damage)]
-        case Lost(svg_bytes=size, damage=float(damage)):
+        case Pruned(svg_bytes=size, damage=float(damage)):
             raw = [_size(size, default), np.nan, _log_damage(damage)]
-        case Lost(svg_bytes=size):
+        case Pruned(svg_bytes=size):
             raw = [_size(size, default), np.nan, np.nan]
         case Failed():
             raw = [np.nan, np.inf, np.inf]

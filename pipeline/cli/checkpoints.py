@@ -38,9 +38,9 @@ def _settings() -> Settings:
 
 
 def _runs() -> Path:
-    from pipeline.tracking.mlflow_store import RUNS, home
+    from pipeline.tracking.mlflow_store import RUNS_FOLDER, home
 
-    return home(required_root()) / RUNS
+    return home(required_root()) / RUNS_FOLDER
 
 
 def _stores(run: str | None) -> Iterator[tuple[str, CheckpointStore]]:

@@ -15,7 +15,7 @@ from pipeline.core.errors import DataError, Unavailable
 from pipeline.core.files import required_root
 
 if TYPE_CHECKING:
-    from pipeline.runs.listing import Training
+    from pipeline.runs.listing import RunSummary
     from pipeline.settings.params import Settings
 
 LOOK_SECONDS = 1.0
@@ -114,13 +114,13 @@ def list_runs(as_json: bool, every: bool) -> None:
         click.echo("\n".join(f"  {line}" for line in lines))
 
 
-def _as_json(training: Training) -> dict[str, object]:
+def _as_json(training: RunSummary) -> dict[str, object]:
     names = ("run_id", "state", "phase", "timesteps", "total_timesteps", "seconds_left", "best_value")
     values = {name: getattr(training, name) for name in (*names, "best_bytes_ratio", "overrides", "trouble")}
     return values | {"pid": training.process.pid if training.process else None}
 
 
-def _row(training: Training) -> str:
+def _row(training: RunSummary) -> str:
     if training.state == "preparing" or not training.total_timesteps:
         progress = training.phase
     else:
@@ -130,7 +130,7 @@ def _row(training: Training) -> str:
     return f"{row}\n    {training.trouble}" if training.trouble else row
 
 
-def _best(training: Training) -> str:
+def _best(training: RunSummary) -> str:
     if training.best_bytes_ratio is None:
         return "not validated yet"
     return f"best {training.best_bytes_ratio:.3f} of the bytes"

@@ -15,7 +15,7 @@ from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
 
 if TYPE_CHECKING:
     from pipeline.settings.params import Backend
-    from pipeline.vectorizing.batch import Result, Source
+    from pipeline.vectorizing.batch import ImageFile, VectorizeResult
     from pipeline.vectorizing.request import Request
     from pipeline.vectorizing.table import Tally
 
@@ -99,7 +99,7 @@ def vectorize(
 
 
 def _vectorize_files(
-    request: Request, sources: Sequence[Source], rejected: Sequence[Result], workers: int, backend: Backend
+    request: Request, sources: Sequence[ImageFile], rejected: Sequence[VectorizeResult], workers: int, backend: Backend
 ) -> None:
     from tqdm import tqdm
 
@@ -111,7 +111,7 @@ def _vectorize_files(
     counts = {"improved": 0, "default": 0, "failed": 0}
     sizes = [0, 0]
 
-    def note(result: Result) -> None:
+    def note(result: VectorizeResult) -> None:
         batch.append_result(results_path, result)
         counts[result.status] += 1
         if result.bytes is not None and result.default_bytes is not None:
@@ -147,7 +147,7 @@ def _vectorize_sharded(
     given: Inputs | None = PathList(files_from) if files_from else Folders(inputs) if inputs else None
     with tqdm(unit="image", disable=None) as bar:
 
-        class ProgressBar(session.Progress):
+        class ProgressBar(session.ShardCallback):
             def on_plan(self, plan: Plan, done: int) -> None:
                 bar.reset(plan.files)
                 bar.update(sum(plan.count(shard) for shard in range(plan.shards) if plan.part(shard).is_file()))
@@ -169,7 +169,7 @@ def _counts_and_sizes(tally: Tally) -> tuple[dict[str, int], list[int]]:
     return counts, [tally.bytes, tally.default_bytes]
 
 
-def _result_line(result: Result) -> str:
+def _result_line(result: VectorizeResult) -> str:
     # repr keeps a newline or an escape sequence in a file's name from reaching the terminal.
     name = result.path if result.path.isprintable() else repr(result.path)
     if result.bytes is None or result.default_bytes is None:

@@ -34,11 +34,11 @@ HEAD_SECONDS = 20.0
 _LOOK_SECONDS = 2.0
 _OBJECT_STORE_BYTES = 500_000_000
 
-Order = TypeVar("Order")
-Answer = TypeVar("Answer")
+WorkItem = TypeVar("WorkItem")
+WorkResult = TypeVar("WorkResult")
 
 
-class Joined:
+class Cluster:
     """A cluster that this process is part of."""
 
     def __init__(self) -> None:
@@ -84,12 +84,12 @@ class Joined:
 
     def map_unordered(
         self,
-        task: Callable[[Order], Answer],
-        orders: Iterable[Order],
+        task: Callable[[WorkItem], WorkResult],
+        orders: Iterable[WorkItem],
         *,
         at_once: int | None = None,
         check_stop: Callable[[], None] = lambda: None,
-    ) -> Iterator[tuple[Order, Answer]]:
+    ) -> Iterator[tuple[WorkItem, WorkResult]]:
         """Yields each order with its answer, as answers arrive.
 
         Each order runs in a process with one CPU of the cluster, and runs again elsewhere when that process or its node
@@ -101,7 +101,7 @@ class Joined:
         ray = ray_module()
         remote = ray.remote(num_cpus=1, max_retries=MOST_RETRIES)(task)
         waiting = iter(orders)
-        at_work: dict[Any, Order] = {}
+        at_work: dict[Any, WorkItem] = {}
         try:
             while True:
                 check_stop()
@@ -117,7 +117,7 @@ class Joined:
                 for reference in ray.wait(list(at_work), timeout=CHECK_SECONDS)[0]:
                     try:
                         yield at_work.pop(reference), answer_to(reference)
-                    except Lost as error:
+                    except ProcessLostError as error:
                         raise Unavailable(
                             f"a piece of work was lost {MOST_RETRIES + 1} times with its process ({error.reason}); "
                             "look at the nodes' memory, and at the logs in /tmp/ray/session_latest/logs on them"
@@ -127,7 +127,7 @@ class Joined:
                 ray.cancel(reference, force=True)
 
 
-class Lost(Exception):
+class ProcessLostError(Exception):
     """A process of the cluster ended before it answered. reason: the last line of Ray's message."""
 
     @property
@@ -136,7 +136,7 @@ class Lost(Exception):
 
 
 def answer_to(reference: Any) -> Any:
-    """Waits for a reference's answer. Raises Lost when its process or node is gone, and what the task raised."""
+    """A reference's answer. Raises ProcessLostError when process or node is gone, else what the task raised."""
     ray = ray_module()
     try:
         return ray.get(reference)
@@ -145,11 +145,11 @@ def answer_to(reference: Any) -> Any:
             raise error.cause from error
         raise
     except ray.exceptions.RayError as error:
-        raise Lost(str(error)) from error
+        raise ProcessLostError(str(error)) from error
 
 
 @contextmanager
-def joined(cpus: int = 0) -> Iterator[Joined]:
+def connect(cpus: int = 0) -> Iterator[Cluster]:
     """Join a cluster for the block; nested blocks share it.
 
     cpus: of the cluster that is started when none is found; 0 for one per core that this process may use.
@@ -158,7 +158,7 @@ def joined(cpus: int = 0) -> Iterator[Joined]:
     """
     ray = ray_module()
     if ray.is_initialized():
-        yield Joined()
+        yield Cluster()
         return
     before = signal.getsignal(signal.SIGTERM)
     # In /tmp, as Ray's own: socket paths are limited to 107 bytes, and $TMPDIR may be deep.
@@ -169,7 +169,7 @@ def joined(cpus: int = 0) -> Iterator[Joined]:
             finally:
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, before)  # Ray replaced the handler
-            yield Joined()
+            yield Cluster()
         finally:
             ray.shutdown()
 
@@ -178,7 +178,7 @@ def ray_module() -> ModuleType:
     """Ray, with token authentication on and nothing sent to its makers. Raises Unavailable when it is not installed."""
     if os.environ.setdefault("RAY_AUTH_MODE", "token") != "token":
         raise SettingsError(
-            f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}: whoever reached such a cluster could run code on it; "
+            f"RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']!r}: anybody who reaches such a cluster can run code on it; "
             "set it to token, or unset it"
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -18,7 +18,7 @@ import re
 
 
 class TracewrightError(Exception):
-    """Base of all errors that a user is told about in one sentence, without a traceback."""
+    """Base of all errors that are shown to the user in one sentence, without a traceback."""
 
     exit_code = 1
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -21,7 +21,7 @@ ObjectiveName = Literal["faithful", "smaller", "sharper", "target", "balanced"]
 OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
 
 BYTES_OBJECTIVES: frozenset[ObjectiveName] = frozenset({"faithful", "smaller", "target"})
-"""Objectives that seek few bytes: a reader is told of bytes, and of damage beside them."""
+"""Objectives that seek few bytes: reports show bytes, and damage beside them."""
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -105,7 +105,7 @@ class Logo:
 
     @property
     def rgba(self) -> Pixels:
-        """uint8 of shape (height, width, 4), straight alpha; unpacked anew each time."""
+        """uint8 of shape (height, width, 4), straight alpha; unpacked at each access."""
         return unpack_pixels(self.packed, self.width, self.height)
 
 
@@ -204,7 +204,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Pruned:
     """An evaluation that did not pass its job's gate: a picture, measured only as far as to know that it loses.
 
     damage: None where its size alone had lost.
@@ -228,27 +228,7 @@ class Failed:
     seconds: float
 
 
-Evaluation = Scored | Lost | Failed
-
-
-def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """With `type`, the name of its class; `evaluation_from_json` gives the same evaluation back, to the bit."""
-    values = {f.name: getattr(evaluation, f.name) for f in fields(evaluation)}
-    values["params"] = evaluation.params.to_json()
-    if isinstance(evaluation, Scored):
-        values["scores"] = asdict(evaluation.scores)
-    return {"type": type(evaluation).__name__, **values}
-
-
-def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
-    """Raises KeyError or TypeError for what `evaluation_json` did not write."""
-    known = {cls.__name__: cls for cls in (Scored, Lost, Failed)}
-    rest = {name: value for name, value in values.items() if name != "type"}
-    rest["params"] = TracerParams.from_json(rest["params"])
-    if "scores" in rest:
-        rest["scores"] = scores_from_json(rest["scores"])
-    evaluation: Evaluation = known[values["type"]](**rest)
-    return evaluation
+Evaluation = Scored | Pruned | Failed
 
 
 def scores_from_json(values: dict[str, Any]) -> Scores:

@@ -54,7 +54,7 @@ _DECODING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ImageLimits:
     """What makes an image unusable. background: #rrggbb that transparent pixels are seen on."""
 
     min_side_pixels: int
@@ -63,7 +63,7 @@ class Limits:
     background: str
 
     @classmethod
-    def of(cls, settings: DataSettings) -> Limits:
+    def of(cls, settings: DataSettings) -> ImageLimits:
         return cls(settings.min_side_pixels, settings.max_pixels, settings.max_file_bytes, settings.background)
 
 
@@ -85,7 +85,7 @@ def path_of(text: str) -> Path:
     return Path(os.fsdecode(re.sub(rb"\\\\|\\x([0-9a-f]{2})", unescape, text.encode())))
 
 
-def read_image(path: Path, limits: Limits | DataSettings, name: str | None = None) -> Pixels:
+def read_image(path: Path, limits: ImageLimits | DataSettings, name: str | None = None) -> Pixels:
     """Decode an image file to straight 8-bit RGBA of shape (height, width, 4), turned as its EXIF says.
 
     name: how messages call it; the path by default. Raises ImageRejected.
@@ -94,12 +94,12 @@ def read_image(path: Path, limits: Limits | DataSettings, name: str | None = Non
     return decode_image(read_file(path, limits, shown), limits, shown)
 
 
-def load_logo(root: Path, relative_path: str, category: Category, limits: Limits | DataSettings) -> Logo:
+def load_logo(root: Path, relative_path: str, category: Category, limits: ImageLimits | DataSettings) -> Logo:
     """An image of the catalogue, by its `path`. Raises ImageRejected."""
     return Logo.of(relative_path, read_image(root / path_of(relative_path), limits, relative_path), category)
 
 
-def read_file(path: Path, limits: Limits | DataSettings, name: str) -> bytes:
+def read_file(path: Path, limits: ImageLimits | DataSettings, name: str) -> bytes:
     """The bytes of an image file, at most one more than `decode` accepts. Raises ImageRejected: unreadable."""
     try:
         # A pipe or a device would block or never end; only a plain file is opened.
@@ -111,12 +111,12 @@ def read_file(path: Path, limits: Limits | DataSettings, name: str) -> bytes:
         raise ImageRejected(name, "unreadable", f"{error.strerror or error}; check that you may read it") from None
 
 
-def decode_image(content: bytes, limits: Limits | DataSettings, name: str) -> Pixels:
+def decode_image(content: bytes, limits: ImageLimits | DataSettings, name: str) -> Pixels:
     """The bytes of an image file to RGBA, as `read_image` does. Raises ImageRejected."""
     return decode(content, limits, name)[0]
 
 
-def decode(content: bytes, limits: Limits | DataSettings, name: str) -> tuple[Pixels, str]:
+def decode(content: bytes, limits: ImageLimits | DataSettings, name: str) -> tuple[Pixels, str]:
     """The bytes of a file to RGBA, and the pixel format that they had (Pillow's mode). Raises ImageRejected."""
     if not content:
         raise ImageRejected(name, "empty", "the file has no bytes")
@@ -148,7 +148,7 @@ def decode(content: bytes, limits: Limits | DataSettings, name: str) -> tuple[Pi
     return rgba, mode
 
 
-def _check_header(image: Image.Image, limits: Limits | DataSettings, name: str) -> None:
+def _check_header(image: Image.Image, limits: ImageLimits | DataSettings, name: str) -> None:
     width, height = image.size
     frames = getattr(image, "n_frames", 1)
     if frames > 1:

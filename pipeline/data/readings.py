@@ -29,8 +29,8 @@ from pipeline.core.errors import ImageRejected
 from pipeline.core.processes import end_with_parent
 from pipeline.core.records import pixel_digest
 from pipeline.data import hashes, images, probe
-from pipeline.data.answer_cache import Answer, AnswerCache
-from pipeline.data.images import Limits, path_of
+from pipeline.data.answer_cache import AnswerCache, CachedAnswer
+from pipeline.data.images import ImageLimits, path_of
 
 FEW = 48  # so many images are read sooner than worker processes start
 
@@ -53,10 +53,10 @@ class Reading:
     measures: tuple[float, ...]
 
 
-Result = Reading | ImageRejected
+ReadingResult = Reading | ImageRejected
 
 
-def read_one(root: Path, path: str, limits: Limits) -> Reading:
+def read_one(root: Path, path: str, limits: ImageLimits) -> Reading:
     """Read and measure one image, named relative to the root as in `images.path_text`. Raises ImageRejected."""
     content = images.read_file(root / path_of(path), limits, path)
     rgba, mode = images.decode(content, limits, path)
@@ -73,13 +73,15 @@ def read_one(root: Path, path: str, limits: Limits) -> Reading:
     )
 
 
-def read_all(root: Path, paths: Sequence[str], limits: Limits, workers: int, cache_folder: Path) -> dict[str, Result]:
+def read_all(
+    root: Path, paths: Sequence[str], limits: ImageLimits, workers: int, cache_folder: Path
+) -> dict[str, ReadingResult]:
     """Every path's reading or rejection, from the cache where size and time of change are the same.
 
     Readings survive an interruption or a kill. Raises StorageError when the cache cannot be written.
     """
     key = json.dumps({"limits": asdict(limits), "code": _code_version()})
-    results: dict[str, Result] = {}
+    results: dict[str, ReadingResult] = {}
     unread: list[str] = []
     with AnswerCache(cache_folder, root, key) as cached:
         for path in paths:
@@ -100,12 +102,14 @@ def read_all(root: Path, paths: Sequence[str], limits: Limits, workers: int, cac
     return {path: results[path] for path in paths}
 
 
-def _here(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[tuple[str, Answer]]:
+def _here(root: Path, paths: list[str], limits: ImageLimits, workers: int) -> Iterator[tuple[str, CachedAnswer]]:
     for path in paths:
         yield path, _attempt(root, path, limits)
 
 
-def _in_processes(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[tuple[str, Answer]]:
+def _in_processes(
+    root: Path, paths: list[str], limits: ImageLimits, workers: int
+) -> Iterator[tuple[str, CachedAnswer]]:
     """A file that ends its worker is found by reading the rest one at a time, and costs only itself."""
     done = 0
     while done < len(paths):
@@ -121,7 +125,7 @@ def _in_processes(root: Path, paths: list[str], limits: Limits, workers: int) ->
             workers = 1
 
 
-def _pooled(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[Answer]:
+def _pooled(root: Path, paths: list[str], limits: ImageLimits, workers: int) -> Iterator[CachedAnswer]:
     """Workers start as fresh interpreters; only strings, numbers and dicts of them cross."""
     arguments = (str(root), asdict(limits), os.getpid())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, arguments)
@@ -132,7 +136,7 @@ def _pooled(root: Path, paths: list[str], limits: Limits, workers: int) -> Itera
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-_worker: tuple[Path, Limits] | None = None
+_worker: tuple[Path, ImageLimits] | None = None
 
 
 def _start_worker(root: str, limits: dict[str, Any], parent: int) -> None:
@@ -141,15 +145,15 @@ def _start_worker(root: str, limits: dict[str, Any], parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
     cv2.setNumThreads(1)
-    _worker = Path(root), Limits(**limits)
+    _worker = Path(root), ImageLimits(**limits)
 
 
-def _attempt_in_worker(path: str) -> Answer:
+def _attempt_in_worker(path: str) -> CachedAnswer:
     assert _worker is not None, "the pool's initializer ran"
     return _attempt(_worker[0], path, _worker[1])
 
 
-def _attempt(root: Path, path: str, limits: Limits) -> Answer:
+def _attempt(root: Path, path: str, limits: ImageLimits) -> CachedAnswer:
     """A reading or a rejection as plain values, for a pipe or for the cache."""
     try:
         return asdict(read_one(root, path, limits))
@@ -157,7 +161,7 @@ def _attempt(root: Path, path: str, limits: Limits) -> Answer:
         return {"reason": rejected.reason, "detail": rejected.detail}
 
 
-def _result(answer: Answer, path: str) -> Result:
+def _result(answer: CachedAnswer, path: str) -> ReadingResult:
     if "reason" in answer:
         return ImageRejected(path, answer["reason"], answer["detail"])
     return Reading(**{**answer, "measures": tuple(answer["measures"])})

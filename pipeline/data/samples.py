@@ -18,7 +18,7 @@ from pipeline.core.errors import DataError, Unavailable
 from pipeline.core.files import write_bytes, write_text, writing
 from pipeline.core.records import CATEGORIES, Category
 from pipeline.data.categories import categorise
-from pipeline.data.images import Limits, list_images, path_of, path_text
+from pipeline.data.images import ImageLimits, list_images, path_of, path_text
 from pipeline.data.links import Item, brand_of, link
 from pipeline.data.probe import Measures
 from pipeline.data.readings import Reading, read_all
@@ -72,7 +72,7 @@ def read_candidates(source: Path, settings: DataSettings, cache: Path, workers: 
     paths = [path_text(path) for path in list_images(source)[0]]
     seen: set[str] = set()
     candidates = []
-    for path, reading in read_all(source, paths, Limits.of(settings), workers, cache).items():
+    for path, reading in read_all(source, paths, ImageLimits.of(settings), workers, cache).items():
         if isinstance(reading, Reading) and reading.digest not in seen:
             seen.add(reading.digest)
             measures = Measures(*reading.measures)

@@ -81,7 +81,7 @@ def run_method(
 ) -> list[Outcome]:
     """One method on every task at each number of traces.
 
-    An agent sees how many traces it has and plays them accordingly, so it runs anew for each number. A rival does the
+    An agent sees how many traces it has and plays them accordingly, so it runs again for each number. A rival does the
     same whatever comes after, so one run with the most traces tells what it had at fewer.
     """
     traces, seed = settings.traces, settings.seed
@@ -114,7 +114,7 @@ def _joined(runs: Sequence[Outcome], traces: Sequence[int]) -> Outcome:
     return joined
 
 
-Results = Mapping[str, Sequence[Outcome]]
+MethodOutcomes = Mapping[str, Sequence[Outcome]]
 
 
 def method_result(

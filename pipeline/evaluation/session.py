@@ -25,7 +25,7 @@ from pipeline.core.records import Logo
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.evaluation.comparison import (
     Method,
-    Results,
+    MethodOutcomes,
     duel,
     image_rows,
     knee_of,
@@ -85,7 +85,7 @@ def comparison(
     settings: EvaluateSettings,
     agent: Agent,
     compared: Sequence[Method],
-    results: Results,
+    results: MethodOutcomes,
     evaluations: EvaluationTotals,
     *,
     second_renderer: SecondRenderer | None,
@@ -183,7 +183,7 @@ def _second_opinions(
         return opinions_report(pool.versions["rasteriser"], opinions)
 
 
-def _write_svgs(folder: Path, settings: Settings, results: Results, evaluator: Evaluator) -> None:
+def _write_svgs(folder: Path, settings: Settings, results: MethodOutcomes, evaluator: Evaluator) -> None:
     for method, name in SVG_METHODS.items():
         chosen = [(o.task.logo, o.chosen_at(headline_traces(settings.evaluate.traces))) for o in results[method]]
         for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pipeline.machine.readings import Gpu, GpuClock
-from pipeline.machine.sources import Absent
+from pipeline.machine.sources import SourceAbsentError
 
 RETRY_SECONDS = 60.0
 """Between two new starts of NVML while a card is lost; NVML sees a card that came back only after one."""
@@ -34,7 +35,7 @@ class Gpus:
         self._most_cards = 0
 
     def read(self) -> tuple[Gpu, ...]:
-        """Every card that was ever seen. Raises Absent without a driver, NVMLError when the driver refuses."""
+        """Every card seen so far. Raises SourceAbsentError without a driver, NVMLError when the driver refuses."""
         if self._nvml is None:
             self._nvml = self._start()
             self._started_at = self._monotonic()
@@ -55,13 +56,13 @@ class Gpus:
         try:
             nvml = self._load()
         except ImportError as error:
-            raise Absent("nvidia-ml-py is not installed") from error
+            raise SourceAbsentError("nvidia-ml-py is not installed") from error
         try:
             nvml.nvmlInit()
         except nvml.NVMLError as error:
             no_driver = (nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED)
             if error.value in no_driver:
-                raise Absent(str(error)) from error
+                raise SourceAbsentError(str(error)) from error
             raise
         return nvml
 
@@ -72,19 +73,14 @@ class Gpus:
 
 
 def _card(nvml: Any, index: int, driver: str) -> Gpu:
+    """One that is lost, before or while it is read, has `up` False."""
     try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        return _answering(nvml, index, handle, driver)
+        return _answering(partial(_ask, nvml, nvml.nvmlDeviceGetHandleByIndex(index)), nvml, index, driver)
     except nvml.NVMLError:
         return Gpu(index, up=False)
 
 
-def _answering(nvml: Any, index: int, handle: Any, driver: str) -> Gpu:
-    """Raises NVMLError when the card is lost meanwhile."""
-
-    def ask(name: str, *arguments: Any) -> Any:
-        return _ask(nvml, name, handle, *arguments)
-
+def _answering(ask: Callable[..., Any], nvml: Any, index: int, driver: str) -> Gpu:
     busy, memory = ask("nvmlDeviceGetUtilizationRates"), ask("nvmlDeviceGetMemoryInfo")
     return Gpu(
         index=index,
@@ -105,7 +101,7 @@ def _answering(nvml: Any, index: int, handle: Any, driver: str) -> Gpu:
     )
 
 
-def _ask(nvml: Any, name: str, handle: Any, *arguments: Any) -> Any:
+def _ask(nvml: Any, handle: Any, name: str, *arguments: Any) -> Any:
     """None for what the card, the driver or this pynvml does not tell. Raises NVMLError when the card is lost."""
     function = getattr(nvml, name, None)
     if function is None:

@@ -24,7 +24,7 @@ _UNSEEN_DISKS = ("loop", "ram", "zram", "fd", "sr")
 _UNSEEN_INTERFACES = ("lo", "veth", "ifb", "docker", "br-", "cali", "cni", "flannel")
 
 
-class Absent(Exception):
+class SourceAbsentError(Exception):
     """The machine has no such source. That is no failure."""
 
 
@@ -92,10 +92,10 @@ def _first(counters: Mapping[str, Any], unseen: tuple[str, ...]) -> list[str]:
 
 
 def read_pressure(machine: Machine) -> dict[str, Pressure]:
-    """Linux's pressure stall information by resource. Raises Absent where the kernel keeps none."""
+    """Linux's pressure stall information by resource. Raises SourceAbsentError where the kernel keeps none."""
     folder = machine.proc / "pressure"
     if not folder.is_dir():
-        raise Absent("the kernel keeps no pressure stall information")
+        raise SourceAbsentError("the kernel keeps no pressure stall information")
     return {resource: _pressure((folder / resource).read_text()) for resource in PRESSURE_RESOURCES}
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError, TracewrightError
 from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Scored
-from pipeline.data.images import Limits, read_image
+from pipeline.data.images import ImageLimits, read_image
 from pipeline.reports import thumbnails
 from pipeline.reports.trial_limits import MAX_FILE_BYTES, MAX_PIXELS, MIN_SIDE_PIXELS
 from pipeline.tracing.tracer_pool import TracerPool
 
 TIMEOUT_SECONDS, MEMORY_BYTES = 20.0, 2_000_000_000
-LIMITS = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, "#ffffff")
+LIMITS = ImageLimits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, "#ffffff")
 
 
 def main() -> int:

@@ -24,14 +24,14 @@ MOST_PIXELS = 4_000_000  # of a difference; a larger image is compared at a smal
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class DifferenceImage:
     """png: white where an SVG agrees with the original, darker the more it differs. mean: of 255."""
 
     png: bytes
     mean: float
 
 
-def differences(image: Path, background: str, svgs: Mapping[str, str]) -> dict[str, Difference]:
+def differences(image: Path, background: str, svgs: Mapping[str, str]) -> dict[str, DifferenceImage]:
     """By the names of `svgs`, what each differs by from the image; one that cannot be drawn is left out.
 
     Raises Unavailable with the reason when the drawing process fails or takes longer than SECONDS.
@@ -52,7 +52,7 @@ def differences(image: Path, background: str, svgs: Mapping[str, str]) -> dict[s
         answer = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, OSError, ValueError) as error:
         raise Unavailable(f"the difference could not be drawn ({type(error).__name__})") from error
-    return {name: Difference(base64.b64decode(d["png"]), d["mean"]) for name, d in answer.items()}
+    return {name: DifferenceImage(base64.b64decode(d["png"]), d["mean"]) for name, d in answer.items()}
 
 
 def main() -> int:
@@ -76,7 +76,7 @@ def _draw(request: Mapping[str, Any]) -> dict[str, Any]:
     from pipeline.data.images import read_image
     from pipeline.reports.pictures import difference, shade
     from pipeline.reports.thumbnails import LIMITS
-    from pipeline.tracing.raster import Unrenderable, render
+    from pipeline.tracing.raster import RenderError, render
 
     background = rgb_of(request["background"])
     rgb = on_background(read_image(Path(request["image"]), LIMITS), background)
@@ -90,7 +90,7 @@ def _draw(request: Mapping[str, Any]) -> dict[str, Any]:
     for name, svg in request["svgs"].items():
         try:
             drawn = render(svg, rgb.shape[1], rgb.shape[0], background)
-        except Unrenderable:
+        except RenderError:
             continue
         buffer = io.BytesIO()
         Image.fromarray(shade(rgb, drawn)).save(buffer, "PNG")

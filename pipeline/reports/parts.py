@@ -23,7 +23,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """One resource over a run, in `unit`. limit: what there is of it, where that is known."""
+    """One resource over a run, in `unit`. limit: its capacity, where that is known."""
 
     name: str
     unit: Unit

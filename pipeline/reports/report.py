@@ -50,14 +50,14 @@ PROGRESS, IMAGES, QUALITY = "results/train/progress.csv", "results/evaluate/imag
 OURS_SVGS, DEFAULT_SVGS = "results/evaluate/svg", "results/evaluate/default"
 T = TypeVar("T")
 
-Read = Callable[[Path], Pixels]
+ImageReader = Callable[[Path], Pixels]
 """A path to straight RGBA, uint8 (height, width, 4). Raises ImageRejected."""
 
 
 def write_report(
     root: Path,
     settings: Settings,
-    read_image: Read,
+    read_image: ImageReader,
     draw: Draw,
     *,
     commit: str | None = None,
@@ -100,7 +100,7 @@ def _folder_name(run_id: str) -> str:
 
 
 def _damaged(
-    root: Path, results: Results, read_image: Read, draw: Draw
+    root: Path, results: Results, read_image: ImageReader, draw: Draw
 ) -> Iterator[tuple[str, tuple[DamagedRegion, ...]]]:
     """By path, what is wrong with the SVGs of ours that show visible damage."""
     for image in results.images:
@@ -114,7 +114,7 @@ def _damaged(
             yield image.path, regions
 
 
-def _draw(root: Path, results: Results, read_image: Read, draw: Draw) -> Iterator[tuple[str, bytes]]:
+def _draw(root: Path, results: Results, read_image: ImageReader, draw: Draw) -> Iterator[tuple[str, bytes]]:
     comparison, training, images = results.comparison, results.training, results.images
     yield HEADLINE, plots.headline(comparison)
     if comparison.tradeoff:
@@ -132,7 +132,7 @@ def _draw(root: Path, results: Results, read_image: Read, draw: Draw) -> Iterato
             yield name, pictures.sheet(subjects, draw, background, comparison.label(OURS))
 
 
-def subject_of(root: Path, settings: Settings, image: ImageResult, read_image: Read) -> Subject:
+def subject_of(root: Path, settings: Settings, image: ImageResult, read_image: ImageReader) -> Subject:
     """What a sheet needs of one image; what is gone or unreadable is None."""
     try:
         rgba = read_image(root / settings.data.root / path_of(image.path))

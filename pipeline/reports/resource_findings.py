@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipeline.machine.samples import GpuSample, Sample
+from pipeline.machine.samples import GpuSample, ResourceSample
 from pipeline.reports import words
 
 Level = Literal["good", "info", "attention"]
@@ -40,7 +40,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ResourceFinding:
     """kind: a stable word. text: a sentence or two with the numbers. evidence: the numbers themselves."""
 
     kind: str
@@ -49,7 +49,7 @@ class Finding:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find(history: Sequence[Sample], setup: Setup | None = None) -> list[Finding]:
+def find(history: Sequence[ResourceSample], setup: Setup | None = None) -> list[ResourceFinding]:
     """What matters most first: attention, then the rest. Nothing for a history of less than a minute."""
     if sum(sample.interval_seconds for sample in history) < LEAST_SECONDS:
         return []
@@ -57,7 +57,7 @@ def find(history: Sequence[Sample], setup: Setup | None = None) -> list[Finding]
     return sorted(found, key=lambda finding: finding.level != "attention")
 
 
-def cpu(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
+def cpu(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFinding]:
     cores, busy = history[-1].cpu_cores, _mean(history, lambda s: s.cpu_ratio)
     ours = _mean(history, lambda s: s.training_cpu_cores)
     waiting = _mean(history, lambda s: s.cpu_iowait_ratio)
@@ -66,13 +66,17 @@ def cpu(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     said = f"The {words.counted(cores, 'core')} were busy {busy:.0%} of the time, {ours:.1f} of them with the training"
     if others >= OTHERS * cores:
         text = f"{said} and {others:.1f} with other programs: end those, or lower compute.workers{_now(setup.workers)}."
-        yield Finding("cpu_others", "attention", text, evidence)
+        yield ResourceFinding("cpu_others", "attention", text, evidence)
     elif busy >= BUSY:
-        yield Finding("cpu_bound", "info", f"{said}: they are what limits it. {_when_bound(cores, setup)}", evidence)
+        yield ResourceFinding(
+            "cpu_bound", "info", f"{said}: they are what limits it. {_when_bound(cores, setup)}", evidence
+        )
     elif busy < IDLE:
-        yield Finding("cpu_idle", "attention", f"{said}: the cores waited. {_when_idle(cores, setup)}", evidence)
+        yield ResourceFinding(
+            "cpu_idle", "attention", f"{said}: the cores waited. {_when_idle(cores, setup)}", evidence
+        )
     else:
-        yield Finding("cpu", "info", f"{said}.", evidence)
+        yield ResourceFinding("cpu", "info", f"{said}.", evidence)
 
 
 def _when_bound(cores: int, setup: Setup) -> str:
@@ -93,26 +97,26 @@ def _when_idle(cores: int, setup: Setup) -> str:
     envs = f" from {setup.n_envs} to {2 * setup.n_envs}" if setup.n_envs else ""
     batch = f" from {setup.batch_size} to {2 * setup.batch_size}" if setup.batch_size else ""
     return (
-        f"Raise train.n_envs{envs}, so that more is traced at once, or train.ppo.batch_size{batch}, so that there are "
+        f"Raise train.n_envs{envs}, so that more is traced at once, or train.ppo.batch_size{batch}, for "
         "fewer and larger updates."
     )
 
 
-def waiting(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
+def waiting(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFinding]:
     disk = max(_mean(history, lambda s: s.cpu_iowait_ratio), _mean(history, lambda s: s.pressure_io_ratio))
     if disk >= WAITING:
         text = (
             f"Some process waited for the disk {disk:.0%} of the time: put the project's folder on a faster one, "
             "or raise checkpoints.every_timesteps and checkpoints.every_seconds."
         )
-        yield Finding("disk_wait", "attention", text, {"waiting_ratio": disk})
+        yield ResourceFinding("disk_wait", "attention", text, {"waiting_ratio": disk})
     memory = _mean(history, lambda s: s.pressure_memory_ratio)
     if memory >= WAITING:
         text = f"Some process waited for memory {memory:.0%} of the time: lower compute.workers{_now(setup.workers)}."
-        yield Finding("memory_wait", "attention", text, {"waiting_ratio": memory})
+        yield ResourceFinding("memory_wait", "attention", text, {"waiting_ratio": memory})
 
 
-def memory(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
+def memory(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFinding]:
     worst = max(history, key=lambda s: s.memory_used_bytes / s.memory_size_bytes)
     share, ours = worst.memory_used_bytes / worst.memory_size_bytes, max(s.training_memory_bytes for s in history)
     evidence = {"peak_ratio": share, "peak_bytes": worst.memory_used_bytes, "training_peak_bytes": ours}
@@ -120,29 +124,29 @@ def memory(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     said = f"At most {used} of {size} of memory were used ({share:.0%}), {words.storage(ours)} at most by the training"
     if share >= FULL:
         text = f"{said}: lower compute.workers{_now(setup.workers)} or train.n_envs{_now(setup.n_envs)}."
-        yield Finding("memory_full", "attention", text, evidence)
+        yield ResourceFinding("memory_full", "attention", text, evidence)
     elif share < ROOMY:
         text = f"{said}: there is room for more compute.workers{_now(setup.workers)} where there are cores for them."
-        yield Finding("memory_room", "good", text, evidence)
+        yield ResourceFinding("memory_room", "good", text, evidence)
     else:
-        yield Finding("memory", "info", f"{said}.", evidence)
+        yield ResourceFinding("memory", "info", f"{said}.", evidence)
     limit = setup.memory_limit_bytes
     if limit and ours >= FULL * limit:
         text = (
             f"The training came to {words.storage(ours)}, close to its limit of {words.storage(limit)} at which it "
             f"stops: raise compute.memory_limit_bytes, or lower compute.workers{_now(setup.workers)}."
         )
-        yield Finding("memory_limit", "attention", text, {"training_peak_bytes": ours, "limit_bytes": limit})
+        yield ResourceFinding("memory_limit", "attention", text, {"training_peak_bytes": ours, "limit_bytes": limit})
 
 
-def swap(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
+def swap(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFinding]:
     grown = max(s.swap_used_bytes for s in history) - history[0].swap_used_bytes
     if grown >= SWAPPED_BYTES:
         text = f"{words.storage(grown)} were moved to swap, which is slow: lower compute.workers{_now(setup.workers)}."
-        yield Finding("swap", "attention", text, {"grown_bytes": grown})
+        yield ResourceFinding("swap", "attention", text, {"grown_bytes": grown})
 
 
-def disk(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
+def disk(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFinding]:
     """Growth is the slope between the means of the first and of the last tenth, so that one large file is no trend."""
     part = max(1, len(history) // 10)
     first, last = history[:part], history[-part:]
@@ -160,12 +164,12 @@ def disk(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
     evidence["hours_to_full"] = hours
     if hours < FULL_SOON_HOURS:
         text = f"{said}: free some, or lower checkpoints.max_bytes and compute.store_bytes."
-        yield Finding("disk_full_soon", "attention", text, evidence)
+        yield ResourceFinding("disk_full_soon", "attention", text, evidence)
     else:
-        yield Finding("disk_growth", "info", f"{said}.", evidence)
+        yield ResourceFinding("disk_growth", "info", f"{said}.", evidence)
 
 
-def gpu(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
+def gpu(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFinding]:
     for card in history[-1].gpus:
         seen = [(s.interval_seconds, g) for s in history for g in s.gpus if g.index == card.index]
         busy = _weighted([(seconds, g.utilization_ratio) for seconds, g in seen])
@@ -174,31 +178,38 @@ def gpu(history: Sequence[Sample], setup: Setup) -> Iterator[Finding]:
         yield from _gpu_memory(card, [g for _, g in seen])
 
 
-def _gpu_use(card: GpuSample, busy: float, setup: Setup) -> Iterator[Finding]:
+def _gpu_use(card: GpuSample, busy: float, setup: Setup) -> Iterator[ResourceFinding]:
     evidence = {"gpu": card.index, "utilization_ratio": busy}
     if busy < GPU_IDLE:
         text = (
             f"GPU {card.index} was idle ({busy:.0%} used): tracing runs on the cores and the networks are small. "
             f"It can serve others; a larger train.ppo.batch_size{_now(setup.batch_size)} would give it little to do."
         )
-        yield Finding("gpu_idle", "info", text, evidence)
+        yield ResourceFinding("gpu_idle", "info", text, evidence)
     elif busy >= GPU_BUSY:
         text = f"GPU {card.index} was busy {busy:.0%} of the time: it may be what limits; see who else uses it."
-        yield Finding("gpu_busy", "attention", text, evidence)
+        yield ResourceFinding("gpu_busy", "attention", text, evidence)
 
 
-def _gpu_memory(card: GpuSample, seen: Sequence[GpuSample]) -> Iterator[Finding]:
+def _gpu_memory(card: GpuSample, seen: Sequence[GpuSample]) -> Iterator[ResourceFinding]:
     shares = [g.memory_used_bytes / g.memory_size_bytes for g in seen if g.memory_used_bytes and g.memory_size_bytes]
     if shares and max(shares) >= GPU_MEMORY_FULL:
         peak = max(shares)
         text = f"GPU {card.index}'s memory was {peak:.0%} full: lower train.ppo.batch_size, or see who else uses it."
-        yield Finding("gpu_memory_full", "attention", text, {"gpu": card.index, "peak_ratio": peak})
+        yield ResourceFinding("gpu_memory_full", "attention", text, {"gpu": card.index, "peak_ratio": peak})
 
 
-KINDS: tuple[Callable[[Sequence[Sample], Setup], Iterator[Finding]], ...] = (cpu, waiting, memory, swap, disk, gpu)
+KINDS: tuple[Callable[[Sequence[ResourceSample], Setup], Iterator[ResourceFinding]], ...] = (
+    cpu,
+    waiting,
+    memory,
+    swap,
+    disk,
+    gpu,
+)
 
 
-def _mean(history: Sequence[Sample], value: Callable[[Sample], float | None]) -> float:
+def _mean(history: Sequence[ResourceSample], value: Callable[[ResourceSample], float | None]) -> float:
     """Over time; 0 where it was never measured."""
     return _weighted([(s.interval_seconds, value(s)) for s in history]) or 0.0
 
@@ -209,7 +220,7 @@ def _weighted(pairs: Sequence[tuple[float, float | None]]) -> float | None:
     return sum(seconds * value for seconds, value in known) / whole if whole else None
 
 
-def _middle(samples: Sequence[Sample]) -> float:
+def _middle(samples: Sequence[ResourceSample]) -> float:
     return sum(s.time_seconds for s in samples) / len(samples)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.machine.history import HISTORY as HISTORY
 from pipeline.machine.history import read_history
-from pipeline.machine.samples import Sample
+from pipeline.machine.samples import ResourceSample
 from pipeline.reports import resource_findings
 from pipeline.reports.parts import Finding, Resources, Unit, Usage
 from pipeline.reports.resource_findings import Setup
@@ -15,7 +15,7 @@ from pipeline.reports.run_report import thinned
 
 MOST_POINTS = 600  # of a chart
 
-SERIES: tuple[tuple[str, Unit, Callable[[Sample], float | None]], ...] = (
+SERIES: tuple[tuple[str, Unit, Callable[[ResourceSample], float | None]], ...] = (
     ("processor", "ratio", lambda s: s.cpu_ratio),
     ("training's cores", "count", lambda s: s.training_cpu_cores),
     ("memory", "bytes", lambda s: s.memory_used_bytes),
@@ -26,7 +26,7 @@ SERIES: tuple[tuple[str, Unit, Callable[[Sample], float | None]], ...] = (
 )
 """What is shown of the machine, by a name for people, and its unit."""
 
-LIMITS: dict[str, Callable[[Sample], float]] = {
+LIMITS: dict[str, Callable[[ResourceSample], float]] = {
     "processor": lambda s: 1.0,
     "training's cores": lambda s: s.cpu_cores,
     "memory": lambda s: s.memory_size_bytes,
@@ -50,7 +50,7 @@ def read_resources(run_folder: Path, setup: Setup | None = None) -> Resources | 
     )
 
 
-def read_samples(run_folder: Path) -> list[Sample]:
+def read_samples(run_folder: Path) -> list[ResourceSample]:
     """In the order of time; none where nothing was sampled or the file cannot be read."""
     try:
         return read_history(run_folder / HISTORY)
@@ -58,7 +58,7 @@ def read_samples(run_folder: Path) -> list[Sample]:
         return []
 
 
-def points(samples: Sequence[Sample]) -> list[dict[str, float]]:
+def points(samples: Sequence[ResourceSample]) -> list[dict[str, float]]:
     """For charts: a row per moment, at most MOST_POINTS, with `minutes` since the first and every series' value."""
     if not samples:
         return []
@@ -73,7 +73,7 @@ def points(samples: Sequence[Sample]) -> list[dict[str, float]]:
     return rows
 
 
-def _usage(samples: Sequence[Sample]) -> Iterator[Usage]:
+def _usage(samples: Sequence[ResourceSample]) -> Iterator[Usage]:
     for name, unit, value in (*SERIES, *_cards(samples)):
         known = [(s.interval_seconds, v) for s in samples if (v := value(s)) is not None]
         whole = sum(seconds for seconds, _ in known)
@@ -88,8 +88,8 @@ def _usage(samples: Sequence[Sample]) -> Iterator[Usage]:
             )
 
 
-def _cards(samples: Sequence[Sample]) -> list[tuple[str, Unit, Callable[[Sample], float | None]]]:
-    series: list[tuple[str, Unit, Callable[[Sample], float | None]]] = []
+def _cards(samples: Sequence[ResourceSample]) -> list[tuple[str, Unit, Callable[[ResourceSample], float | None]]]:
+    series: list[tuple[str, Unit, Callable[[ResourceSample], float | None]]] = []
     fields: tuple[tuple[str, Unit, str], ...] = (
         ("", "ratio", "utilization_ratio"),
         (" memory", "bytes", "memory_used_bytes"),
@@ -101,5 +101,5 @@ def _cards(samples: Sequence[Sample]) -> list[tuple[str, Unit, Callable[[Sample]
     return series
 
 
-def _of_card(index: int, field: str) -> Callable[[Sample], float | None]:
+def _of_card(index: int, field: str) -> Callable[[ResourceSample], float | None]:
     return lambda sample: next((getattr(c, field) for c in sample.gpus if c.index == index), None)

@@ -72,7 +72,7 @@ def _failed_stage(stage: StageResult) -> str:
     if stage.success_rate is not None:
         text += (
             f": {words.percent(stage.success_rate)} of its episodes reached the goal, "
-            f"{words.percent(stage.pass_rate)} were asked for"
+            f"{words.percent(stage.pass_rate)} were required"
         )
     return text + f" ({words.counted(stage.attempts, 'attempt')})."
 

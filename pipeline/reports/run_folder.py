@@ -55,18 +55,18 @@ def read_checkpoints(run_folder: Path) -> tuple[CheckpointEntry, ...]:
         return ()
 
 
-Point = tuple[int, float]
+SeriesPoint = tuple[int, float]
 """(step, value)"""
 
 
 @dataclass
-class Metrics:
+class JournalMetrics:
     """What a journal said so far. series: by metric, in the order of the steps. params: settings by dotted name.
 
     status: how the run ended, as its last record says. trouble: why no more of it can be read, for people.
     """
 
-    series: dict[str, list[Point]] = field(default_factory=dict)
+    series: dict[str, list[SeriesPoint]] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     started_seconds: float | None = None
@@ -85,15 +85,15 @@ class JournalReader:
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
         self._offset = 0
-        self._metrics = Metrics()
+        self._metrics = JournalMetrics()
         self._lock = threading.Lock()
 
-    def read(self) -> Metrics:
+    def read(self) -> JournalMetrics:
         """All there is by now; nothing when there is no journal."""
         with self._lock:
             try:
                 if self._path.stat().st_size < self._offset:  # another file of the same name
-                    self._offset, self._metrics = 0, Metrics()
+                    self._offset, self._metrics = 0, JournalMetrics()
                 for record, offset in records(self._path, self._offset):
                     self._offset = offset
                     self._take_in(record)

@@ -1,4 +1,4 @@
-"""`python -m pipeline.reports.schema_file` writes report.schema.json anew, after a change of what a report holds."""
+"""`python -m pipeline.reports.schema_file` rewrites report.schema.json after a change of what a report holds."""
 
 from __future__ import annotations
 

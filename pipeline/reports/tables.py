@@ -14,11 +14,11 @@ from pipeline.reports import words
 from pipeline.reports.parts import Usage
 from pipeline.reports.results import Results
 from pipeline.reports.rival_findings import verdict
-from pipeline.settings.ranges import Choices, Fixed, Freedom, Range
+from pipeline.settings.ranges import Choices, FixedValue, Freedom, Range
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """columns: headings. rows: one text per column. strong: rows to be set in bold. numeric: columns set right."""
 
     columns: tuple[str, ...]
@@ -27,7 +27,7 @@ class Table:
     left: frozenset[int] = frozenset({0})
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(table: TextTable) -> str:
     """A GitHub table. Text is escaped, so that file names cannot break out of their cell."""
     lines = ["| " + " | ".join(words.in_markdown(c) for c in table.columns) + " |"]
     lines.append("|" + "|".join(" --- " if i in table.left else " ---: " for i in range(len(table.columns))) + "|")
@@ -48,7 +48,7 @@ def aside(comparison: Comparison) -> str:
     return f"Not in the tables, as more traces do not change them: {words.listed(told)}." if told else ""
 
 
-def methods(comparison: Comparison) -> Table:
+def methods(comparison: Comparison) -> TextTable:
     """Methods by traces, the ratio with its interval, and how many images are damaged; the best first."""
     most = max(comparison.traces)
     shown = [m for m in comparison.methods if not keeps_default(m)]
@@ -60,10 +60,10 @@ def methods(comparison: Comparison) -> Table:
     ]
     strong = frozenset(i for i, m in enumerate(ordered) if m.kind == "ours")
     traces = [words.counted(t, "trace") for t in comparison.traces]
-    return Table(("Method", *traces, f"Logos damaged, {words.counted(headline, 'trace')}"), tuple(rows), strong)
+    return TextTable(("Method", *traces, f"Logos damaged, {words.counted(headline, 'trace')}"), tuple(rows), strong)
 
 
-def duels(comparison: Comparison) -> Table:
+def duels(comparison: Comparison) -> TextTable:
     """Ours against each rival, image by image, at the headline's number of traces."""
     name = comparison.objective.name
     said = {True: "better", False: "worse", None: "not decided"}
@@ -82,10 +82,10 @@ def duels(comparison: Comparison) -> Table:
     ]
     sure = f"{words.percent(comparison.confidence)} interval"
     columns = (f"{comparison.label(OURS)} against", "Difference", sure, "Damaged", "Wins / ties / losses", "Verdict")
-    return Table(columns, tuple(rows), left=frozenset({0, 5}))
+    return TextTable(columns, tuple(rows), left=frozenset({0, 5}))
 
 
-def categories(comparison: Comparison, images: Sequence[ImageResult]) -> Table:
+def categories(comparison: Comparison, images: Sequence[ImageResult]) -> TextTable:
     """Methods by category at the headline's number of traces."""
     traces = comparison.headline_traces
     counts = {c: sum(i.category == c for i in images) for c in comparison.categories}
@@ -93,17 +93,17 @@ def categories(comparison: Comparison, images: Sequence[ImageResult]) -> Table:
     ordered = [m for m in comparison.methods if m.by_category and not keeps_default(m)]
     rows = [(m.label, *(words.ratio(m.in_category(c, traces)) for c in comparison.categories)) for m in ordered]
     strong = frozenset(i for i, m in enumerate(ordered) if m.kind == "ours")
-    return Table(("Method", *heads), tuple(rows), strong)
+    return TextTable(("Method", *heads), tuple(rows), strong)
 
 
-def tradeoff(comparison: Comparison) -> Table:
+def tradeoff(comparison: Comparison) -> TextTable:
     """Size against damage, the knee in bold."""
     rows = [(words.number(p.max_damage, 0), words.ratio(p.ratio), words.ratio(p.damaged)) for p in comparison.tradeoff]
     strong = frozenset(i for i, p in enumerate(comparison.tradeoff) if p.max_damage == comparison.knee)
-    return Table(("Damage allowed, px", words.RATIO_WORDS, "Logos damaged"), tuple(rows), strong, frozenset())
+    return TextTable(("Damage allowed, px", words.RATIO_WORDS, "Logos damaged"), tuple(rows), strong, frozenset())
 
 
-def sizes(images: Sequence[ImageResult], label: str) -> Table:
+def sizes(images: Sequence[ImageResult], label: str) -> TextTable:
     """What a file comes to: VTracer's own text, the fair default, ours; the median image's."""
     files: tuple[tuple[str, list[int], list[int]], ...] = (
         ("default, as VTracer writes it", [i.default_traced_bytes for i in images], []),
@@ -124,10 +124,10 @@ def sizes(images: Sequence[ImageResult], label: str) -> Table:
         )
         for name, plain, packed in files
     ]
-    return Table(("File", "Bytes, median", "gzip, median", "Of the fair default"), tuple(rows), frozenset({2}))
+    return TextTable(("File", "Bytes, median", "gzip, median", "Of the fair default"), tuple(rows), frozenset({2}))
 
 
-def curriculum(training: TrainReport) -> Table:
+def curriculum(training: TrainReport) -> TextTable:
     rows = [
         (
             s.name,
@@ -146,12 +146,12 @@ def curriculum(training: TrainReport) -> Table:
     ]
     columns = (
         "Stage", "Categories", "Difficulty", "Goal", "Timesteps", "Attempts", "Mean return", "Reached the goal",
-        "Asked for", "Passed", "Time",
+        "Required", "Passed", "Time",
     )  # fmt: skip
-    return Table(columns, tuple(rows), left=frozenset({0, 1}))
+    return TextTable(columns, tuple(rows), left=frozenset({0, 1}))
 
 
-def validations(training: TrainReport) -> Table:
+def validations(training: TrainReport) -> TextTable:
     """One row per validation on held-out images; the model kept in bold."""
     rows = [_validation(v) for v in training.validations]
     strong = frozenset(i for i, v in enumerate(training.validations) if v.timesteps == training.best.timesteps)
@@ -159,7 +159,7 @@ def validations(training: TrainReport) -> Table:
         "Timesteps", "Value", "Bytes ratio", "Damaged", "Colour error", "SSIM", "Zoom SSIM", "Skill", "MSE", "PSNR",
         "Target reached", "Time per image", "Failures",
     )  # fmt: skip
-    return Table(columns, tuple(rows), strong, frozenset())
+    return TextTable(columns, tuple(rows), strong, frozenset())
 
 
 def _validation(v: Validation) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ def _validation(v: Validation) -> tuple[str, ...]:
     )
 
 
-def validated_categories(last: Validation) -> Table:
+def validated_categories(last: Validation) -> TextTable:
     """One validation, category by category."""
     rows = [
         (
@@ -194,10 +194,10 @@ def validated_categories(last: Validation) -> Table:
         )
         for name, c in last.by_category.items()
     ]
-    return Table(("Category", "Images", "Value", "Bytes ratio", "Damaged", "Skill", "Target reached"), tuple(rows))
+    return TextTable(("Category", "Images", "Value", "Bytes ratio", "Damaged", "Skill", "Target reached"), tuple(rows))
 
 
-def settings(results: Results) -> Table:
+def settings(results: Results) -> TextTable:
     """What a reader needs to judge the result; all of it is in params.yaml."""
     s, training = results.settings, results.training
     made = f"{words.count(training.total_timesteps)} made, {s.train.total_timesteps:,} planned"
@@ -212,7 +212,7 @@ def settings(results: Results) -> Table:
         ("Curriculum", "on" if s.curriculum.enabled else "off"),
         ("Evaluation", f"{words.listed([str(n) for n in results.comparison.traces])} traces, seed {s.evaluate.seed}"),
     ]
-    return Table(("Setting", "Value"), tuple(rows), left=frozenset({0, 1}))
+    return TextTable(("Setting", "Value"), tuple(rows), left=frozenset({0, 1}))
 
 
 def _objective(results: Results) -> str:
@@ -231,16 +231,16 @@ def _objective(results: Results) -> str:
             return f"balanced: quality {w.quality:g}, size {w.size:g}, work {w.work:g}"
 
 
-def freedom(results: Results) -> Table:
+def freedom(results: Results) -> TextTable:
     """What the agent may set, and how far."""
     names = type(results.settings.tracing).model_fields
     rows = [(name, *_freedom(getattr(results.settings.tracing, name))) for name in names]
-    return Table(("Parameter", "Freedom", "Values"), tuple(rows), left=frozenset({0, 1, 2}))
+    return TextTable(("Parameter", "Freedom", "Values"), tuple(rows), left=frozenset({0, 1, 2}))
 
 
 def _freedom(value: Freedom) -> tuple[str, str]:
     match value:
-        case Fixed():
+        case FixedValue():
             return "fixed", str(value.fixed)
         case Choices():
             return "one of", ", ".join(map(str, value.choices))
@@ -248,16 +248,16 @@ def _freedom(value: Freedom) -> tuple[str, str]:
             return "range", f"{value.low:g} to {value.high:g}{', log scale' if value.log else ''}"
 
 
-def data(training: TrainReport) -> Table:
+def data(training: TrainReport) -> TextTable:
     """Images per category and split."""
     by_category = training.dataset.by_category
     rows = [(c, *(str(n.get(s, 0)) for s in SPLITS), str(sum(n.values()))) for c, n in by_category.items()]
     totals = [sum(n.get(s, 0) for n in by_category.values()) for s in SPLITS]
     rows.append(("all", *(f"{t:,}" for t in totals), f"{sum(totals):,}"))
-    return Table(("Category", "Train", "Validation", "Test", "All"), tuple(rows), frozenset({len(rows) - 1}))
+    return TextTable(("Category", "Train", "Validation", "Test", "All"), tuple(rows), frozenset({len(rows) - 1}))
 
 
-def quality(measured: QualityReport) -> Table:
+def quality(measured: QualityReport) -> TextTable:
     """Images per category: who said so, how sure, how good."""
     rows = [
         (
@@ -270,16 +270,16 @@ def quality(measured: QualityReport) -> Table:
         )
         for name, c in measured.categories.items()
     ]
-    return Table(("Category", "Images", "By folder", "From pixels", "Mean confidence", "Mean quality"), tuple(rows))
+    return TextTable(("Category", "Images", "By folder", "From pixels", "Mean confidence", "Mean quality"), tuple(rows))
 
 
-def rejected(measured: QualityReport, most: int) -> Table:
+def rejected(measured: QualityReport, most: int) -> TextTable:
     """The first files that were turned away, with their reasons."""
     rows = [(words.shortened(words.visible(r.path)), r.reason, r.detail) for r in measured.rejected[:most]]
-    return Table(("File", "Reason", "Detail"), tuple(rows), left=frozenset({0, 1, 2}))
+    return TextTable(("File", "Reason", "Detail"), tuple(rows), left=frozenset({0, 1, 2}))
 
 
-def checkpoints(entries: Sequence[CheckpointEntry], best: int | None) -> Table:
+def checkpoints(entries: Sequence[CheckpointEntry], best: int | None) -> TextTable:
     """The states that were kept, oldest first; that of the best validation in bold."""
     rows = [
         (
@@ -294,28 +294,28 @@ def checkpoints(entries: Sequence[CheckpointEntry], best: int | None) -> Table:
     ]
     strong = frozenset(i for i, e in enumerate(entries) if best is not None and e.timesteps == best)
     columns = ("Checkpoint", "Timesteps", "Saved for", "When", "Size", "Validation value")
-    return Table(columns, tuple(rows), strong, frozenset({0, 2}))
+    return TextTable(columns, tuple(rows), strong, frozenset({0, 2}))
 
 
-def usage(used: Sequence[Usage]) -> Table:
+def usage(used: Sequence[Usage]) -> TextTable:
     rows = [
         (u.name, words.quantity(u.mean, u.unit), words.quantity(u.highest, u.unit), words.quantity(u.limit, u.unit))
         for u in used
     ]
-    return Table(("Resource", "Mean", "Highest", "There is"), tuple(rows))
+    return TextTable(("Resource", "Mean", "Highest", "There is"), tuple(rows))
 
 
-def counts(counted: Mapping[str, int], what: str) -> Table:
+def counts(counted: Mapping[str, int], what: str) -> TextTable:
     """Counts by reason or kind, the most frequent first."""
     ranked = sorted(((k, n) for k, n in counted.items() if n), key=lambda item: (-item[1], item[0]))
-    return Table((what, "Count"), tuple((k, f"{n:,}") for k, n in ranked))
+    return TextTable((what, "Count"), tuple((k, f"{n:,}") for k, n in ranked))
 
 
-def pairs(values: Mapping[str, str]) -> Table:
-    return Table(("What", "Value"), tuple(values.items()), left=frozenset({0, 1}))
+def pairs(values: Mapping[str, str]) -> TextTable:
+    return TextTable(("What", "Value"), tuple(values.items()), left=frozenset({0, 1}))
 
 
-def images(chosen: Sequence[ImageResult]) -> Table:
+def images(chosen: Sequence[ImageResult]) -> TextTable:
     """Single images: bytes and looks against the default's."""
     rows = [
         (
@@ -331,7 +331,7 @@ def images(chosen: Sequence[ImageResult]) -> Table:
         for i in chosen
     ]
     columns = ("Image", "Category", "Default's bytes", "Bytes", "Change", "Damage, px", "Default's", "Colour error")
-    return Table(columns, tuple(rows), left=frozenset({0, 1}))
+    return TextTable(columns, tuple(rows), left=frozenset({0, 1}))
 
 
 def change_in_bytes(image: ImageResult) -> str:
@@ -342,11 +342,11 @@ def change_in_bytes(image: ImageResult) -> str:
     return f"{'−' if change < 0 else '+'}{words.percent(change)}"
 
 
-def times(results: Results) -> Table:
+def times(results: Results) -> TextTable:
     """How long things took, and the memory they took at most."""
     training = results.training
     rows = [("Training", words.duration(training.seconds), "")]
     for name, part in sorted(training.time_shares.items(), key=lambda item: -item[1]):
         rows.append((f"– of it {name}", words.duration(part * training.seconds), words.percent(part)))
     rows.append(("Evaluation", words.duration(results.comparison.seconds), ""))
-    return Table(("Part", "Time", "Share"), tuple(rows))
+    return TextTable(("Part", "Time", "Share"), tuple(rows))

@@ -9,9 +9,9 @@ from PIL import Image
 
 from pipeline.core.errors import ImageRejected
 from pipeline.core.records import Pixels, pixel_digest
-from pipeline.data.images import Limits, path_of, read_image
+from pipeline.data.images import ImageLimits, path_of, read_image
 
-LIMITS = Limits(min_side_pixels=1, max_pixels=2**26, max_file_bytes=100_000_000, background="#ffffff")
+LIMITS = ImageLimits(min_side_pixels=1, max_pixels=2**26, max_file_bytes=100_000_000, background="#ffffff")
 """Wide enough for whatever the catalogue let in."""
 
 

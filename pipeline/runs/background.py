@@ -42,7 +42,7 @@ _STARTED: list[subprocess.Popen[bytes]] = []
 
 
 def runs_folder(root: Path) -> Path:
-    return mlflow_store.home(root) / mlflow_store.RUNS
+    return mlflow_store.home(root) / mlflow_store.RUNS_FOLDER
 
 
 def start(root: Path, settings: Settings, overrides: Overrides, *, now: bool = False) -> list[Launch]:
@@ -72,7 +72,7 @@ def start(root: Path, settings: Settings, overrides: Overrides, *, now: bool = F
 
 
 def resume(root: Path, run_id: str) -> Launch:
-    """Go on with a background training from its latest checkpoint, in the background, with the settings it began with.
+    """Resume a background training from its latest checkpoint, in the background, with the settings it began with.
 
     Raises DataError for a run that is none, Unavailable while a process has it, Mismatch when it is finished.
     """
@@ -92,7 +92,7 @@ def launched(root: Path, run_id: str) -> Launch:
     if launch is None:
         raise DataError(
             f"there is no background run {run_id!r}; `tracewright runs list` shows those there are, and `make repro` "
-            "or `tracewright checkpoints resume` go on with others"
+            "or `tracewright checkpoints resume` resume others"
         )
     return launch
 
@@ -159,7 +159,7 @@ def wait_for_room(home: Path, folder: Path, check_stop: Callable[[], None], look
 
 def living(home: Path) -> Iterator[Launch]:
     """The background trainings whose process lives."""
-    for path in sorted((home / mlflow_store.RUNS).glob(f"*/{LAUNCH}")):
+    for path in sorted((home / mlflow_store.RUNS_FOLDER).glob(f"*/{LAUNCH}")):
         try:
             launch = read_launch(path.parent)
         except DataError:
@@ -211,6 +211,6 @@ def last_lines(folder: Path, count: int) -> list[str]:
 
 
 def describe(overrides: Overrides) -> str:
-    """`train.seed=2, ...`, or a note that there are none."""
+    """`train.seed=2, ...`, or a note that nothing was overridden."""
     parts: list[str] = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     return ", ".join(parts) or "params.yaml as it was"

@@ -62,7 +62,7 @@ class ProgressBar(Hooks):
         passed = "passed" if result.passed else "not passed"
         rate = result.success_rate
         reached = "no episode ended" if rate is None else f"{rate:.0%} of episodes reached the goal"
-        self._bar.write(f"stage {result.name}: {reached}, {result.pass_rate:.0%} asked for: {passed}")
+        self._bar.write(f"stage {result.name}: {reached}, {result.pass_rate:.0%} required: {passed}")
 
     def close(self) -> None:
         self._bar.close()
@@ -120,7 +120,7 @@ class StatusCallback(Hooks):
 
     As a context manager it records at the end how the training ended.
 
-    stages: their names, in order. evaluations: how many were asked for, and how many of them the store had. refused:
+    stages: their names, in order. evaluations: how many were requested, and how many of them the store had. refused:
     how many metrics were not finite. behind: how many writes MLflow lacks, and the age of the oldest in seconds.
     """
 

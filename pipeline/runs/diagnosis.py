@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-import socket
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import yaml
 
 from pipeline.core.errors import DataError, TracewrightError
+from pipeline.core.files import sha256_of
+from pipeline.machine.ports import holder, is_free
 from pipeline.runs.resume import TRAINING, read_lineage
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.store_pool import STORE
 from pipeline.tracking import lineage, mlflow_store
+from pipeline.tracking.journal import JOURNAL, records
 from pipeline.training.checkpoint import read_checkpoint
 from pipeline.training.checkpoint_store import FOLDER, files_in
 
-Level = Literal["fine", "note", "damaged"]
+Severity = Literal["fine", "note", "damaged"]
 
 LEAST_FREE_BYTES = 1_000_000_000
 PORTS = {
@@ -37,23 +36,23 @@ CATALOGUE = Path("data/catalogue.parquet")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """note: worth knowing. damaged: something is not what was written, and `text` says what to do."""
 
-    level: Level
+    level: Severity
     subject: str
     text: str
 
 
-def examine(root: Path) -> Iterator[Finding]:
+def examine(root: Path) -> Iterator[Diagnosis]:
     """Every check, one after the other. A check that fails itself is a finding, and the others go on."""
     try:
         settings = load_settings(root / "params.yaml")
     except TracewrightError as error:
-        yield Finding("damaged", "settings", str(error))
+        yield Diagnosis("damaged", "settings", str(error))
         return
-    yield Finding("fine", "settings", "params.yaml is in order")
-    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+    yield Diagnosis("fine", "settings", "params.yaml is in order")
+    checks: list[tuple[str, Callable[[], Iterator[Diagnosis]]]] = [
         ("images", lambda: _images(root, settings)),
         ("DVC", lambda: _outs(root)),
         ("DVC cache", lambda: _cache(root)),
@@ -68,40 +67,39 @@ def examine(root: Path) -> Iterator[Finding]:
         try:
             yield from check()
         except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
-            yield Finding("damaged", subject, f"could not be checked: {error}")
+            yield Diagnosis("damaged", subject, f"could not be checked: {error}")
 
 
-def _images(root: Path, settings: Settings) -> Iterator[Finding]:
+def _images(root: Path, settings: Settings) -> Iterator[Diagnosis]:
     """Each image against the digest in the catalogue: DVC trusts times and sizes, and does not see a bit that rots."""
     import pyarrow.parquet as pq
 
     if not (root / CATALOGUE).is_file():
-        yield Finding("note", "images", "no catalogue yet; `make repro` makes it")
+        yield Diagnosis("note", "images", "no catalogue yet; `make repro` makes it")
         return
     rows = pq.read_table(root / CATALOGUE, columns=["path", "sha256"]).to_pylist()
     folder = root / settings.data.root
     changed = [row["path"] for row in rows if _sha256(folder / row["path"]) != row["sha256"]]
     for path in changed:
-        yield Finding(
+        yield Diagnosis(
             "damaged", "images", f"{folder / path}: is not the file that was catalogued; restore it, or rerun"
         )
     if not changed:
-        yield Finding("fine", "images", f"{len(rows)} images are those that were catalogued")
+        yield Diagnosis("fine", "images", f"{len(rows)} images are those that were catalogued")
 
 
 def _sha256(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return None
 
 
-def _outs(root: Path) -> Iterator[Finding]:
+def _outs(root: Path) -> Iterator[Diagnosis]:
     """Results against dvc.lock."""
     lock = root / "dvc.lock"
     if not lock.is_file():
-        yield Finding("note", "DVC", "no dvc.lock yet; `make repro` makes it")
+        yield Diagnosis("note", "DVC", "no dvc.lock yet; `make repro` makes it")
         return
     content: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))
     outs = [out for stage in content["stages"].values() for out in stage.get("outs", [])]
@@ -109,26 +107,26 @@ def _outs(root: Path) -> Iterator[Finding]:
     changed = [out["path"] for out in there if lineage.digest_of(root / out["path"]) != out["md5"]]
     for path in changed:
         text = "is not what dvc.lock says; `dvc repro` makes it again, `dvc checkout` fetches it from the cache"
-        yield Finding("damaged", "DVC", f"{path}: {text}")
+        yield Diagnosis("damaged", "DVC", f"{path}: {text}")
     if not changed:
         missing = f", {len(outs) - len(there)} not there" if len(there) < len(outs) else ""
-        yield Finding("fine", "DVC", f"{len(there)} results are what dvc.lock says{missing}")
+        yield Diagnosis("fine", "DVC", f"{len(there)} results are what dvc.lock says{missing}")
 
 
-def _cache(root: Path) -> Iterator[Finding]:
+def _cache(root: Path) -> Iterator[Diagnosis]:
     """Each file in DVC's cache against its name, which is its MD5."""
     folder = root / ".dvc/cache/files/md5"
     files = [path for path in folder.glob("??/*") if path.is_file()]
     rotten = [path for path in files if lineage.digest_of(path) != (path.parent.name + path.name).removesuffix(".dir")]
     for path in rotten:
-        yield Finding("damaged", "DVC cache", f"{path}: has changed; delete it, then `dvc fetch` or `make repro`")
+        yield Diagnosis("damaged", "DVC cache", f"{path}: has changed; delete it, then `dvc fetch` or `make repro`")
     if files and not rotten:
-        yield Finding("fine", "DVC cache", f"{len(files)} files are what their names say")
+        yield Diagnosis("fine", "DVC cache", f"{len(files)} files are what their names say")
 
 
-def _databases(root: Path) -> Iterator[Finding]:
+def _databases(root: Path) -> Iterator[Diagnosis]:
     advice = {
-        root / STORE: "delete it: it is made anew, and evaluations are traced again",
+        root / STORE: "delete it: it is created again, and evaluations are traced again",
         mlflow_store.home(root)
         / "mlruns/mlflow.db": "put it aside and run `tracewright sync`: the journals have what it had",
     }
@@ -137,9 +135,9 @@ def _databases(root: Path) -> Iterator[Finding]:
             continue
         trouble = _trouble_in(path)
         if trouble:
-            yield Finding("damaged", "databases", f"{path}: {trouble}; {what_to_do}")
+            yield Diagnosis("damaged", "databases", f"{path}: {trouble}; {what_to_do}")
         else:
-            yield Finding("fine", "databases", f"{path.relative_to(mlflow_store.home(root))} is sound")
+            yield Diagnosis("fine", "databases", f"{path.relative_to(mlflow_store.home(root))} is sound")
 
 
 def _trouble_in(path: Path) -> str | None:
@@ -151,7 +149,7 @@ def _trouble_in(path: Path) -> str | None:
     return None if answer == "ok" else answer
 
 
-def _checkpoints(root: Path) -> Iterator[Finding]:
+def _checkpoints(root: Path) -> Iterator[Diagnosis]:
     count = 0
     damaged = False
     for run in _run_folders(root):
@@ -160,95 +158,65 @@ def _checkpoints(root: Path) -> Iterator[Finding]:
                 read_lineage(run)
             except DataError as error:
                 damaged = True
-                yield Finding("damaged", "checkpoints", str(error))
+                yield Diagnosis("damaged", "checkpoints", str(error))
         for path in files_in(run / FOLDER):
             count += 1
             try:
                 read_checkpoint(path)
             except DataError as error:
                 damaged = True
-                yield Finding("damaged", "checkpoints", f"{error}; `tracewright checkpoints prune` removes it")
+                yield Diagnosis("damaged", "checkpoints", f"{error}; `tracewright checkpoints prune` removes it")
     if count and not damaged:
-        yield Finding("fine", "checkpoints", f"{count} are sound")
+        yield Diagnosis("fine", "checkpoints", f"{count} are sound")
 
 
-def _journals(root: Path) -> Iterator[Finding]:
-    count = 0
-    for path in (run / "journal.jsonl" for run in _run_folders(root)):
-        if not path.is_file():
-            continue
-        count += 1
-        lines = path.read_bytes().split(b"\n")
-        bad = [number for number, line in enumerate(lines[:-1], 1) if not _is_record(line)]
-        if bad:
-            text = f"line {bad[0]} cannot be read ({len(bad)} in all); take the file from a backup"
-            yield Finding("damaged", "journals", f"{path}: {text}")
-    if count:
-        yield Finding("fine", "journals", f"{count} were read")
+def _journals(root: Path) -> Iterator[Diagnosis]:
+    journals = [path for run in _run_folders(root) if (path := run / JOURNAL).is_file()]
+    for path in journals:
+        try:
+            deque(records(path, 0), maxlen=0)
+        except DataError as error:
+            yield Diagnosis("damaged", "journals", f"{error}, or take the file from a backup")
+    if journals:
+        yield Diagnosis("fine", "journals", f"{len(journals)} were read")
 
 
 def _run_folders(root: Path) -> list[Path]:
-    return sorted(path for path in (mlflow_store.home(root) / mlflow_store.RUNS).glob("*") if path.is_dir())
+    return sorted(path for path in (mlflow_store.home(root) / mlflow_store.RUNS_FOLDER).glob("*") if path.is_dir())
 
 
-def _is_record(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _versions(root: Path) -> Iterator[Finding]:
+def _versions(root: Path) -> Iterator[Diagnosis]:
     lock = root / "requirements.lock"
     if not lock.is_file():
         return
     pinned = dict(line.split("==") for line in lock.read_text(encoding="utf-8").splitlines() if "==" in line)
+    installed = lineage.version_tags()
     other = []
     for name in lineage.DISTRIBUTIONS:
-        installed = _installed(name)
-        if name in pinned and installed is not None and installed.partition("+")[0] != pinned[name]:
-            other.append(f"{name} {installed} (pinned: {pinned[name]})")
+        version = installed.get(f"version.{name}")
+        if version and name in pinned and version.partition("+")[0] != pinned[name]:
+            other.append(f"{name} {version} (pinned: {pinned[name]})")
     if other:
         text = (
             f"not those of requirements.lock: {', '.join(other)}; results may differ; `make setup` installs the pinned"
         )
-        yield Finding("note", "versions", text)
+        yield Diagnosis("note", "versions", text)
     else:
-        yield Finding("fine", "versions", "what decides a result is installed as requirements.lock pins it")
+        yield Diagnosis("fine", "versions", "what decides a result is installed as requirements.lock pins it")
 
 
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _disk(root: Path) -> Iterator[Finding]:
+def _disk(root: Path) -> Iterator[Diagnosis]:
     free = shutil.disk_usage(root).free
     if free < LEAST_FREE_BYTES:
         text = f"{free / 1e9:.2f} GB free, less than {LEAST_FREE_BYTES / 1e9:g} GB; a training may not be able to save"
-        yield Finding("note", "disk", text)
+        yield Diagnosis("note", "disk", text)
     else:
-        yield Finding("fine", "disk", f"{free / 1e9:.1f} GB free")
+        yield Diagnosis("fine", "disk", f"{free / 1e9:.1f} GB free")
 
 
-def _ports() -> Iterator[Finding]:
+def _ports() -> Iterator[Diagnosis]:
     for port, what in PORTS.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                yield Finding("note", "ports", f"{port}, of {what}, is taken{_holder(port)}")
-            else:
-                yield Finding("fine", "ports", f"{port}, of {what}, is free")
-
-
-def _holder(port: int) -> str:
-    """Who listens there, where the system tells."""
-    try:
-        found = [c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid]
-        return f" by {psutil.Process(found[0]).name()} (process {found[0]})" if found else ""
-    except psutil.Error:
-        return ""
+        if is_free(port):
+            yield Diagnosis("fine", "ports", f"{port}, of {what}, is free")
+        else:
+            yield Diagnosis("note", "ports", f"{port}, of {what}, is taken by {holder(port)}")

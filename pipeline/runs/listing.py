@@ -27,7 +27,7 @@ _MACHINE = Machine()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
+class RunSummary:
     """One run. process: None when it has ended. seconds_left: None where nothing tells.
 
     best_value, best_bytes_ratio: of the validation with the highest value so far. trouble: why it failed, if it did.
@@ -50,7 +50,7 @@ class Training:
         return min(1.0, self.timesteps / self.total_timesteps) if self.total_timesteps else 0.0
 
 
-def trainings(root: Path) -> Iterator[Training]:
+def trainings(root: Path) -> Iterator[RunSummary]:
     """Newest first. A folder that tells nothing of a training is left out."""
     for folder in sorted(runs_folder(root).glob("*/"), reverse=True):
         found = training_in(folder)
@@ -58,7 +58,7 @@ def trainings(root: Path) -> Iterator[Training]:
             yield found
 
 
-def training(root: Path, run_id: str) -> Training:
+def training(root: Path, run_id: str) -> RunSummary:
     """Raises DataError when there is none of that name."""
     found = training_in(runs_folder(root) / run_id) if run_id and "/" not in run_id and ".." not in run_id else None
     if found is None:
@@ -66,7 +66,7 @@ def training(root: Path, run_id: str) -> Training:
     return found
 
 
-def training_in(folder: Path) -> Training | None:
+def training_in(folder: Path) -> RunSummary | None:
     """None when the folder tells of none."""
     trouble = None
     try:
@@ -82,7 +82,7 @@ def training_in(folder: Path) -> Training | None:
     process = process_of(_MACHINE, status, launch)
     state = state_of(status, launch, process.pid if process else None)
     best = _best(folder)
-    return Training(
+    return RunSummary(
         run_id=folder.name,
         state=state,
         phase=status.phase if status and state in ACTIVE else "",

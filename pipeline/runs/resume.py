@@ -1,4 +1,4 @@
-"""Which training may be gone on with: only the same data, settings, code and versions give the same bits."""
+"""Which training can be resumed: only the same data, settings, code and versions give the same bits."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ Fingerprint = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What a run's training was begun with. delivered: whether its result stands in the project; then it is never gone
-    on with. forked_from: `RUN/CHECKPOINT` for one that goes on from another's state.
+    """What a run's training was begun with. delivered: whether its result stands in the project; then it is never
+    resumed. forked_from: `RUN/CHECKPOINT` for one that starts from another's state.
     """
 
     fingerprint: Fingerprint
@@ -72,17 +72,20 @@ def read_lineage(run_folder: Path) -> Lineage:
         raise DataError(f"{path}: does not describe a training ({error}); delete {run_folder}") from error
 
 
-def fingerprint_of(
-    root: Path, settings: Settings, split: SplitSummary, evaluation_versions: Mapping[str, str], seed: int
-) -> dict[str, str]:
-    """split: the split's summary, with a digest of each part's images."""
+def conditions_of(settings: Settings, split: SplitSummary) -> dict[str, str]:
+    """The settings and images that the bits of a training with any seed depend on."""
     values = {
         key: value
         for key, value in lineage.flatten(settings).items()
         if key.partition(".")[0] in SECTIONS and key not in WITHOUT_EFFECT
     }
-    values |= {"seed": str(seed)}
-    values |= {"images.train": split.train.digest, "images.val": split.val.digest}
+    return values | {"images.train": split.train.digest, "images.val": split.val.digest}
+
+
+def fingerprint_of(
+    root: Path, settings: Settings, split: SplitSummary, evaluation_versions: Mapping[str, str], seed: int
+) -> dict[str, str]:
+    values = conditions_of(settings, split) | {"seed": str(seed)}
     values |= {f"code.{path}": digest for path, digest in lineage.code_inputs(root, "train").items()}
     return values | {f"version.{name}": version for name, version in _versions(evaluation_versions)}
 
@@ -105,10 +108,10 @@ def differences(then: Fingerprint, now: Fingerprint) -> list[str]:
 
 
 def find(runs: Path, now: Fingerprint, checkpoint: Path | None, *, fork: bool) -> Path | None:
-    """The folder of the run that a training may go on with: None for a new one.
+    """The folder of the run that a training can resume: None for a new one.
 
-    checkpoint: of the run that is asked for; None for the newest that was left. One that was left with other settings
-    is named in a warning, and a new one begun. Raises Mismatch when the run asked for cannot be gone on with.
+    checkpoint: of the wanted run; None for the newest unfinished one. An unfinished run with other settings is named in
+    a warning, and a new one begins. Raises Mismatch when the wanted run cannot be resumed.
     """
     if fork:
         return None
@@ -179,7 +182,7 @@ def checkpoint_path(runs: Path, name: str) -> Path:
     if not file:
         latest = latest_in(folder)
         if latest is None:
-            raise DataError(f"run {run_id} has no sound checkpoint; `make repro` trains anew")
+            raise DataError(f"run {run_id} has no sound checkpoint; `make repro` trains again")
         return latest[0]
     if "/" in file or not _is_file(folder / file):
         raise DataError(f"run {run_id} has no checkpoint {file!r}; `tracewright checkpoints list {run_id}` shows them")
@@ -205,6 +208,6 @@ def undelivered(runs: Path) -> Iterator[tuple[Path, Lineage]]:
         try:
             found = read_lineage(path.parent)
         except DataError:
-            continue  # not one that can be gone on with; `tracewright doctor` names it
+            continue  # cannot be resumed; `tracewright doctor` names it
         if not found.delivered:
             yield path.parent, found

@@ -53,7 +53,7 @@ RESULTS = Path("results/train")
 def train_all_seeds(root: Path, settings: Settings) -> TrainReport:
     """Train every seed, keep the best on validation in models/agent, write results/train; returns train.json.
 
-    Trainings that were left are gone on with. Raises Stopped when a signal asks for it, and DataError, Mismatch,
+    Unfinished trainings are resumed. Raises Stopped when a signal asks for it, and DataError, Mismatch,
     Unavailable or StorageError.
     """
     return _train(
@@ -94,7 +94,7 @@ def train_into(
 
     For notebooks and scripts. settings: those of params.yaml by default. root: the project's folder, by default the
     one at or above the current folder. hooks: told what happens; what one raises ends the training, with a checkpoint.
-    run_id: of a run that is gone on with where it was left, and begun where there is none; None begins a new one.
+    run_id: of a run to resume, or to begin where it does not exist; None begins a new one.
     Signals ask it to stop in the main thread only; no other thread may touch them. Raises as `train_all_seeds`.
     """
     from tqdm.auto import tqdm as bar_of_here
@@ -108,9 +108,9 @@ def train_into(
 
 
 def train_one(context: TrainingContext, request: TrainingRequest) -> tuple[Path, Result]:
-    """One training whose result goes nowhere but into its run: the run's folder, and what came of it.
+    """One training whose result goes nowhere but into its run: the run's folder, and the result.
 
-    The run may be gone on with until `resume.deliver` says that its result is where it belongs.
+    The run can be resumed until `resume.deliver` records that its result is where it belongs.
     """
     ran = train_seed(context, request)
     _tag(context.root, ran, context.evaluator.summary())
@@ -130,7 +130,7 @@ class ResumeRequest:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """The run `run_id` goes on, or begins under that name; what other trainings left is not its to go on with.
+    """Resumes the run `run_id`, or begins it under that name; it never resumes other unfinished trainings.
 
     run_id: None for a new one. parent_run_id, name, tags: of the run in MLflow, when it begins.
     """
@@ -143,7 +143,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """One training: its seed, the run it is, and who is told.
+    """One training: its seed, its run, and its callbacks.
 
     bar: None for a line in the terminal. best_only: of the validated agents only the best is logged.
     """
@@ -236,7 +236,15 @@ def train_seed(context: TrainingContext, request: TrainingRequest) -> SeedRun:
         checkpoints, begin = _checkpoints(settings, run, request)
         bar = request.bar or ProgressBar(settings.train.total_timesteps)
         tracked = TrackingCallback(run, recorder, best_only=request.best_only)
-        status = _status(context, run, request.seed)
+        status = StatusCallback(
+            run.folder,
+            seed=request.seed,
+            total_timesteps=settings.train.total_timesteps,
+            stages=[stage.name for stage in settings.curriculum.stages],
+            evaluations=lambda: (context.evaluator.asked, context.evaluator.found),
+            refused=run.journal.refused.total,
+            behind=run.behind,
+        )
         with status, closing(bar):
             result = train(
                 settings,
@@ -266,56 +274,37 @@ def _checkpoints(settings: Settings, run: Run, request: TrainingRequest) -> tupl
     if begin is None and isinstance(request.run, ResumeRequest) and request.run.checkpoint is not None:
         begin = read_checkpoint(request.run.checkpoint)
     if begin is not None:
-        tqdm.write(f"going on with run {run.run_id} from step {begin.facts['summary']['timesteps']}")
+        tqdm.write(f"resuming run {run.run_id} from step {begin.facts['summary']['timesteps']}")
     return checkpoints, begin
 
 
 def _opened(context: TrainingContext, request: TrainingRequest) -> Run:
-    """The run to go on with, or a new one."""
+    """The run to resume, or a new one."""
     root, settings, wanted = context.root, context.settings, request.run
     fingerprint = resume.fingerprint_of(root, settings, context.split, context.evaluator.pool.versions, request.seed)
-    runs = mlflow_store.home(root) / mlflow_store.RUNS
+    runs = mlflow_store.home(root) / mlflow_store.RUNS_FOLDER
     if isinstance(wanted, ResumeRequest):
         found = resume.find(runs, fingerprint, wanted.checkpoint, fork=wanted.fork)
+        named, forked_from = NewRun(), resume.place_of(wanted.checkpoint) if wanted.checkpoint else None
     else:
         folder = runs / wanted.run_id if wanted.run_id else None
         was_begun = folder is not None and (folder / resume.TRAINING).is_file()
         found = resume.held_to(folder, fingerprint, "start a new run") if folder and was_begun else None
+        named, forked_from = wanted, None
     if found is not None:
         return Run.resume(root, found.name)
-    checkpoint = wanted.checkpoint if isinstance(wanted, ResumeRequest) else None
-    forked_from = resume.place_of(checkpoint) if checkpoint else None
-    run = _begun(context, request, forked_from)
-    resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
-    return run
-
-
-def _begun(context: TrainingContext, request: TrainingRequest, forked_from: str | None) -> Run:
-    named = request.run if isinstance(request.run, NewRun) else NewRun()
-    tags = {"seed": str(request.seed), **named.tags} | ({"forked_from": forked_from} if forked_from else {})
-    return Run.start(
-        context.root,
-        context.settings,
+    run = Run.start(
+        root,
+        settings,
         stage="train",
         inputs=context.split,
-        tags=tags,
+        tags={"seed": str(request.seed), **named.tags} | ({"forked_from": forked_from} if forked_from else {}),
         parent_run_id=named.parent_run_id,
         name=named.name or f"seed {request.seed}",
         run_id=named.run_id,
     )
-
-
-def _status(context: TrainingContext, run: Run, seed: int) -> StatusCallback:
-    evaluator, settings = context.evaluator, context.settings
-    return StatusCallback(
-        run.folder,
-        seed=seed,
-        total_timesteps=settings.train.total_timesteps,
-        stages=[stage.name for stage in settings.curriculum.stages],
-        evaluations=lambda: (evaluator.asked, evaluator.found),
-        refused=run.journal.refused.total,
-        behind=run.behind,
-    )
+    resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
+    return run
 
 
 def progress_rows(progress: Sequence[Progress]) -> list[dict[str, Any]]:

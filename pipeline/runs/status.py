@@ -68,7 +68,7 @@ class CheckpointStatus:
 class RunStatus:
     """A run as its training last described it. None is not known yet.
 
-    process_started_seconds, updated_seconds: Unix time. stage_number: from 1 on. evaluations_found: of those asked for,
+    process_started_seconds, updated_seconds: Unix time. stage_number: from 1 on. evaluations_found: of those requested,
     how many the store had. nonfinite_metrics: how many were refused. replica_*: writes that MLflow does not have yet,
     and the age of the oldest.
     """

@@ -16,7 +16,7 @@ from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.episode import Episode
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
-from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Lost, Scored, TracerParams
+from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Pruned, Scored, TracerParams
 from pipeline.core.tradeoff import Traced
 from pipeline.tracing.evaluator import Evaluator, Pending
 
@@ -27,7 +27,7 @@ PIECE = 256
 def evaluate_all(
     jobs: Sequence[Job], evaluator: Evaluator, on_traces: Callable[[int], None] = lambda traces: None
 ) -> list[Evaluation]:
-    """One evaluation per job, in order. `on_traces` is told how many more are done, piece by piece."""
+    """One evaluation per job, in order. `on_traces` receives how many more are done, piece by piece."""
     evaluations: list[Evaluation] = []
     for start in range(0, len(jobs), PIECE):
         done = evaluator.evaluate(jobs[start : start + PIECE])
@@ -84,7 +84,7 @@ def run_searches(
 ) -> list[Outcome]:
     """Run all searches to the end of their episodes, each going on as soon as its own trace is done.
 
-    They do not depend on each other, so neither do the outcomes on who was faster. `on_traces` is told how many traces
+    They do not depend on each other, so neither do the outcomes on who was faster. `on_traces` receives how many traces
     were made whenever some are done.
     """
     outcomes = [Outcome(episode.task) for episode, _ in searches]
@@ -143,14 +143,14 @@ def _record(episode: Episode, outcome: Outcome, evaluation: Evaluation) -> None:
             outcome.failures.append(evaluation)
         case Scored(scores=scores):
             outcome.made.append(Traced(scores.svg_bytes, scores.damage))
-        case Lost(svg_bytes=size, damage=float(damage)):
+        case Pruned(svg_bytes=size, damage=float(damage)):
             outcome.made.append(Traced(size, damage))
 
 
 def evaluate_again(
     chosen: Sequence[tuple[Logo, Scored]], evaluator: Evaluator, *, keep_svg: bool = False
 ) -> list[Scored]:
-    """What searches chose, with metrics, and with SVGs where asked for: searches go without, to be faster.
+    """What searches chose, with metrics, and with SVGs where requested: searches go without, to be faster.
 
     An accident of the machine is tried once more: it must not end a training. Raises DataError when a picture cannot
     be made any more.

@@ -102,7 +102,7 @@ def _candidates(
     parents = [tried[i] for i in greedy_portfolio(table, PARENTS)]
     if not parents:
         fresh[space.canonical(DEFAULT_PARAMS)] = None
-    for _ in range(50 * count):  # a small space may hold fewer settings than asked for
+    for _ in range(50 * count):  # a small space may hold fewer settings than requested
         if len(fresh) == count:
             break
         params = (

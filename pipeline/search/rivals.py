@@ -45,11 +45,11 @@ class RandomSearch:
 
 
 class StudySearch:
-    """An Optuna sampler, asked for a point of the unit cube and told what became of it, trace by trace.
+    """An Optuna sampler by ask and tell: it proposes a point of the unit cube and learns its value, trace by trace.
 
-    It is told the default's value for free, and graded values where a picture is not allowed, so that it has a slope;
-    a failed evaluation is told as failed. make_sampler: from the default's place in the cube, by the names of the axes.
-    told: how a graded value is told; it may bend values, not change their order.
+    It gets the default's value for free, and graded values where a picture is not allowed, so that it has a slope;
+    a failed evaluation counts as a failed trial. make_sampler: from the default's place in the cube, by axis name.
+    told: maps graded values to what the sampler sees; it may bend values, not change their order.
     """
 
     needs_every_score = True
@@ -100,7 +100,7 @@ class GPSearch(StudySearch):
     """Optuna's Gaussian process with log expected improvement, told that the same setting gives the same value.
 
     The other two go by the order of the values. A Gaussian process takes them as they are, and the cliffs where a
-    picture is not allowed would be all it sees; so what is worse than the default is told on a logarithmic scale.
+    picture is not allowed would be all it sees; so values worse than the default's are on a logarithmic scale.
     """
 
     def __init__(self, seed: int) -> None:
@@ -115,7 +115,7 @@ class CMAESSearch(StudySearch):
 
 
 def gentle(graded: float) -> float:
-    """Values of 0 or more as they are, those below ever closer together: -1 is told as -0.69, -10 as -2.4."""
+    """Values of 0 or more as they are, those below ever closer together: -1 becomes -0.69, -10 becomes -2.4."""
     return graded if graded >= 0 else -math.log1p(-graded)
 
 
@@ -126,7 +126,7 @@ def _gp_sampler(seed: int) -> BaseSampler:
 
 
 def _cmaes_sampler(seed: int, default: Mapping[str, float]) -> BaseSampler:
-    """Optuna warns from 4.9 on that 6 will not take a start of one's own; without one it would be the cube's middle."""
+    """Optuna warns from 4.9 on that 6 will not take a start from the caller; without one it is the cube's middle."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`(x0|sigma0)` has been deprecated", FutureWarning)
         return CmaEsSampler(seed=seed, x0=dict(default), sigma0=CMAES_SIGMA, popsize=CMAES_POPULATION)

@@ -14,7 +14,7 @@ import yaml
 
 from pipeline.agent.agent import WEIGHTS, Agent, load_agent
 from pipeline.core.errors import DataError, TracewrightError
-from pipeline.serving.service import Model, Service
+from pipeline.serving.service import Model, PredictionService
 from pipeline.tracking import mlflow_store, models, registry
 
 META = "registered_model_meta"  # MLflow's file beside a model that it downloads from a registry
@@ -54,7 +54,7 @@ class AliasWatcher:
     version: the one that the service was started with. root: the base of a relative MLFLOW_TRACKING_URI.
     """
 
-    def __init__(self, service: Service, root: Path, name: str, version: str, alias: str) -> None:
+    def __init__(self, service: PredictionService, root: Path, name: str, version: str, alias: str) -> None:
         self._service = service
         self._root, self._name, self._alias = root, name, alias
         self._seen = version

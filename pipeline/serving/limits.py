@@ -16,7 +16,7 @@ from pipeline.settings.schema import Section, error_lines, read_yaml
 PREFIX = "TRACEWRIGHT_SERVE_"
 MLFLOWS_TIMEOUT = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
 
-Whole = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
 
 
 class ServeSettings(Section):

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.serving.lanes import BUSY, Deadline
 from pipeline.serving.rows import RequestError, read_body
-from pipeline.serving.service import Service
+from pipeline.serving.service import PredictionService
 
 PATH = "/invocations"
 LATE_BODY = 408
@@ -40,7 +40,7 @@ RETRY_SECONDS = 1
 class InvocationsMiddleware:
     """ASGI middleware. Its answers are JSON: predictions, or error_code and message."""
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: PredictionService) -> None:
         self._app = app
         self._service = service
         self._settings = service.settings
@@ -105,7 +105,7 @@ def _error_response(error: RequestError) -> Response:
     return JSONResponse({"error_code": WORDS[error.status], "message": str(error)}, error.status, headers)
 
 
-def add_to_next_app(service: Service) -> None:
+def add_to_next_app(service: PredictionService) -> None:
     """Adds the middleware to the next FastAPI application of this process, which closes the service at its end.
 
     MLflow creates its application after it has loaded the model, and has no setting for middleware. So the model, while

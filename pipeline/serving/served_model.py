@@ -30,10 +30,10 @@ class ServedAgent(PythonModel):
         from pipeline.serving.alias_watcher import AliasWatcher, model_of, origin
         from pipeline.serving.limits import settings_from
         from pipeline.serving.middleware import add_to_next_app
-        from pipeline.serving.service import Service
+        from pipeline.serving.service import PredictionService
 
         agent_dir = Path(context.artifacts["agent"])
-        self._service = Service(model_of(agent_dir), settings_from())
+        self._service = PredictionService(model_of(agent_dir), settings_from())
         atexit.register(self._service.close)
         if IN_MLFLOWS_SERVER in os.environ:
             add_to_next_app(self._service)

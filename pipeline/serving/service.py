@@ -23,7 +23,7 @@ class Model:
     name: str
 
 
-class Service:
+class PredictionService:
     """Answers rows with the current model, which may be replaced at any time.
 
     Each request is answered by the model it began with. settings: limits of requests. No process is started before the

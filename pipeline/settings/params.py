@@ -6,14 +6,15 @@ key, its value and what is allowed, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
     Field,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
@@ -221,8 +222,22 @@ class TuneSettings(Section):
         return self
 
 
+EXECUTION = (
+    "checkpoints",
+    "compute.backend",
+    "compute.memory_limit_bytes",
+    "compute.store_bytes",
+    "compute.workers",
+    "monitoring",
+)
+"""Settings that every stage may read without declaring them: they decide when a training is saved and sampled, and
+where and by how many processes the work is done. The result is the same to the bit."""
+
+
 class Settings(Section):
     """The whole of params.yaml."""
+
+    _recorded: Settings | None = PrivateAttr(default=None)
 
     experiment: Annotated[
         str,
@@ -246,8 +261,30 @@ class Settings(Section):
     tune: TuneSettings
 
     def to_json(self) -> dict[str, Any]:
-        """As params.yaml has it; `parse_settings` takes it back."""
-        return self.model_dump(mode="json", by_alias=True)
+        """As params.yaml has it; `parse_settings` takes it back. All of it, after `only` as well: runs record it."""
+        return (self._recorded or self).model_dump(mode="json", by_alias=True)
+
+    def only(self, keys: Iterable[str]) -> Settings:
+        """These settings limited to dotted keys and EXECUTION: reading another one raises AttributeError.
+
+        A stage takes its settings through this, so that it reads nothing that dvc.yaml does not list among its params.
+        """
+        limited = _limited(self, [*keys, *EXECUTION])
+        limited._recorded = self
+        return limited
+
+
+S = TypeVar("S", bound=Section)
+
+
+def _limited(section: S, keys: Sequence[str]) -> S:
+    values: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        inner = [rest for first, _, rest in (key.partition(".") for key in keys) if first == (field.alias or name)]
+        if inner:
+            value = getattr(section, name)
+            values[field.alias or name] = value if "" in inner else _limited(value, inner)
+    return type(section).model_construct(**values)
 
 
 def load_settings(path: Path) -> Settings:

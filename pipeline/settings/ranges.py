@@ -22,15 +22,15 @@ def _one_value(value: Any) -> Any:
     return value
 
 
-Value = Annotated[int | float | str, BeforeValidator(_one_value)]
+SettingValue = Annotated[int | float | str, BeforeValidator(_one_value)]
 
 
-class Fixed(Section):
-    fixed: Value
+class FixedValue(Section):
+    fixed: SettingValue
 
 
 class Choices(Section):
-    choices: Annotated[tuple[Value, ...], Field(min_length=1, strict=False)]
+    choices: Annotated[tuple[SettingValue, ...], Field(min_length=1, strict=False)]
 
     @model_validator(mode="after")
     def _different(self) -> Choices:
@@ -64,12 +64,12 @@ def kind_of_freedom(value: Any) -> str | None:
         return type(value).__name__
     keys = set(value) if isinstance(value, dict) else set()
     if keys in ({"fixed"}, {"choices"}):
-        return "Fixed" if keys == {"fixed"} else "Choices"
+        return "FixedValue" if keys == {"fixed"} else "Choices"
     return "Range" if keys & {"low", "high"} and keys <= {"low", "high", "log"} else None
 
 
 Freedom = Annotated[
-    Annotated[Fixed, Tag("Fixed")] | Annotated[Choices, Tag("Choices")] | Annotated[Range, Tag("Range")],
+    Annotated[FixedValue, Tag("FixedValue")] | Annotated[Choices, Tag("Choices")] | Annotated[Range, Tag("Range")],
     Discriminator(
         kind_of_freedom,
         custom_error_type="form",
@@ -104,7 +104,7 @@ CONTINUOUS = ("length_threshold", "prescale", "simplify")
 def values_of(freedom: Freedom) -> Sequence[int | float | str]:
     """The values that bound a freedom: the fixed one, all choices, or both ends."""
     match freedom:
-        case Fixed():
+        case FixedValue():
             return (freedom.fixed,)
         case Choices():
             return freedom.choices
@@ -175,7 +175,7 @@ class Options(Section):
 
 def _kind_of_search(value: Any) -> str | None:
     kind = kind_of_freedom(value)
-    return {"Choices": "Options", "Fixed": None}.get(kind or "", kind)
+    return {"Choices": "Options", "FixedValue": None}.get(kind or "", kind)
 
 
 Search = Annotated[

@@ -87,7 +87,7 @@ def _joined(key: str, part: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SettingsKey:
     """A key of a settings file with its type. words: what it may be, where the type cannot tell."""
 
     key: str
@@ -107,34 +107,34 @@ class Place:
             return f"{SOME}{self.words}" if get_origin(self.annotation) is tuple else self.words
         return _describe(self.annotation, self.metadata)
 
-    def inner(self) -> Iterator[Place]:
+    def inner(self) -> Iterator[SettingsKey]:
         """The places below: the keys of a section, or what every item of a list is."""
         if self.section:
             yield from (self._field(name, field) for name, field in _fields(self.section).items())
         elif get_origin(self.annotation) is tuple:
             yield self._of(f"{self.key}[]", get_args(self.annotation)[0])
 
-    def enter(self, part: int | str) -> Place:
+    def enter(self, part: int | str) -> SettingsKey:
         """The place that one part of an error's location leads to."""
         if self.section:
             field = _fields(self.section).get(str(part))
-            return self._field(str(part), field) if field else Place(_joined(self.key, part), Any)
+            return self._field(str(part), field) if field else SettingsKey(_joined(self.key, part), Any)
         arguments, origin = get_args(self.annotation), get_origin(self.annotation)
         if origin is tuple:
             return self._of(f"{self.key}[{part}]", arguments[0])
         if origin is dict:
             return self._of(f"{self.key}.{part}", arguments[1])
         chosen = [a for a in arguments if getattr(_bare(a)[0], "__name__", None) == part]
-        return self._of(self.key, chosen[0]) if chosen else Place(_joined(self.key, part), Any)
+        return self._of(self.key, chosen[0]) if chosen else SettingsKey(_joined(self.key, part), Any)
 
-    def _field(self, name: str, field: FieldInfo) -> Place:
+    def _field(self, name: str, field: FieldInfo) -> SettingsKey:
         words = field.description or (self.section.allowed_words.get(name) if self.section else None)
         if self.words and field.annotation is not bool:  # what is allowed for a whole is for its parts
             words = self.words
-        return Place(_joined(self.key, name), *_bare(field.annotation, field.metadata), words)
+        return SettingsKey(_joined(self.key, name), *_bare(field.annotation, field.metadata), words)
 
-    def _of(self, key: str, annotation: Any) -> Place:
-        return Place(key, *_bare(annotation), self.words)
+    def _of(self, key: str, annotation: Any) -> SettingsKey:
+        return SettingsKey(key, *_bare(annotation), self.words)
 
 
 def _fields(section: type[Section]) -> dict[str, FieldInfo]:
@@ -181,14 +181,14 @@ def _range(kind: type, metadata: Sequence[Any]) -> str:
     return ", ".join(parts) or ("a whole number" if kind is int else "a number")
 
 
-def leaves(model: type[Section]) -> Iterator[Place]:
+def leaves(model: type[Section]) -> Iterator[SettingsKey]:
     """Every place that holds a value, in order; of a list of sections also what is in each, as `key[].inner`."""
-    for place in _below(Place("", model)):
+    for place in _below(SettingsKey("", model)):
         if not place.section:
             yield place
 
 
-def _below(place: Place) -> Iterator[Place]:
+def _below(place: SettingsKey) -> Iterator[SettingsKey]:
     for inner in place.inner():
         if inner.section or not inner.key.endswith("[]"):
             yield inner
@@ -219,8 +219,8 @@ def error_lines(model: type[Section], errors: Sequence[ErrorDetails]) -> Iterato
             yield f"{place.key or 'the file'}: {_shown(value)} is not allowed; allowed is {allowed}"
 
 
-def _place(model: type[Section], location: Sequence[int | str]) -> Place:
-    place = Place("", model)
+def _place(model: type[Section], location: Sequence[int | str]) -> SettingsKey:
+    place = SettingsKey("", model)
     for part in location:
         place = place.enter(part)
     return place
@@ -235,7 +235,7 @@ def _shown(value: Any) -> str:
 def _suggestion(model: type[Section], key: str) -> str:
     """The nearest name in the same section, else the same name elsewhere."""
     pattern, _, name = re.sub(r"\[\d+\]", "[]", key).rpartition(".")
-    known = [place.key.rpartition(".") for place in _below(Place("", model))]
+    known = [place.key.rpartition(".") for place in _below(SettingsKey("", model))]
     near = difflib.get_close_matches(name, [last for parent, _, last in known if parent == pattern], 1, cutoff=0.5)
     found = near or [f"{parent}.{last}" for parent, _, last in known if parent and last == name]
     return f"; did you mean {found[0]}?" if found else ""

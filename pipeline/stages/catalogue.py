@@ -11,10 +11,13 @@ from pipeline.data.quality_report import quality_markdown, quality_report
 from pipeline.settings.params import load_settings
 from pipeline.stages.entry import run
 
+READS = ("data",)
+"""Settings that decide the result: the `params` of this stage in dvc.yaml."""
+
 
 def main() -> None:
     root = Path.cwd()
-    settings = load_settings(root / "params.yaml")
+    settings = load_settings(root / "params.yaml").only(READS)
     catalogue = build_catalogue(settings.data, root, settings.compute.workers)
     report = quality_report(catalogue, settings.data)
     write_catalogue(catalogue.entries, root / TABLE)

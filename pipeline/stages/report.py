@@ -1,11 +1,11 @@
-"""DVC stage: what was run and what came of it, for people; results in reports/."""
+"""DVC stage: what was run and its results, for people; written to reports/."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-from pipeline.data.images import Limits, read_image
+from pipeline.data.images import ImageLimits, read_image
 from pipeline.reports.report import write_report
 from pipeline.settings.params import load_settings
 from pipeline.stages.entry import run
@@ -13,11 +13,14 @@ from pipeline.tracing.raster import preferred_drawing
 from pipeline.tracking.lineage import git_tags
 from pipeline.tracking.mlflow_store import home
 
+READS = ("curriculum", "data", "evaluate", "objective", "tracing", "train")
+"""Settings that decide the result: the `params` of this stage in dvc.yaml."""
+
 
 def main() -> None:
     root = Path.cwd()
-    settings = load_settings(root / "params.yaml")
-    read = partial(read_image, limits=Limits.of(settings.data))
+    settings = load_settings(root / "params.yaml").only(READS)
+    read = partial(read_image, limits=ImageLimits.of(settings.data))
     commit = git_tags(root).get("mlflow.source.git.commit")
     report = write_report(root, settings, read, preferred_drawing, commit=commit, home=home(root))
     print(f"the report is {report.relative_to(root)}")

@@ -11,10 +11,20 @@ from pipeline.data.catalogue import CACHE
 from pipeline.settings.params import load_settings
 from pipeline.stages.entry import run
 
+READS = (
+    "data.background",
+    "data.max_file_bytes",
+    "data.max_pixels",
+    "data.min_side_pixels",
+    "data.sample_images",
+    "data.sample_seed",
+)
+"""Settings that decide the result: the `params` of this stage in dvc.yaml."""
+
 
 def main() -> None:
     root = Path.cwd()
-    settings = load_settings(root / "params.yaml").data
+    settings = load_settings(root / "params.yaml").only(READS).data
     source = samples.package_folder()
     candidates = samples.read_candidates(source, settings, root / CACHE, len(os.sched_getaffinity(0)))
     chosen = samples.choose(candidates, settings.sample_images, settings.sample_seed)

@@ -11,10 +11,13 @@ from pipeline.data.splits import summarise
 from pipeline.settings.params import load_settings
 from pipeline.stages.entry import run
 
+READS = ("data.root", "split")
+"""Settings that decide the result: the `params` of this stage in dvc.yaml."""
+
 
 def main() -> None:
     root = Path.cwd()
-    settings = load_settings(root / "params.yaml")
+    settings = load_settings(root / "params.yaml").only(READS)
     entries = catalogue.read_catalogue(root / catalogue.TABLE)
     previous = split_table.read_previous(root / split_table.TABLE, settings)
     rows = split_table.split_catalogue(entries, settings, previous)

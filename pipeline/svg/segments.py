@@ -55,7 +55,7 @@ class Segments:
         return previous
 
     def boxes(self) -> tuple[Integers, Integers]:
-        """The loops that there are, and a box around each: int64 (loops, 4), left, top, right, bottom.
+        """All loops, and a box around each: int64 (loops, 4), left, top, right, bottom.
 
         A curve lies within its control points; cut into four, within those of its parts, which are much closer.
         """

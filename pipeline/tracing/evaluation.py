@@ -16,22 +16,22 @@ from pipeline.core.records import (
     FailureKind,
     Job,
     Logo,
-    Lost,
     Metrics,
     Pixels,
+    Pruned,
     Scored,
     Scores,
 )
 from pipeline.tracing import fidelity, quality
 from pipeline.tracing.improvement import Picture, improve
 from pipeline.tracing.preparation import adapt, prepare
-from pipeline.tracing.raster import RASTERISERS, RasterDrawing, Unrenderable
+from pipeline.tracing.raster import RASTERISERS, RasterDrawing, RenderError
 from pipeline.tracing.tracer import TRACER_VERSION, TraceError, encode, trace
 
 REFERENCE_BYTES = 40_000_000
 PREPARED_BYTES = 16_000_000
 
-SCORES_VERSION = 6
+SCORES_VERSION = 7
 """To be raised when an evaluation of the same image and parameters gives other scores than before."""
 
 K = TypeVar("K", bound=Hashable)
@@ -82,14 +82,14 @@ class Bench:
         self._background = background
         self._drawing = drawing
         self._originals: Cache[str, fidelity.Reference] = Cache(REFERENCE_BYTES, lambda r: r.nbytes)
-        self._references: Cache[str, quality.Reference] = Cache(REFERENCE_BYTES, lambda r: r.nbytes)
+        self._references: Cache[str, quality.QualityReference] = Cache(REFERENCE_BYTES, lambda r: r.nbytes)
         self._scratch = quality.Scratch()
         self._inputs: Cache[tuple[str, float, int, int], bytes] = Cache(PREPARED_BYTES, len)
 
     def evaluate(self, job: Job) -> Evaluation:
         """Trace, improve and score one image; whatever goes wrong with it is a Failed. Deterministic but for `seconds`.
 
-        What does not pass the job's gate is Lost, and measured no further.
+        What does not pass the job's gate is Pruned, and measured no further.
         """
         digest, params = job.logo.digest, job.params
         start = time.perf_counter()
@@ -105,7 +105,7 @@ class Bench:
             scores = self._measure(job, rgba, picture)
         except TraceError as error:
             return failed(error.kind, error.detail)
-        except Unrenderable as error:
+        except RenderError as error:
             return failed("unrenderable", str(error))
         except MemoryError as error:
             return failed("memory", str(error) or "the worker's memory limit was reached")
@@ -116,7 +116,7 @@ class Bench:
         seconds = time.perf_counter() - start
         if isinstance(scores, Scores):
             return Scored(digest, params, scores, seconds, picture.svg if job.keep_svg else None)
-        return Lost(digest, params, *scores, seconds)
+        return Pruned(digest, params, *scores, seconds)
 
     def _measure(self, job: Job, rgba: Pixels, picture: Picture) -> Scores | tuple[int, float | None]:
         """All scores, or the size and perhaps the damage of what did not pass the gate."""
@@ -140,7 +140,7 @@ class Bench:
         )
 
     def _metrics(self, logo: Logo, rgba: Pixels, svg: str, drawing: RasterDrawing) -> Metrics:
-        reference = self._references.get(logo.digest, lambda: quality.Reference.of(rgba, self._background))
+        reference = self._references.get(logo.digest, lambda: quality.QualityReference.of(rgba, self._background))
         rgb = drawing.pixels(logo.width, logo.height, self._background)
         zoomed = drawing.greys(logo.width * quality.ZOOM, logo.height * quality.ZOOM, self._background)
         ssim, error = quality.ssim(reference, rgb, self._scratch), quality.mse(reference, rgb)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.core.errors import StorageError
-from pipeline.core.records import PARAM_NAMES, Evaluation, Failed, FailureKind, Job, Lost, Metrics, Scored, Scores
+from pipeline.core.records import PARAM_NAMES, Evaluation, Failed, FailureKind, Job, Metrics, Pruned, Scored, Scores
 from pipeline.tracing.space import essential
 
 KEPT_FAILURES: frozenset[FailureKind] = frozenset({"panic", "empty"})
@@ -161,7 +161,7 @@ class EvaluationStore:
                 known = {f: getattr(evaluation.scores, f) for f in _OWN_NAMES}
                 known |= asdict(evaluation.scores.metrics) if evaluation.scores.metrics else {}
                 scores: tuple[Any, ...] = tuple(known.get(name) for name in SCORE_NAMES)
-            case Lost():
+            case Pruned():
                 known = {"svg_bytes": evaluation.svg_bytes, "damage": evaluation.damage}
                 scores = tuple(known.get(name) for name in SCORE_NAMES)
             case Failed():
@@ -181,7 +181,7 @@ class EvaluationStore:
 
 
 def known_of(evaluation: Evaluation) -> int:
-    if isinstance(evaluation, Lost):
+    if isinstance(evaluation, Pruned):
         return SIZE_KNOWN if evaluation.damage is None else DAMAGE_KNOWN
     return SCORES_KNOWN if isinstance(evaluation, Scored) and evaluation.scores.metrics is None else ALL_KNOWN
 
@@ -192,7 +192,7 @@ def _evaluation(job: Job, row: Sequence[Any]) -> Evaluation:
         return Failed(job.logo.digest, job.params, failure, detail, seconds)
     values = dict(zip(SCORE_NAMES, scores, strict=True))
     if known < SCORES_KNOWN:
-        return Lost(job.logo.digest, job.params, values["svg_bytes"], values["damage"], seconds)
+        return Pruned(job.logo.digest, job.params, values["svg_bytes"], values["damage"], seconds)
     metrics = Metrics(**{name: values[name] for name in _METRIC_NAMES}) if known == ALL_KNOWN else None
     own = Scores(**{name: values[name] for name in _OWN_NAMES}, metrics=metrics)
     return Scored(job.logo.digest, job.params, own, seconds)
@@ -239,7 +239,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
         with _transaction(connection):
             _make_tables(connection)
-    except BaseException:
+    except BaseException:  # a signal as well: the caller gets no connection to close
         connection.close()
         raise
     return connection
@@ -273,7 +273,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-    except BaseException:
+    except BaseException:  # whatever ends the block, a signal as well, must end the transaction
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise

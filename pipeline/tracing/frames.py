@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.core.records import Evaluation, Failed, Gate, Job, Logo, Lost, Scored, TracerParams, scores_from_json
+from pipeline.core.records import Evaluation, Failed, Gate, Job, Logo, Pruned, Scored, TracerParams, scores_from_json
 
 _LENGTHS = struct.Struct("<II")
 
@@ -78,7 +78,7 @@ def parse_job(logo: Logo, header: dict[str, Any]) -> Job:
 
 
 def answer_frame(evaluation: Evaluation) -> bytes:
-    if isinstance(evaluation, Lost):
+    if isinstance(evaluation, Pruned):
         return pack({"bytes": evaluation.svg_bytes, "damage": evaluation.damage, "seconds": evaluation.seconds})
     if isinstance(evaluation, Failed):
         return pack({"kind": evaluation.kind, "detail": evaluation.detail, "seconds": evaluation.seconds})
@@ -89,7 +89,7 @@ def answer_frame(evaluation: Evaluation) -> bytes:
 def parse_answer(job: Job, frame: Frame) -> Evaluation:
     header, body = frame
     if "bytes" in header:
-        return Lost(job.logo.digest, job.params, header["bytes"], header["damage"], header["seconds"])
+        return Pruned(job.logo.digest, job.params, header["bytes"], header["damage"], header["seconds"])
     if "kind" in header:
         return Failed(job.logo.digest, job.params, header["kind"], header["detail"], header["seconds"])
     svg = body.decode() if header["svg"] else None

@@ -146,12 +146,12 @@ def _plus(integers: Sums, constant: np.float32, out: Floats) -> Floats:
     return out
 
 
-def ssim(reference: Reference, rgb: Pixels, scratch: Scratch | None = None) -> float:
+def ssim(reference: QualityReference, rgb: Pixels, scratch: Scratch | None = None) -> float:
     """-1 to 1. rgb: the rendering, of the reference's shape. Raises ValueError for another shape."""
     return mean_ssim(reference.rgb, rgb, reference.moments, scratch)
 
 
-def zoom_ssim(reference: Reference, grey: Pixels, scratch: Scratch | None = None) -> float:
+def zoom_ssim(reference: QualityReference, grey: Pixels, scratch: Scratch | None = None) -> float:
     """SSIM on greys at ZOOM times the size, against the image's bicubic enlargement: what looks jagged is seen here.
 
     grey: the rendering, uint8 (ZOOM * height, ZOOM * width).
@@ -159,7 +159,7 @@ def zoom_ssim(reference: Reference, grey: Pixels, scratch: Scratch | None = None
     return mean_ssim(reference.zoomed, grey, scratch=scratch)
 
 
-def mse(reference: Reference, rgb: Pixels) -> float:
+def mse(reference: QualityReference, rgb: Pixels) -> float:
     """Mean squared difference over pixels and channels, 0 to 65025."""
     return float(cv2.norm(reference.rgb, rgb, cv2.NORM_L2SQR)) / rgb.size
 
@@ -185,7 +185,7 @@ def grey_of(rgb: Pixels) -> Pixels:
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class QualityReference:
     """An image as every rendering of it is measured against, with all that depends on it alone.
 
     rgb: uint8 (H, W, 3), on its background, at least 7 x 7. moments: of rgb. blank_ssim: the SSIM of the plain canvas
@@ -196,7 +196,7 @@ class Reference:
     moments: Moments = field(repr=False)
 
     @classmethod
-    def of(cls, rgba: Pixels, background: tuple[int, int, int] = (255, 255, 255)) -> Reference:
+    def of(cls, rgba: Pixels, background: tuple[int, int, int] = (255, 255, 255)) -> QualityReference:
         """Raises ValueError for an image that is smaller than SSIM's window."""
         if min(rgba.shape[:2]) < WINDOW:
             raise ValueError(f"image is {rgba.shape[1]}x{rgba.shape[0]}; SSIM needs at least {WINDOW}x{WINDOW}")

@@ -27,7 +27,7 @@ except ImportError:  # libEGL.so.1 or libGL.so.1 is missing: a server or a slim 
 _SIZE = re.compile(r'<svg [^>]*?width="(\d+)" height="(\d+)"')
 
 
-class Unrenderable(TracewrightError):
+class RenderError(TracewrightError):
     """An SVG that cannot be read or that has no size."""
 
 
@@ -35,15 +35,15 @@ class SkiaDrawing:
     """An SVG read once, to be drawn at several sizes."""
 
     def __init__(self, svg: str) -> None:
-        """Raises Unrenderable."""
+        """Raises RenderError."""
         # The stream must own a copy: Skia keeps reading after this string is gone.
         self._dom = skia.SVGDOM.MakeFromStream(skia.MemoryStream(svg.encode("utf-8"), True))
         if self._dom is None:
-            raise Unrenderable("Skia cannot read the SVG")
+            raise RenderError("Skia cannot read the SVG")
         size = self._dom.containerSize()
         self._width, self._height = size.width(), size.height()
         if not (self._width > 0 and self._height > 0):
-            raise Unrenderable("the SVG has no width and height")
+            raise RenderError("the SVG has no width and height")
 
     def pixels(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
         """The drawing over the whole of a plain canvas: uint8 (height, width, 3)."""
@@ -69,13 +69,13 @@ class SkiaDrawing:
 
 
 class ResvgDrawing:
-    """As SkiaDrawing, by resvg: drawn anew, through a PNG, each time."""
+    """As SkiaDrawing, by resvg: drawn through a PNG at each call."""
 
     def __init__(self, svg: str) -> None:
-        """Raises Unrenderable."""
+        """Raises RenderError."""
         size = _SIZE.search(svg)
         if size is None or "0" in (size[1], size[2]):
-            raise Unrenderable("the SVG has no width and height")
+            raise RenderError("the SVG has no width and height")
         # Without a viewBox resvg would crop or pad a canvas of another size instead of scaling.
         box = (
             ""
@@ -105,10 +105,10 @@ class ResvgDrawing:
         try:
             png = bytes(resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True, background=background))
         except ValueError as error:
-            raise Unrenderable(f"resvg cannot read the SVG: {error}") from error
+            raise RenderError(f"resvg cannot read the SVG: {error}") from error
         pixels = cv2.imdecode(np.frombuffer(png, dtype=np.uint8), flags)
         if pixels is None or pixels.shape[:2] != (height, width):
-            raise Unrenderable("resvg drew nothing of the size asked for")
+            raise RenderError("resvg drew nothing of the requested size")
         return cast(Pixels, pixels)
 
     def greys(self, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
@@ -125,12 +125,12 @@ RASTERISERS = {name: f"{name} {version(name)}" for name in DRAWINGS}
 
 
 def preferred_drawing(svg: str) -> RasterDrawing:
-    """By the preferred of DRAWINGS. Raises Unrenderable."""
+    """By the preferred of DRAWINGS. Raises RenderError."""
     return next(iter(DRAWINGS.values()))(svg)
 
 
 def render(svg: str, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
-    """An SVG stretched over a canvas of width x height pixels: uint8 (height, width, 3). Raises Unrenderable."""
+    """An SVG stretched over a canvas of width x height pixels: uint8 (height, width, 3). Raises RenderError."""
     return preferred_drawing(svg).pixels(width, height, background)
 
 

@@ -12,18 +12,16 @@ import logging
 import socket
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.core.cluster import Lost, answer_to, joined, ray_module
+from pipeline.core.cluster import ProcessLostError, answer_to, connect, ray_module
 from pipeline.core.errors import Mismatch, Unavailable
 from pipeline.core.records import Evaluation, Failed, Gate, Job, Logo, TracerParams
-from pipeline.tracing.pool import CHECK_SECONDS, IMAGE_BYTES, Pool, Task
-from pipeline.tracing.space import check_params
+from pipeline.tracing.pool import CHECK_SECONDS, Pool, PoolTask, WorkerLimits
 from pipeline.tracing.tracer_pool import TracerPool
-from pipeline.tracing.worker_process import Limits
 
 START_SECONDS = 60.0
 MOST_LOSSES = 3
@@ -52,7 +50,7 @@ class Batch:
 class Tracer:
     """One CPU of the cluster. Made into an actor there; its calls are worked on one after the other."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WorkerLimits) -> None:
         # What is sent has been checked.
         self._pool = TracerPool(
             1,
@@ -92,7 +90,7 @@ class Member:
     begun: Any
     deadline: float = float("inf")
     host: str = ""
-    given: deque[tuple[Any, list[Task]]] = field(default_factory=deque)
+    given: deque[tuple[Any, list[PoolTask]]] = field(default_factory=deque)
     held: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     @property
@@ -102,40 +100,27 @@ class Member:
 
 
 class RayPool(Pool):
-    """Evaluates jobs on a Ray cluster; use it with `with`, from one thread.
+    """Evaluates jobs on a Ray cluster.
 
-    workers: CPUs of the cluster to be used; 0 for all, those of nodes that join later too. tracer: what is made into
-    actors. The others: as TracerPool's. Raises what cluster.joined raises. What waits for answers raises Unavailable
-    when no CPU is to be had for START_SECONDS, actors do not start or the cluster's head is gone, and Mismatch when a
-    node has other versions.
+    workers: CPUs of the cluster to be used; 0 for all, those of nodes that join later too. Raises what cluster.connect
+    raises. What waits for answers raises Unavailable when no CPU is to be had for START_SECONDS, actors do not start or
+    the cluster's head is gone, and Mismatch when a node has other versions.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        timeout_seconds: float,
-        worker_memory_bytes: int,
-        background: str = "#ffffff",
-        *,
-        rasteriser: str | None = None,
-        image_bytes: int = IMAGE_BYTES,
-        check: Callable[[TracerParams], str | None] = check_params,
-        check_stop: Callable[[], None] = lambda: None,
-        tracer: type[Tracer] = Tracer,
-    ) -> None:
-        super().__init__(check, check_stop)
-        self._limits = Limits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
-        self._losses: Counter[Task] = Counter()
-        self._suspects: deque[Task] = deque()
+    tracer: type[Tracer] = Tracer
+    """What is made into actors."""
+
+    def _open(self, workers: int) -> None:
+        self._losses: Counter[PoolTask] = Counter()
+        self._suspects: deque[PoolTask] = deque()
         self._failed_starts = 0
         self._members: list[Member] = []
         self._asked = workers
+        self._leave = ExitStack()
         self._ray = ray_module()
-        with ExitStack() as stack:
-            self._cluster = stack.enter_context(joined(workers))
-            self._remote = self._ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(tracer)
-            self._grow()
-            self._leave = stack.pop_all()
+        self._cluster = self._leave.enter_context(connect(workers))
+        self._remote = self._ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(self.tracer)
+        self._grow()
         self._idle_since = time.monotonic()
 
     @property
@@ -159,7 +144,7 @@ class RayPool(Pool):
             self._ray.kill(member.actor)
 
     def _grow(self) -> None:
-        """As many actors as are asked for, or as the cluster has CPUs; those without room wait for it."""
+        """As many actors as requested, or as the cluster has CPUs; those without room wait for it."""
         self._grow_at = time.monotonic() + _GROW_SECONDS
         while len(self._members) < (self._asked or self._cluster.cpus):
             actor = self._remote.remote(self._limits)
@@ -179,7 +164,7 @@ class RayPool(Pool):
     def _receive(self, member: Member) -> None:
         try:
             answer = answer_to(member.awaited)
-        except Lost as error:
+        except ProcessLostError as error:
             self._replace(member, error)
             return
         if member.begun:
@@ -229,16 +214,16 @@ class RayPool(Pool):
             return False
         return len(member.given) < (1 if self._suspects else _AHEAD)
 
-    def _chosen(self, member: Member, others: Sequence[Collection[str]], size: int) -> list[Task]:
+    def _chosen(self, member: Member, others: Sequence[Collection[str]], size: int) -> list[PoolTask]:
         """The tasks of a batch, of as few images as can be."""
         held = set(member.held)
-        tasks: list[Task] = []
+        tasks: list[PoolTask] = []
         while self._pending and len(tasks) < size:
             tasks.append(self._next_task(held, others))
             held.add(tasks[-1].job.logo.digest)
         return tasks
 
-    def _give(self, member: Member, tasks: list[Task]) -> None:
+    def _give(self, member: Member, tasks: list[PoolTask]) -> None:
         logos = {task.job.logo.digest: task.job.logo for task in tasks}
         unknown = tuple(logo for digest, logo in logos.items() if digest not in member.held)
         for digest, logo in logos.items():
@@ -265,7 +250,7 @@ class RayPool(Pool):
         now = time.monotonic()
         for member in [m for m in self._members if m.given and m.deadline <= now]:
             if not self._ray.wait([member.awaited], timeout=0)[0]:  # Its caller may have been slow to take the answer.
-                self._replace(member, Lost(f"{member.host} does not answer"))
+                self._replace(member, ProcessLostError(f"{member.host} does not answer"))
         if any(not member.begun for member in self._members):
             self._idle_since = now
         elif now - self._idle_since > START_SECONDS:
@@ -275,8 +260,8 @@ class RayPool(Pool):
                 f"{self._cluster.cpus} are free; wait for who uses the others, or add nodes: `ray start --address=...`"
             )
 
-    def _replace(self, member: Member, error: Lost) -> None:
-        """An actor is lost: what it has not answered goes back to the front, and another is asked for."""
+    def _replace(self, member: Member, error: ProcessLostError) -> None:
+        """An actor is lost: what it has not answered goes back to the front, and another is started."""
         self._members.remove(member)
         self._kill(member)
         self._grow_at = time.monotonic()

@@ -22,7 +22,7 @@ from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, TracerParams
 from pipeline.settings.ranges import (
     ALLOWED,
     Choices,
-    Fixed,
+    FixedValue,
     Freedom,
     Range,
     TracingSettings,
@@ -118,7 +118,7 @@ def _nearest(values: Sequence[Value], value: Value) -> int:
 
 def _axis(name: str, freedom: Freedom) -> Axis:
     match freedom:
-        case Fixed():
+        case FixedValue():
             values: tuple[Value, ...] = (_typed(name, freedom.fixed),)
         case Choices():
             values = tuple(dict.fromkeys(_typed(name, value) for value in freedom.choices))

@@ -15,7 +15,7 @@ from typing import Any, Self
 from pipeline.core.errors import StorageError
 from pipeline.core.facts.evaluations import EvaluationTotals
 from pipeline.core.files import whole
-from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Lost, Scored
+from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Pruned, Scored
 from pipeline.settings.params import ComputeSettings
 from pipeline.tracing.backends import pool_from_settings
 from pipeline.tracing.evaluation_store import KEY_BYTES, SCORE_NAMES, EvaluationStore, known_of
@@ -26,7 +26,7 @@ STORE = Path(".tracewright/evaluations.sqlite")
 STORE_VARIABLE = "TRACEWRIGHT_STORE"
 """Of the environment: another path, for a machine that shares the project's folder with others."""
 
-Keyed = tuple[bytes, Job]
+KeyAndJob = tuple[bytes, Job]
 
 _ROWS_AT_ONCE = 10_000
 _KEPT_AT_ONCE = 500
@@ -82,7 +82,7 @@ class StoredEvaluator:
         return [_Answers(self, group, stored, tickets) for group in keyed]
 
     def answers(
-        self, keyed: Sequence[Keyed], stored: Mapping[bytes, Evaluation], fresh: Mapping[bytes, Evaluation]
+        self, keyed: Sequence[KeyAndJob], stored: Mapping[bytes, Evaluation], fresh: Mapping[bytes, Evaluation]
     ) -> list[Evaluation]:
         """What a worker would have said of each job."""
         return [self._answer(key, job, fresh.get(key) or stored[key]) for key, job in keyed]
@@ -95,7 +95,7 @@ class StoredEvaluator:
         return answer if answer.params == job.params else replace(answer, params=job.params)
 
     def note_in(self, ledger: Ledger) -> None:
-        """What is asked for from now on is noted there too, and `export` has what was noted there before a kill."""
+        """Requests from now on are noted there too, and `export` has what was noted there before a kill."""
         self._ledger = None  # That of the run before is closed.
         for key, known in ledger.noted():
             self._note(key, known)
@@ -108,7 +108,7 @@ class StoredEvaluator:
                 self._ledger.note(key, known)
 
     def export(self, path: Path) -> int:
-        """Everything that was asked for so far as one Parquet table, whole or absent; returns its number of rows.
+        """Every request so far as one Parquet table, whole or absent; returns its number of rows.
 
         In the order of the keys: searches go on as their traces are done, so that of asking differs from run to run.
         Failures that another run might not meet are not in it. Raises StorageError.
@@ -122,7 +122,7 @@ class StoredEvaluator:
         return count
 
     def summary(self) -> EvaluationTotals:
-        """How much was asked for and found, what failed, and whether another run must come to the same bits."""
+        """How much was requested and found, what failed, and whether another run must come to the same bits."""
         return EvaluationTotals(
             asked=self.asked,
             found=self.found,
@@ -151,7 +151,7 @@ class StoredEvaluator:
 
 
 class Ledger:
-    """The keys that a run asked for, in a file that is only appended to; use it with `with`.
+    """The keys that a run requested, in a file that is only appended to; use it with `with`.
 
     Raises StorageError when the file cannot be used.
     """
@@ -193,7 +193,7 @@ class _Answers:
     def __init__(
         self,
         evaluator: StoredEvaluator,
-        keyed: Sequence[Keyed],
+        keyed: Sequence[KeyAndJob],
         stored: Mapping[bytes, Evaluation],
         tickets: Mapping[bytes, Pending],
     ) -> None:
@@ -244,7 +244,7 @@ def through_gate(evaluation: Evaluation, job: Job) -> Evaluation | None:
         return evaluation
     measured = evaluation.scores if isinstance(evaluation, Scored) else evaluation
     size, damage, gate = measured.svg_bytes, measured.damage, job.gate
-    lost = Lost(evaluation.digest, evaluation.params, size, None, evaluation.seconds)
+    lost = Pruned(evaluation.digest, evaluation.params, size, None, evaluation.seconds)
     if size > gate.max_bytes:
         return lost
     if damage is None or damage > gate.max_damage:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.intervals import Bootstrap, Interval
 
-Values = Mapping[str, float]
+ImageValues = Mapping[str, float]
 """Image -> a model's result there, in natural log units of the objective: 0 is the default, above 0 is better."""
 
 
@@ -32,8 +32,8 @@ class Verdict:
 
 
 def verdict(
-    challenger: Values,
-    champion: Values | None,
+    challenger: ImageValues,
+    champion: ImageValues | None,
     *,
     min_improvement: float,
     bootstrap_samples: int,

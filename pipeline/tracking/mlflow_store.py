@@ -33,7 +33,7 @@ DEFAULTS = {
 """Environment variables of MLflow that we set unless the user has."""
 
 PROBE_SECONDS = 5
-RUNS = Path(".tracewright/runs")
+RUNS_FOLDER = Path(".tracewright/runs")
 """The folder with a folder for each run, in the project's `home`."""
 
 

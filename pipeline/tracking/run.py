@@ -22,7 +22,7 @@ from pipeline.core.facts.data import SplitSummary
 from pipeline.core.locks import Lock
 from pipeline.settings.params import Settings
 from pipeline.tracking import lineage, mlflow_store, models
-from pipeline.tracking.journal import JOURNAL, Journal, Status
+from pipeline.tracking.journal import JOURNAL, EndStatus, Journal
 from pipeline.tracking.replica import PARENT_TAG, Replica
 
 FLUSH_SECONDS = 5.0
@@ -42,7 +42,7 @@ class Run:
     def __init__(self, root: Path, run_id: str, *, flush_seconds: float = FLUSH_SECONDS) -> None:
         """Raises Unavailable when another process writes the run, StorageError, or DataError for a damaged journal."""
         self.run_id = run_id
-        self.folder = mlflow_store.home(root) / mlflow_store.RUNS / run_id
+        self.folder = mlflow_store.home(root) / mlflow_store.RUNS_FOLDER / run_id
         self._lock = Lock(self.folder)
         with ExitStack() as opening:
             opening.callback(self._lock.release)
@@ -74,7 +74,8 @@ class Run:
         stage: the DVC stage whose inputs are hashed. inputs: the split's summary.
         tags: override the lineage's. parent_run_id: ours, of the parent run. run_id: None for a new one.
         """
-        seeds = {"train": settings.train.seed, "split": settings.split.seed, "evaluate": settings.evaluate.seed}
+        recorded = settings.to_json()
+        seeds = {name: recorded[name]["seed"] for name in ("train", "split", "evaluate")}
         all_tags = lineage.collect(root, stage, seeds) | dict(tags or {})
         if parent_run_id:
             all_tags[PARENT_TAG] = parent_run_id
@@ -90,7 +91,7 @@ class Run:
         A FINISHED run stays so whatever happens here; any other runs again, and ends as the block ends. Raises
         DataError when there is no such run.
         """
-        runs = mlflow_store.home(root) / mlflow_store.RUNS
+        runs = mlflow_store.home(root) / mlflow_store.RUNS_FOLDER
         if not (runs / run_id / JOURNAL).is_file():
             raise DataError(f"there is no run {run_id} in {runs}; run `dvc repro --force train`")
         run = cls(root, run_id)
@@ -110,7 +111,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        status: Status = "FINISHED"
+        status: EndStatus = "FINISHED"
         if error is not None:
             status = "KILLED" if isinstance(error, Stopped | KeyboardInterrupt | SystemExit) else "FAILED"
         try:

@@ -15,7 +15,9 @@ from pipeline.tracking.replica import Replica
 def sync(root: Path) -> list[tuple[str, str | TracewrightError]]:
     """Sends the rest of every run, oldest first; for each its id and what was done, or the error."""
     results: list[tuple[str, str | TracewrightError]] = []
-    for folder in sorted(path.parent for path in (mlflow_store.home(root) / mlflow_store.RUNS).glob(f"*/{JOURNAL}")):
+    for folder in sorted(
+        path.parent for path in (mlflow_store.home(root) / mlflow_store.RUNS_FOLDER).glob(f"*/{JOURNAL}")
+    ):
         try:
             results.append((folder.name, send_rest(root, folder)))
         except TracewrightError as error:

@@ -15,8 +15,8 @@ from pipeline.training.checkpoint_store import CheckpointStore
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
-    """Holds the newest state that a training can be gone on with from, and writes it when it is time.
+class CheckpointCallback:
+    """Holds the newest state that a training can resume from, and writes it when it is time.
 
     store: None writes nothing. on_saved: called after each checkpoint.
     clock: seconds that never go back.

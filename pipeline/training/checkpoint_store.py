@@ -176,7 +176,7 @@ def _saved(path: Path) -> float:
 
 
 def _read_index(path: Path) -> list[CheckpointEntry]:
-    """Nothing when there is none or it is not what was written: it is made anew from the files."""
+    """Nothing when there is none or it is not what was written: it is rebuilt from the files."""
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         if index["sha256"] != _digest(index["entries"]):

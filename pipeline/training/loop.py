@@ -1,6 +1,6 @@
 """Training: a table, the surrogate, then PPO through the curriculum, validated on held-out images as it goes.
 
-Whoever wants to follow it (a progress bar, MLflow, files) passes `Hooks`. Its whole state is kept in checkpoints, from
+Whatever follows it (a progress bar, MLflow, files) passes `Hooks`. Its whole state is kept in checkpoints, from
 which it goes on to the same bits.
 """
 
@@ -25,7 +25,7 @@ from pipeline.settings.params import Settings, parse_settings
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.training.callbacks import Followers, Hooks
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.checkpoint_callback import Keeper
+from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.curriculum import Stage, plan, stage_images, success_rate
 from pipeline.training.environments import PoolVecEnv
@@ -75,13 +75,13 @@ def train(
     """Train one agent.
 
     The same settings, tasks, seed and versions give the same agent, however many workers trace, and however often the
-    training was left and gone on with. checkpoints: where its state is kept; None keeps none. resume_from: a state
+    training was interrupted and resumed. checkpoints: where its state is kept; None keeps none. resume_from: a state
     to go on from. check_stop: called often; what it raises, or the evaluator, is raised once the state is kept. Raises
     Mismatch when `resume_from` is of another network or another space, StorageError when the last state of a training
     that ends cannot be written.
     """
     hooks = Followers(followers)
-    keeper = Keeper(checkpoints, settings.checkpoints, hooks.on_checkpoint)
+    keeper = CheckpointCallback(checkpoints, settings.checkpoints, hooks.on_checkpoint)
     try:
         learning = resume_from if resume_from and resume_from.facts["summary"]["phase"] == "training" else None
         prepared = (
@@ -93,7 +93,9 @@ def train(
         if learning:
             training.restore(learning)
         return training.run()
-    except BaseException as error:
+    except (
+        BaseException
+    ) as error:  # signals and hooks' own exceptions as well: whatever ends a training, its state is kept
         keeper.save_at_the_end("stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed")
         raise
 
@@ -109,7 +111,7 @@ class Training:
         evaluator: Evaluator,
         prepared: Prepared,
         hooks: Followers,
-        keeper: Keeper,
+        keeper: CheckpointCallback,
         seed: int,
     ) -> None:
         self._settings, self._tasks, self._prepared = settings, train_tasks, prepared

@@ -1,4 +1,4 @@
-"""PPO whose rollouts can be left at any step, and gone on with from there to the same bits."""
+"""PPO whose rollouts can be interrupted at any step and resumed to the same bits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ResumablePPO(PPO):
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """SB3's for discrete actions and episodes that are never truncated, but that a rollout can be gone on with."""
+        """SB3's for discrete actions and episodes that are never truncated, with rollouts that can be resumed."""
         assert isinstance(env, PoolVecEnv)
         assert self._last_obs is not None
         self.policy.set_training_mode(False)
@@ -56,7 +56,7 @@ class ResumablePPO(PPO):
             chosen = actions.numpy()
             try:
                 new_obs, rewards, dones, infos = env.step(chosen)
-            except BaseException:
+            except BaseException:  # a signal may come at any trace; the interrupted step must be resumable
                 if env.tracing:
                     self.on_interrupted()
                 raise
@@ -102,7 +102,7 @@ class ResumablePPO(PPO):
         return facts, arrays
 
     def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
-        """`env.starts` was told the images that it drew from then. Raises RuntimeError for other networks."""
+        """`env.starts` has been given the images of that time. Raises RuntimeError for other networks."""
         assert isinstance(self.env, PoolVecEnv)
         restore_module(self.policy, arrays, "policy.")
         restore_optimizer(self.policy.optimizer, facts["optimizer"], arrays, "optimizer.")

@@ -27,7 +27,7 @@ from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.callbacks import Followers
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.checkpoint_callback import Keeper
+from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.sampling import BalancedSampler
 from pipeline.training.surrogate_fit import Fit, Table
 from pipeline.training.table import collect
@@ -82,14 +82,14 @@ def prepare(
     tasks: Sequence[Task],
     evaluator: Evaluator,
     hooks: Followers,
-    keeper: Keeper,
+    keeper: CheckpointCallback,
     seed: int,
     fitting: Checkpoint | None,
     check_stop: Callable[[], None],
 ) -> Prepared:
     """Make all three. fitting: a state of the surrogate's fit to go on from.
 
-    Evaluations are the evaluator's to keep, so what was left while they were made is made anew.
+    Evaluations are the evaluator's to keep, so a preparation that was interrupted there starts again.
     """
     started = time.perf_counter()
     space = ParameterSpace.from_settings(settings.tracing)
@@ -121,7 +121,9 @@ def prepare(
     return Prepared(portfolios, Screen(fit.fitted(), space, banks, settings.train.shortlist), seconds_of)
 
 
-def _leave_if_asked(fit: Fit, settings: Settings, seed: int, keeper: Keeper, check_stop: Callable[[], None]) -> None:
+def _leave_if_asked(
+    fit: Fit, settings: Settings, seed: int, keeper: CheckpointCallback, check_stop: Callable[[], None]
+) -> None:
     """Between two steps of the fit: keep its state when it is time, and when the training is to be left."""
 
     def hold() -> None:
@@ -131,7 +133,7 @@ def _leave_if_asked(fit: Fit, settings: Settings, seed: int, keeper: Keeper, che
 
     try:
         check_stop()
-    except BaseException:
+    except BaseException:  # check_stop is the caller's and may raise anything
         hold()
         raise
     if keeper.due(0):

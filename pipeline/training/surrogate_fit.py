@@ -39,7 +39,7 @@ class Table:
 class Fit:
     """A surrogate being fitted, by AdamW with one cycle of the learning rate.
 
-    It can be left after any step and gone on with: `state` of one, `restore` into another on the same table. default:
+    It can be interrupted after any step and resumed: `state` of one, `restore` into another on the same table. default:
     the default's place in the cube, whose outcomes are 0 on every image and known for free. The same arguments give the
     same weights. step: how many were made.
     """

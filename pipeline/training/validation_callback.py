@@ -22,7 +22,7 @@ from pipeline.settings.params import Settings, StageSettings
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.training.callbacks import Hooks
 from pipeline.training.checkpoint import Arrays
-from pipeline.training.checkpoint_callback import Keeper
+from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.curriculum import success_rate
 from pipeline.training.sampling import BalancedSampler
 from pipeline.training.torch_state import module_arrays, restore_module
@@ -48,7 +48,7 @@ class ValidationCallback(BaseCallback):
         hooks: Hooks,
         agent_of: Callable[[ActorCriticPolicy], Agent],
         hold: Callable[[], None],
-        keeper: Keeper,
+        keeper: CheckpointCallback,
         seed: int,
     ) -> None:
         super().__init__()

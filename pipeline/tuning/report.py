@@ -35,7 +35,7 @@ WORDS: dict[TuneObjective, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StudyReport:
     """files: written into the study's folder. best: settings of the best trial, None while no trial is complete."""
 
     folder: Path
@@ -45,7 +45,7 @@ class Report:
     command: str | None
 
 
-def write_report(study: Study) -> Report:
+def write_report(study: Study) -> StudyReport:
     """Writes `report/` in the study's folder, and the best settings into best.yaml there. Raises StorageError."""
     folder, trials = study.folder / "report", study.trials()
     objectives = study.settings.tune.objectives
@@ -68,7 +68,7 @@ def write_report(study: Study) -> Report:
     if best is not None:
         tags |= {"tune.best_trial": str(best.number), "tune.best_run": str(best.user_attrs.get(RUN, ""))}
         tags |= {f"tune.best/{o}": f"{v:.6g}" for o, v in zip(objectives, best.values, strict=True)}
-    return Report(folder, [*files, folder / "report.md"], tags, overrides, command)
+    return StudyReport(folder, [*files, folder / "report.md"], tags, overrides, command)
 
 
 def _command(overrides: Mapping[str, Any]) -> str:

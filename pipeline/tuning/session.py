@@ -13,7 +13,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from pipeline.core.cluster import joined
+from pipeline.core.cluster import connect
 from pipeline.core.errors import DataError, SettingsError, Stopped, Unavailable
 from pipeline.core.facts.data import SplitSummary
 from pipeline.core.files import read_json, write_json
@@ -23,10 +23,10 @@ from pipeline.data.dataset import split_summary
 from pipeline.settings.params import Settings
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.run import Run
-from pipeline.tuning.report import Report, write_report
+from pipeline.tuning.report import StudyReport, write_report
 from pipeline.tuning.study import ENDED, Study, reachable
-from pipeline.tuning.worker import Order
-from pipeline.tuning.worker_pool import RemoteOrder, RemoteWorker, WorkerPool, cpus_per_worker, start_worker
+from pipeline.tuning.worker import TuneTask
+from pipeline.tuning.worker_pool import RemoteTask, RemoteWorker, WorkerPool, cpus_per_worker, start_worker
 
 PARENT, LOG = "run.json", "log.txt"
 LOOK_SECONDS = 1.0
@@ -42,7 +42,7 @@ def tune(
     workers: int,
     storage: str | None,
     on_trial: TrialCallback = lambda trial, is_new: None,
-) -> Report:
+) -> StudyReport:
     """Runs the trials that the study `name` still lacks, then writes its report.
 
     settings: `tune.trials` is the number of trials in all, `compute.backend` says whether the workers are processes of
@@ -51,14 +51,14 @@ def tune(
     Mismatch, DataError, Unavailable, StorageError, and Stopped when a signal asks for it: the next call resumes the
     interrupted trials.
     """
-    summary, images = _split(root)
+    split = split_summary(root)
     with (
         stop_request() as stop,
         reachable(storage),
-        closing(Study(root, settings, images, name, storage)) as study,
-        _parent_run(root, settings, study, summary) as (run_id, run),
+        closing(Study(root, settings, split, name, storage)) as study,
+        _parent_run(root, settings, study, split) as (run_id, run),
     ):
-        order = Order(
+        order = TuneTask(
             root=str(root),
             study=name,
             storage=storage,
@@ -84,23 +84,17 @@ def tune(
     return report
 
 
-def report_of(root: Path, settings: Settings, name: str, storage: str | None) -> Report:
+def report_of(root: Path, settings: Settings, name: str, storage: str | None) -> StudyReport:
     """The report of a study as it is now. Raises as `tune`, and DataError when there is no such study."""
     if storage is None and not (mlflow_store.home(root) / ".tracewright/tune" / name).is_dir():
         raise DataError(f"there is no study {name!r}; `tracewright tune --study {name}` begins it")
-    with reachable(storage), closing(Study(root, settings, _split(root)[1], name, storage)) as study:
+    with reachable(storage), closing(Study(root, settings, split_summary(root), name, storage)) as study:
         return write_report(study)
-
-
-def _split(root: Path) -> tuple[SplitSummary, dict[str, str]]:
-    """The split's summary, and the digests of the images that trials may see."""
-    summary = split_summary(root)
-    return summary, {"train": summary.train.digest, "val": summary.val.digest}
 
 
 @contextmanager
 def _starter(
-    study: Study, order: Order, workers: int, check_stop: Callable[[], None]
+    study: Study, order: TuneTask, workers: int, check_stop: Callable[[], None]
 ) -> Iterator[tuple[Callable[[], Process], Callable[[], None]]]:
     """A function that starts a worker, here or on the cluster as compute.backend says, and one that checks for a stop
     and for the cluster's loss.
@@ -113,14 +107,14 @@ def _starter(
         text = _text(order, study.settings, max(1, cores // workers))
         yield (lambda: start_worker(order.root, text, log, os.environ)), check_stop
         return
-    with joined(compute.workers) as cluster:
+    with connect(compute.workers) as cluster:
         cpus = cpus_per_worker(cluster.node_cpus, workers)
         if not cpus:
             raise SettingsError(f"--workers {workers}: the Ray cluster has {cluster.cpus} CPUs; ask for no more")
         text = _text(replace(order, shared=True), study.settings, cpus)
         path = study.folder / PARENT
         mark = (str(path), read_json(path, "tracewright tune"))
-        remote = RemoteOrder(order.root, text, str(log), mark, socket.gethostname())
+        remote = RemoteTask(order.root, text, str(log), mark, socket.gethostname())
 
         def check() -> None:
             check_stop()
@@ -129,7 +123,7 @@ def _starter(
         yield (lambda: RemoteWorker(remote, cpus)), check
 
 
-def _text(order: Order, settings: Settings, tracing_processes: int) -> str:
+def _text(order: TuneTask, settings: Settings, tracing_processes: int) -> str:
     """The order with the study's settings, for a worker that has so many CPUs of one machine."""
     compute = settings.compute.model_copy(update={"backend": "local", "workers": tracing_processes})
     shared = settings.model_copy(update={"compute": compute})

@@ -38,7 +38,7 @@ SEEN_EVERY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class TuneTask:
     """What a worker is to do.
 
     limit: number of trials in the study. parent_run_id: the study's own run on this machine. shared: see Study.
@@ -91,20 +91,19 @@ class PruningCallback(Hooks):
             self._seen = time.monotonic()
 
 
-def work(order: Order) -> None:
+def work(order: TuneTask) -> None:
     """Runs trials until the study has enough. Raises Stopped; another worker can resume the interrupted trial."""
     root = Path(order.root)
     settings = parse_settings(order.settings, "the study's settings")
-    with prepared(root, settings) as context:
-        images = {"train": context.split.train.digest, "val": context.split.val.digest}
-        with (
-            reachable(order.storage),
-            closing(Study(root, settings, images, order.study, order.storage, shared=order.shared)) as study,
-        ):
-            while claim := study.claim(order.limit):
-                with claim.lock:
-                    run_trial(context, study, claim, order.parent_run_id)
-                context.stop.check()
+    with (
+        prepared(root, settings) as context,
+        reachable(order.storage),
+        closing(Study(root, settings, context.split, order.study, order.storage, shared=order.shared)) as study,
+    ):
+        while claim := study.claim(order.limit):
+            with claim.lock:
+                run_trial(context, study, claim, order.parent_run_id)
+            context.stop.check()
 
 
 def run_trial(context: TrainingContext, study: Study, claim: Claim, parent_run_id: str) -> None:
@@ -131,7 +130,7 @@ def run_trial(context: TrainingContext, study: Study, claim: Claim, parent_run_i
         return
     # A trial that ended early is not a run that `make repro` should resume.
     run_id = next((t.user_attrs.get(RUN) for t in study.trials() if t.number == trial.number), None)
-    folder = study.folder.parents[1] / mlflow_store.RUNS.name / str(run_id)
+    folder = study.folder.parents[1] / mlflow_store.RUNS_FOLDER.name / str(run_id)
     if (folder / resume.TRAINING).is_file():
         resume.deliver(folder)
 
@@ -175,7 +174,7 @@ def _train_run(context: TrainingContext, request: TrainingRequest, run: NewRun, 
 
 def main() -> int:
     """Returns the exit code."""
-    order = Order(**json.load(sys.stdin))
+    order = TuneTask(**json.load(sys.stdin))
     try:
         end_with_parent()
         work(order)

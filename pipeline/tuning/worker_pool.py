@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.cluster import CHECK_SECONDS, Lost, answer_to, ray_module
+from pipeline.core.cluster import CHECK_SECONDS, ProcessLostError, answer_to, ray_module
 from pipeline.core.errors import TracewrightError, Unavailable
 from pipeline.core.files import read_json
 from pipeline.core.processes import Process, stop_processes
@@ -88,8 +88,8 @@ def start_worker(root: str, order: str, log: Path, environment: Mapping[str, str
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteOrder:
-    """What an actor is told.
+class RemoteTask:
+    """The message to an actor.
 
     order: JSON, for the worker's standard input. mark: a file of the study that every node must see, and its content.
     host: the machine on which the command was given.
@@ -105,7 +105,7 @@ class RemoteOrder:
 class WorkerActor:
     """Runs one worker on a node of the cluster."""
 
-    def __init__(self, remote: RemoteOrder) -> None:
+    def __init__(self, remote: RemoteTask) -> None:
         here = socket.gethostname()
         path, content = remote.mark
         if not Path(path).is_file() or read_json(Path(path), "tracewright tune") != content:
@@ -129,7 +129,7 @@ class WorkerActor:
 class RemoteWorker:
     """A worker on the cluster, as a Process. Losing its node counts as a kill."""
 
-    def __init__(self, remote: RemoteOrder, cpus: int) -> None:
+    def __init__(self, remote: RemoteTask, cpus: int) -> None:
         self._ray = ray_module()
         self._order = remote
         self._remote = self._ray.remote(num_cpus=cpus, max_restarts=0, scheduling_strategy="SPREAD")(WorkerActor)
@@ -153,7 +153,7 @@ class RemoteWorker:
             return self._code
         try:
             code = answer_to(self._answer)
-        except Lost as error:
+        except ProcessLostError as error:
             if self._has_started:
                 self._end(-signal.SIGKILL)
             elif time.monotonic() < self._deadline:

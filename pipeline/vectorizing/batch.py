@@ -19,7 +19,7 @@ from pipeline.core.files import write_text, writing
 from pipeline.core.pixels import rgb_of
 from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, Scored, TracerParams
 from pipeline.data.categories import categorise
-from pipeline.data.images import KINDS, MAX_NAME_BYTES, Limits, decode_image, list_images, path_text, read_image
+from pipeline.data.images import KINDS, MAX_NAME_BYTES, ImageLimits, decode_image, list_images, path_text, read_image
 from pipeline.data.probe import measure
 from pipeline.search.loop import Outcome, run_agent, svg_text
 from pipeline.search.tasks import PendingTasks, begin_tasks
@@ -31,11 +31,11 @@ MIN_SIDE_PIXELS = 8  # smaller images have no room for the scores' windows
 MAX_PIXELS = 2**24
 MAX_FILE_BYTES = 100_000_000
 
-Status = Literal["improved", "default", "failed"]
+VectorizeStatus = Literal["improved", "default", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ImageFile:
     """An image to vectorise. path: relative to its input, as text. svg: relative to the output folder."""
 
     file: Path
@@ -44,7 +44,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class VectorizeResult:
     """One line of results.jsonl.
 
     status: improved; default, when nothing better was found and the SVG is the default's; failed, with `error`.
@@ -53,7 +53,7 @@ class Result:
     """
 
     path: str
-    status: Status
+    status: VectorizeStatus
     svg: str | None = None
     params: dict[str, Any] | None = None
     traces: int = 0
@@ -69,15 +69,15 @@ class Result:
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], list[Result]]:
+def find_sources(inputs: Sequence[Path]) -> tuple[list[ImageFile], list[VectorizeResult]]:
     """All images of files and folders, and a failed result for each rejected one.
 
     Each SVG is named after its image; where two images would share a name, the later keeps its own suffix too, or gets
     a number. Raises DataError when an input does not exist or there is no image.
     """
     check_existence(inputs)
-    sources: list[Source] = []
-    rejected: list[Result] = []
+    sources: list[ImageFile] = []
+    rejected: list[VectorizeResult] = []
     taken: set[Path] = set()
     for given in inputs:
         found, rejections = list_images(given) if given.is_dir() else ([Path(given.name)], [])
@@ -86,7 +86,7 @@ def find_sources(inputs: Sequence[Path]) -> tuple[list[Source], list[Result]]:
         for relative in found:
             svg = _free_name(relative, taken)
             taken.add(svg)
-            sources.append(Source(root / relative, path_text(relative), svg))
+            sources.append(ImageFile(root / relative, path_text(relative), svg))
     if not sources and not rejected:
         raise DataError(f"{', '.join(map(str, inputs))}: no images found ({KINDS})")
     return sources, rejected
@@ -102,7 +102,7 @@ def _free_name(relative: Path, taken: set[Path]) -> Path:
 
 
 def vectorize_files(
-    sources: Sequence[Source],
+    sources: Sequence[ImageFile],
     output: Path,
     agent: Agent,
     evaluator: Evaluator,
@@ -111,7 +111,7 @@ def vectorize_files(
     seed: int = 0,
     batch: int = 32,
     write: Callable[[Path, str], None] = write_text,
-) -> Iterator[Result]:
+) -> Iterator[VectorizeResult]:
     """Vectorises images in order, `batch` at a time; each SVG is written before its result is yielded.
 
     The next batch is read, measured and handed to the evaluator before the searches of this one begin, so that neither
@@ -134,7 +134,7 @@ def vectorize_files(
             source = current.members[number]
             fields = _fields(outcome)
             write(output / source.svg, fields.pop("svg"))
-            current.results[number] = Result(path=source.path, svg=path_text(source.svg), **fields)
+            current.results[number] = VectorizeResult(path=source.path, svg=path_text(source.svg), **fields)
         spent = current.seconds + time.perf_counter() - started
         for number in range(len(current.members)):
             yield replace(current.results[number], seconds=round(spent / len(current.members), 4))
@@ -144,19 +144,19 @@ def vectorize_files(
 class _Batch:
     """Images that were read, with their defaults on the way. results: by place. seconds: spent on it so far."""
 
-    members: Sequence[Source]
-    results: dict[int, Result]
+    members: Sequence[ImageFile]
+    results: dict[int, VectorizeResult]
     pending: PendingTasks
     seconds: float
 
 
-def _begin_batch(members: Sequence[Source], agent: Agent, evaluator: Evaluator) -> _Batch:
+def _begin_batch(members: Sequence[ImageFile], agent: Agent, evaluator: Evaluator) -> _Batch:
     """Reads and measures the images, and hands their defaults to the evaluator."""
     started = time.perf_counter()
-    limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
+    limits = ImageLimits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
     logos: list[Logo] = []
     measured: list[Vector] = []
-    results: dict[int, Result] = {}
+    results: dict[int, VectorizeResult] = {}
     for number, source in enumerate(members):
         try:
             rgba = read_image(source.file, limits, source.path)
@@ -170,8 +170,8 @@ def _begin_batch(members: Sequence[Source], agent: Agent, evaluator: Evaluator) 
     return _Batch(members, results, pending, time.perf_counter() - started)
 
 
-def failed_result(path: str, reason: str, detail: str) -> Result:
-    return Result(path=path, status="failed", error=f"{reason}: {detail}")
+def failed_result(path: str, reason: str, detail: str) -> VectorizeResult:
+    return VectorizeResult(path=path, status="failed", error=f"{reason}: {detail}")
 
 
 def make_logo(name: str, rgba: Pixels, agent: Agent) -> tuple[Logo, Vector]:
@@ -232,7 +232,7 @@ def vectorize_image_bytes(
     Raises ImageRejected when it cannot be decoded, DataError when even VTracer's default fails on it.
     """
     started = time.perf_counter()
-    limits = Limits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
+    limits = ImageLimits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, agent.background)
     logo, measures = make_logo("image", decode_image(content, limits, "image"), agent)
     tasks, failures = begin_tasks(
         [logo], evaluator, agent.background, keep_svg=True, metrics=False, measured=[measures]
@@ -250,7 +250,7 @@ def open_results(output: Path) -> Path:
     return path
 
 
-def append_result(path: Path, result: Result) -> None:
+def append_result(path: Path, result: VectorizeResult) -> None:
     """Raises StorageError."""
     with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(result.to_line())

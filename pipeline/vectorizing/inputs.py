@@ -52,7 +52,7 @@ class Entry:
         try:
             status = path_of(self.file).stat()
         except OSError:
-            return None  # whoever reads it says more
+            return None  # the later read reports the error
         if self.mtime_ns < 0 or (status.st_size, status.st_mtime_ns) == (self.file_bytes, self.mtime_ns):
             return None
         return f"it is not the file that was listed ({self.file_bytes} bytes then, {status.st_size} now); list it again"

@@ -23,7 +23,7 @@ SUMMARY = "summary.json"
 LOCK = ".lock"
 
 
-class Progress:
+class ShardCallback:
     """Callbacks of a sharded run; these do nothing."""
 
     def on_plan(self, plan: Plan, done: int) -> None:
@@ -33,7 +33,7 @@ class Progress:
 
 
 def vectorize_sharded(
-    request: Request, inputs: Inputs | None, progress: Progress, *, backend: Backend = "local", workers: int = 0
+    request: Request, inputs: Inputs | None, progress: ShardCallback, *, backend: Backend = "local", workers: int = 0
 ) -> Tally:
     """Vectorises the shards that a plan still lacks, writing the plan first if there is none; returns sums over all.
 
@@ -82,7 +82,7 @@ def _on_ray(
 ) -> Iterator[ShardProgress]:
     from pipeline.core import cluster
 
-    with cluster.joined(workers) as joined:
+    with cluster.connect(workers) as joined:
         orders = ((assignment, shard) for shard in shards)
         for (_, shard), tally in joined.map_unordered(vectorize_shard, orders, check_stop=check_stop):
             yield ShardProgress(shard, tally.files, tally)

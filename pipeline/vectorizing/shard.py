@@ -10,7 +10,7 @@ from typing import Any, Self
 from pipeline.core.errors import Unavailable
 from pipeline.data.images import path_of
 from pipeline.tracing.tracer_pool import TracerPool
-from pipeline.vectorizing.batch import Result, Source, vectorize_files
+from pipeline.vectorizing.batch import ImageFile, VectorizeResult, vectorize_files
 from pipeline.vectorizing.disk import sync_disk, write_unsynced
 from pipeline.vectorizing.inputs import Entry
 from pipeline.vectorizing.plan import PLAN, SVGS, Plan, open_plan
@@ -48,16 +48,16 @@ class ShardWorker:
     def __exit__(self, *_: Any) -> None:
         self._stack.close()
 
-    def vectorize(self, entries: Sequence[Entry]) -> Iterator[Result]:
+    def vectorize(self, entries: Sequence[Entry]) -> Iterator[VectorizeResult]:
         """A result for each entry, in order, after its SVG was written; on the disk for certain after `sync_disk`."""
-        usable: list[Source] = []
-        rejected: dict[int, Result] = {}
+        usable: list[ImageFile] = []
+        rejected: dict[int, VectorizeResult] = {}
         for number, entry in enumerate(entries):
             error = entry.error or (f"changed: {change}" if (change := entry.change()) else None)
             if error:
-                rejected[number] = Result(path=entry.path, status="failed", error=error)
+                rejected[number] = VectorizeResult(path=entry.path, status="failed", error=error)
             else:
-                usable.append(Source(path_of(entry.file), entry.path, entry.svg))
+                usable.append(ImageFile(path_of(entry.file), entry.path, entry.svg))
         results = vectorize_files(
             usable,
             self.plan.output / SVGS,
@@ -70,9 +70,9 @@ class ShardWorker:
         for number in range(len(entries)):
             yield rejected[number] if number in rejected else next(results)
 
-    def vectorize_shard(self, shard: int) -> Iterator[Result]:
+    def vectorize_shard(self, shard: int) -> Iterator[VectorizeResult]:
         """The results of a whole shard; its part is written once the last one is taken."""
-        results: list[Result] = []
+        results: list[VectorizeResult] = []
         for result in self.vectorize(self.plan.entries(shard)):
             results.append(result)
             yield result

@@ -9,19 +9,15 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import subprocess
-import sys
-import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from pipeline.core.errors import TracewrightError, Unavailable
-from pipeline.core.processes import describe_exit, stop_processes
-from pipeline.tracing.worker_process import one_thread_environment
-from pipeline.vectorizing.batch import Result, failed_result
+from pipeline.core.processes import ModuleProcess, stop_processes
+from pipeline.vectorizing.batch import VectorizeResult, failed_result
 from pipeline.vectorizing.plan import Plan
 from pipeline.vectorizing.request import Assignment
 from pipeline.vectorizing.table import Tally, tally_of, write_part
@@ -34,7 +30,7 @@ _PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ShardTask:
     """A shard, or with `only` one file of it by its place."""
 
     shard: int
@@ -57,37 +53,25 @@ class ShardProgress:
 class ShardProcess:
     """order: what it works on. files: those of the order that it has reported."""
 
-    process: subprocess.Popen[bytes]
-    messages: IO[bytes]
+    process: ModuleProcess
     ready: bool = False
-    order: Order | None = None
+    order: ShardTask | None = None
     files: int = 0
     unread: bytearray = field(default_factory=bytearray)
 
     @classmethod
     def start(cls, assignment: Assignment) -> Self:
-        messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.vectorizing.process", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=messages,
-            bufsize=0,
-            env=one_thread_environment(),
-            process_group=0,  # Ctrl-C reaches this process alone, which passes it on
-        )
-        started = cls(process, messages)
+        started = cls(ModuleProcess("pipeline.vectorizing.process", str(os.getpid())))
         started._write(assignment.to_line().encode())
         return started
 
-    def give(self, order: Order) -> None:
+    def give(self, order: ShardTask) -> None:
         self.order, self.files = order, 0
         self._write(order.to_line())
 
     def answers(self) -> list[dict[str, Any]] | None:
         """The new lines of its output; None when it has ended."""
-        assert self.process.stdout is not None
-        piece = os.read(self.process.stdout.fileno(), _PIECE)
+        piece = os.read(self.process.output, _PIECE)
         if not piece:
             return None
         *lines, self.unread = (self.unread + piece).split(b"\n")
@@ -95,20 +79,12 @@ class ShardProcess:
 
     def last_words(self) -> str:
         """Of a process that has ended: its signal or exit status, and the last line of its messages."""
-        how = describe_exit(self.process.wait())
-        self.messages.seek(0)
-        lines = self.messages.read().decode(errors="replace").strip().splitlines()
+        how, lines = self.process.end()
         return f"{how} ({lines[-1][:300]})" if lines else how
 
-    def close(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout, self.messages):
-            assert pipe is not None
-            pipe.close()
-
     def _write(self, line: bytes) -> None:
-        assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended, and its output tells next
-            self.process.stdin.write(line)
+            os.write(self.process.input, line)
 
 
 class ShardPool:
@@ -124,19 +100,18 @@ class ShardPool:
         self._selector = selectors.DefaultSelector()
         self._processes: list[ShardProcess] = []
         self._failed_starts = 0
-        self._deaths: Counter[Order] = Counter()
-        self._single_results: dict[int, dict[int, Result]] = {}
+        self._deaths: Counter[ShardTask] = Counter()
+        self._single_results: dict[int, dict[int, VectorizeResult]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Ends the processes; what they were working on is left as it is."""
-        for process in stop_processes((p.process for p in self._processes), STOP_SECONDS):
+        for process in stop_processes((p.process.popen for p in self._processes), STOP_SECONDS):
             process.kill()
-            process.wait()
         for member in self._processes:
-            member.close()
+            member.process.end()
         self._processes.clear()
         self._selector.close()
 
@@ -150,7 +125,7 @@ class ShardPool:
         Raises StorageError and any other error that a shard process reports, and Unavailable when none can be started.
         """
         waiting = iter(shards)
-        again: deque[Order] = deque()
+        again: deque[ShardTask] = deque()
         while True:
             self._check_stop()
             self._hand_out(waiting, again)
@@ -165,11 +140,11 @@ class ShardPool:
                 for answer in answers:
                     yield from self._take(process, answer)
 
-    def _hand_out(self, waiting: Iterator[int], again: deque[Order]) -> None:
+    def _hand_out(self, waiting: Iterator[int], again: deque[ShardTask]) -> None:
         """Give every free process an order while there are any; start the missing processes."""
         free = [process for process in self._processes if process.order is None]
         for number in range(len(free) + self._workers - len(self._processes)):
-            order = again.popleft() if again else next((Order(shard) for shard in waiting), None)
+            order = again.popleft() if again else next((ShardTask(shard) for shard in waiting), None)
             if order is None:
                 return
             if number < len(free):
@@ -177,8 +152,7 @@ class ShardPool:
             else:
                 process = ShardProcess.start(self._assignment)
                 self._processes.append(process)
-                assert process.process.stdout is not None
-                self._selector.register(process.process.stdout, selectors.EVENT_READ, process)
+                self._selector.register(process.process.output, selectors.EVENT_READ, process)
             process.give(order)
 
     def _take(self, process: ShardProcess, answer: dict[str, Any]) -> Iterator[ShardProgress]:
@@ -199,15 +173,13 @@ class ShardPool:
         if "tally" in answer:
             yield ShardProgress(order.shard, 0, Tally(**answer["tally"]))
         else:
-            yield self._add_single(order, Result(**answer["result"]))
+            yield self._add_single(order, VectorizeResult(**answer["result"]))
 
-    def _bury(self, process: ShardProcess, again: deque[Order]) -> Iterator[ShardProgress]:
+    def _bury(self, process: ShardProcess, again: deque[ShardTask]) -> Iterator[ShardProgress]:
         """A process has ended: its order runs again, or file by file, or fails."""
-        assert process.process.stdout is not None
         self._processes.remove(process)
-        self._selector.unregister(process.process.stdout)
+        self._selector.unregister(process.process.output)
         how = process.last_words()
-        process.close()
         order = process.order
         if not process.ready:
             self._failed_starts += 1
@@ -222,13 +194,13 @@ class ShardPool:
             again.appendleft(order)
         elif order.only is None:
             self._single_results[order.shard] = {}
-            again.extend(Order(order.shard, place) for place in range(self._plan.count(order.shard)))
+            again.extend(ShardTask(order.shard, place) for place in range(self._plan.count(order.shard)))
         else:
             path = self._plan.entries(order.shard)[order.only].path
             detail = f"the process that worked on it {how}, twice; save it again as PNG"
             yield self._add_single(order, failed_result(path, "crashed", detail))
 
-    def _add_single(self, order: Order, result: Result) -> ShardProgress:
+    def _add_single(self, order: ShardTask, result: VectorizeResult) -> ShardProgress:
         """Collects the results of a shard that runs file by file; the last one completes its part."""
         assert order.only is not None
         found = self._single_results[order.shard]

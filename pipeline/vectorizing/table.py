@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import DataError
 from pipeline.core.files import whole
-from pipeline.vectorizing.batch import Result
+from pipeline.vectorizing.batch import VectorizeResult
 
 SCHEMA = pa.schema(
     [
@@ -52,14 +52,14 @@ class Tally:
         return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def write_part(path: Path, results: Sequence[Result]) -> None:
+def write_part(path: Path, results: Sequence[VectorizeResult]) -> None:
     """Whole or absent. `params` becomes JSON text. Raises StorageError."""
     rows = [asdict(r) | {"params": json.dumps(r.params) if r.params is not None else None} for r in results]
     with whole(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
 
 
-def tally_of(results: Iterable[Result]) -> Tally:
+def tally_of(results: Iterable[VectorizeResult]) -> Tally:
     return _tally(pa.Table.from_pylist([asdict(r) | {"params": None} for r in results], SCHEMA))
 
 

@@ -16,7 +16,7 @@ from pipeline.core.records import (
     Evaluation,
     Failed,
     Gate,
-    Lost,
+    Pruned,
     Scored,
     Scores,
 )
@@ -65,9 +65,9 @@ def worth(objective: Objective, candidate: Scores, default: Scores = SOUND) -> f
 
 def by_worker(candidate: Scores, gate: Gate) -> Evaluation:
     if candidate.svg_bytes > gate.max_bytes:
-        return Lost("d", DEFAULT_PARAMS, candidate.svg_bytes, None, 0.1)
+        return Pruned("d", DEFAULT_PARAMS, candidate.svg_bytes, None, 0.1)
     if candidate.damage > gate.max_damage:
-        return Lost("d", DEFAULT_PARAMS, candidate.svg_bytes, candidate.damage, 0.1)
+        return Pruned("d", DEFAULT_PARAMS, candidate.svg_bytes, candidate.damage, 0.1)
     return Scored("d", DEFAULT_PARAMS, candidate, 0.1)
 
 
@@ -226,7 +226,7 @@ def test_a_loser_is_graded_by_what_is_known_of_it(
     """What is not known is taken to be well, and it does not become the best."""
     standing = max(0.0, value(objective, best, default) or 0.0)
     lost = by_worker(candidate, objective.gate(standing, default))
-    if not isinstance(lost, Lost):
+    if not isinstance(lost, Pruned):
         return
     told = objective.graded_evaluation(lost, default)
     if objective.name == "sharper":

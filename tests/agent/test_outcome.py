@@ -26,8 +26,8 @@ from pipeline.core.records import (
     VISIBLE_DAMAGE,
     Evaluation,
     Failed,
-    Lost,
     ObjectiveName,
+    Pruned,
     Scored,
     Scores,
 )
@@ -83,7 +83,7 @@ def test_not_far_above_the_bend_worse_is_still_seen_to_be_worse(over: float, mor
 
 
 def test_what_was_not_measured_is_not_a_number() -> None:
-    too_large, too_bad = Lost("d", DEFAULT_PARAMS, 2000, None, 0.1), Lost("d", DEFAULT_PARAMS, 2000, 50.0, 0.1)
+    too_large, too_bad = Pruned("d", DEFAULT_PARAMS, 2000, None, 0.1), Pruned("d", DEFAULT_PARAMS, 2000, 50.0, 0.1)
     assert np.isnan(outcome(too_large)).tolist() == [False, True, True]
     assert np.isnan(outcome(too_bad)).tolist() == [False, True, False]
     assert outcome(too_bad)[SIZE] == outcome(too_large)[SIZE] == outcome(picture(2000, 50.0))[SIZE]

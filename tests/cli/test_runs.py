@@ -42,7 +42,7 @@ def wait_until(run: str, what: str, timesteps: int = 0) -> dict[str, Any]:
         if found["state"] == what and found["timesteps"] >= timesteps:
             return found
         time.sleep(0.1)
-    raise AssertionError(f"{found}\n{(Path.cwd() / mlflow_store.RUNS / run / 'log.txt').read_text()}")
+    raise AssertionError(f"{found}\n{(Path.cwd() / mlflow_store.RUNS_FOLDER / run / 'log.txt').read_text()}")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_training_in_the_background_is_killed_stopped_and_resumed_to_its_end(p
     followed = runs("follow", run)
     assert followed.exit_code == 0, followed.output
     assert "finished  100% of 512" in followed.stdout
-    out = project / mlflow_store.RUNS / run / "out"
+    out = project / mlflow_store.RUNS_FOLDER / run / "out"
     assert load_agent(out / "models/agent").max_steps == 2
     trained = json.loads((out / "results/train/train.json").read_text())
     assert (trained["run_id"], trained["seed"], trained["total_timesteps"]) == (run, 5, 512)

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import ast
+import importlib
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 import yaml
 
-from pipeline.settings.params import Settings
-from pipeline.settings.schema import Place
+from pipeline.settings.params import EXECUTION, load_settings
 from pipeline.tracking import lineage
-from tests.support.source import ROOT, imports, modules, tree
+from tests.support.source import ROOT, modules
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
-ONLY_WRITTEN_DOWN = {
-    "pipeline.tracking.lineage",  # all settings go on the MLflow run as its parameters
-    "pipeline.tracking.run",  # and the seeds as tags
+STARTED = {
+    "pipeline.reports.report": "pipeline.reports.drawing",
+    "pipeline.tracing.worker_process": "pipeline.tracing.worker",
 }
-"""Modules whose reading of settings changes no result."""
-
-WHEN_NOT_WHAT = (
-    "checkpoints",
-    "compute.backend",
-    "compute.memory_limit_bytes",
-    "compute.store_bytes",
-    "compute.workers",
-    "monitoring",
-)
-"""What decides when a training is saved and looked at, and where and by how many it is worked on; what comes of it is
-the same to the bit."""
+"""Modules that start another one as a process of its own."""
 
 
 def listed(stage: str, *kinds: str) -> list[str]:
@@ -56,20 +43,17 @@ def is_within(path: str, folder: str) -> bool:
 
 @cache
 def closure(module: str) -> frozenset[str]:
-    """Our modules that a module imports, itself among them, those that theirs import, and those started by name."""
-    known = modules("pipeline")
-    found, waiting = set(), [module]
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        found.add(name)
-        source = tree(known[name])
-        named = [n for n, _ in imports(source)]
-        named += [n.value for n in ast.walk(source) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-        for dotted in named:
-            waiting += [m for m in (dotted, dotted.rpartition(".")[0]) if m in known]
-    return frozenset(found)
+    """Our modules that a module imports, directly or not, itself, and those that they start as processes."""
+    graph = import_graph()
+    found = {module, *graph.find_upstream_modules(module)}
+    for started in [STARTED[name] for name in STARTED if name in found]:
+        found |= {started, *graph.find_upstream_modules(started)}
+    return frozenset(found & modules("pipeline").keys())
+
+
+@cache
+def import_graph() -> grimp.ImportGraph:
+    return grimp.build_graph("pipeline", exclude_type_checking_imports=True, cache_dir=None)
 
 
 INFRASTRUCTURE = {
@@ -154,226 +138,25 @@ def test_the_params_of_a_stage_exist(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_lists_every_setting_that_it_reads(stage: str) -> None:
-    params = STAGES[stage].get("params", [])
-    for read, where in sorted(settings_read(f"pipeline.stages.{stage}").items()):
-        for key in [read] if any(read == param or read.startswith(f"{param}.") for param in params) else inner(read):
-            listed = any(key == param or key.startswith(f"{param}.") for param in params)
-            assert listed or key.startswith(WHEN_NOT_WHAT), f"{stage}: {where} reads {key}, which is not in its params"
+def test_the_params_of_a_stage_are_the_settings_that_it_declares(stage: str) -> None:
+    declared = importlib.import_module(f"pipeline.stages.{stage}").READS
+    assert STAGES[stage]["params"] == sorted(declared)
 
 
-def inner(key: str) -> list[str]:
-    """The keys of a section, or the key itself where it is none."""
-    value = PARAMS
-    for part in key.split("."):
-        value = value[part]
-    return [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_lists_no_setting_that_it_does_not_read(stage: str) -> None:
-    read = settings_read(f"pipeline.stages.{stage}")
-    for param in STAGES[stage].get("params", []):
-        used = any(key == param or key.startswith(f"{param}.") or param.startswith(f"{key}.") for key in read)
-        assert used, f"{stage}: {param} is in its params but not read"
-
-
-Definition = tuple[str, str]
-"""A module, and the name of a function, class or value at its top."""
-
-
-def settings_read(module: str) -> dict[str, str]:
-    """Dotted keys of params.yaml that the code reached from a stage's main reads, each with a place that does.
-
-    Reached is what a reached function, method or class names: too much rather than too little. A section that is
-    handed on counts as read whole, one in a variable of its own by what is taken from it there and where it goes.
-    """
-    found: dict[str, str] = {}
-    for home, name in sorted(reached((module, "main"))):
-        if home not in ONLY_WRITTEN_DOWN:
-            for node in definitions(home)[name]:
-                for key in Reading(home).keys(node, {}):
-                    found.setdefault(key, f"{home}.{name}")
-    return found
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Finds settings in a definition of a module. assigned: its own variables that stand for a section."""
-
-    module: str
-    assigned: set[str] = field(default_factory=set)
-
-    def keys(self, node: ast.AST, variables: dict[str, str]) -> Iterator[str]:
-        """`settings.train.seed`, `self._settings.train.seed` and `variable.seed` in a tree, as `train.seed`.
-
-        variables: names that stand for a section, "" for all settings. Of nested attributes the longest is given.
-        """
-        match node:
-            case ast.FunctionDef(args=arguments):
-                every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-                variables = variables | {a.arg: key for a in every if (key := section_of(a.annotation)) is not None}
-            case ast.Assign(targets=[ast.Name() | ast.Tuple() as target], value=value):
-                names: list[ast.expr] = [target]
-                values: list[ast.expr] = [value]
-                if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-                    names, values = target.elts, value.elts
-                for name, given in zip(names, values, strict=True):
-                    yield from self._assigned(name, given, variables)
-                return
-            case ast.Call(func=ast.Name(id="getattr"), args=[ast.Name(id=name), *_]) if name in self.assigned:
-                yield from [variables[name]] if variables[name] else PARAMS
-            case ast.Call(func=ast.Attribute(value=inner, attr="model_dump")) if path_of(inner, variables) == "":
-                yield from self._included(node)
-                return
-            case ast.Attribute() if key := path_of(node, variables):
-                yield key
-                return
-        for child in ast.iter_child_nodes(node):
-            yield from self.keys(child, variables)
-
-    def _assigned(self, name: ast.AST, value: ast.expr, variables: dict[str, str]) -> Iterator[str]:
-        path = path_of(value, variables)
-        if isinstance(name, ast.Name) and path in ("", *SECTIONS.values()):
-            variables[name.id] = path
-            self.assigned.add(name.id)
-        else:
-            yield from self.keys(value, variables)
-
-    def _included(self, dump: ast.Call) -> list[str]:
-        """The sections that a dump of all settings is limited to, if it is."""
-        for keyword in dump.keywords:
-            if keyword.arg == "include" and isinstance(keyword.value, ast.Name):
-                [chosen] = definitions(self.module)[keyword.value.id]
-                return [n.value for n in ast.walk(chosen) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-        return list(PARAMS)
-
-
-def path_of(node: ast.AST, variables: dict[str, str]) -> str | None:
-    """The dotted key that an expression stands for, "" for all settings, None for anything else."""
-    names: list[str] = []
-    while isinstance(node, ast.Attribute):
-        names.insert(0, node.attr)
-        node = node.value
-    match node:
-        case ast.Name(id=name) if name in variables:
-            return existing([*variables[name].split("."), *names])
-        case ast.Call(func=ast.Name(id="load_settings")):
-            return existing(names)
-        case ast.Name(id=name) if names or name in ("settings", "_settings"):
-            names.insert(0, name)
-    for start, name in enumerate(names):
-        if name in ("settings", "_settings"):
-            return existing(names[start + 1 :])
-    return None
-
-
-def existing(names: list[str]) -> str:
-    """As many of the names as lead into params.yaml, dotted."""
-    inner, key = PARAMS, []
-    for name in filter(None, names):
-        name = "register" if name == "register_" else name
-        if not isinstance(inner, dict) or name not in inner:
-            break
-        inner = inner[name]
-        key.append(name)
-    return ".".join(key)
-
-
-def section_of(annotation: ast.expr | None) -> str | None:
-    """The section that a parameter of such a type holds, "" for all settings."""
-    names = [n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)] if annotation else []
-    return next((SECTIONS[name] for name in names if name in SECTIONS), "" if "Settings" in names else None)
-
-
-def sections(place: Place) -> Iterator[tuple[str, str]]:
-    for inner in place.inner():
-        if inner.section and "[]" not in inner.key:
-            yield inner.section.__name__, inner.key
-            yield from sections(inner)
-
-
-SECTIONS = dict(sections(Place("", Settings)))
-
-
-@cache
-def definitions(module: str) -> dict[str, list[ast.stmt]]:
-    """What is at the top of a module, by name; "" is what runs at import and has none."""
-    found: dict[str, list[ast.stmt]] = {"": []}
-    for node in tree(modules("pipeline")[module]).body:
-        match node:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                found[name] = [node]
-            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-                found[name] = [node]
-            case _:
-                found[""].append(node)
-    return found
-
-
-@cache
-def imported_names(module: str) -> dict[str, str]:
-    """Names that a module's imports bind, at its top or inside a function, to what they stand for."""
-    found = {}
-    for node in ast.walk(tree(modules("pipeline")[module])):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
-        elif isinstance(node, ast.Import):
-            found.update({alias.asname or alias.name: alias.name for alias in node.names})
-    return found
-
-
-def reached(start: Definition) -> set[Definition]:
-    found: set[Definition] = set()
-    waiting = [start]
-    while waiting:
-        module, name = waiting.pop()
-        if (module, name) in found or name not in definitions(module):
-            continue
-        found.add((module, name))
-        waiting.append((module, ""))
-        for node in definitions(module)[name]:
-            waiting += list(named(module, node))
-    return found
-
-
-def named(module: str, node: ast.AST) -> Iterator[Definition]:
-    """Definitions of ours that a piece of a module names."""
-    bound = imported_names(module)
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name):
-            yield module, inner.id
-            home, _, name = bound.get(inner.id, "").rpartition(".")
-            if home in modules("pipeline"):
-                yield home, name
-        elif isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
-            home = bound.get(inner.value.id, "")
-            if home in modules("pipeline"):
-                yield home, inner.attr
+def test_a_stage_reads_no_setting_that_it_does_not_declare() -> None:
+    settings = load_settings(ROOT / "params.yaml")
+    limited = settings.only(["data.root", "register", "train"])
+    assert limited.data.root == settings.data.root
+    assert limited.register_ == settings.register_
+    assert limited.train == settings.train
+    assert limited.compute.workers == settings.compute.workers, EXECUTION
+    for read in (lambda: limited.split, lambda: limited.data.background, lambda: limited.compute.timeout_seconds):
+        with pytest.raises(AttributeError):
+            read()
+    assert limited.to_json() == settings.to_json(), "a run records all settings"
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_lists_every_file_of_another_that_it_names(stage: str) -> None:
-    """Every text in the code reached that is a path of some stage's outs, or a folder above one."""
-    made = {out: maker for maker in STAGES for out in outs(maker)}
-    mine = [*outs(stage), *listed(stage, "deps")]
-    for home, name in sorted(reached((f"pipeline.stages.{stage}", "main"))):
-        constants = [n for node in definitions(home)[name] for n in ast.walk(node) if isinstance(n, ast.Constant)]
-        for path in [c.value for c in constants if isinstance(c.value, str) and "/" in c.value]:
-            if any(near(path, out) for out in made) and home not in ONLY_WRITTEN_DOWN:
-                assert any(near(path, out) for out in mine), f"{stage}: {home}.{name} names {path}"
-
-
-def near(path: str, other: str) -> bool:
-    return is_within(path, other) or is_within(other, path)
-
-
-def test_the_reading_of_settings_is_seen() -> None:
-    """The checks above would pass if they found nothing."""
-    read = set(settings_read("pipeline.stages.train"))
-    assert {"train.ppo.learning_rate", "train.max_steps", "tracing", "compute.memory_limit_bytes"} <= read
-    assert "register.min_improvement" in settings_read("pipeline.stages.register")
-    assert not [key for key in read if key.startswith("register")]
-    assert "data.sample_seed" in settings_read("pipeline.stages.samples")
-    assert SECTIONS["PPOSettings"] == "train.ppo"
-    assert {key.partition(".")[0] for key in read} <= set(PARAMS)
+def test_a_stage_takes_its_settings_limited_to_those_it_declares(stage: str) -> None:
+    source = (ROOT / f"pipeline/stages/{stage}.py").read_text(encoding="utf-8")
+    assert source.count("load_settings(") == source.count('load_settings(root / "params.yaml").only(READS)') == 1

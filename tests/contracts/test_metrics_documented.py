@@ -33,7 +33,7 @@ from pipeline.tracing.evaluation_store import EvaluationStore
 from pipeline.tracing.store_pool import StoredEvaluator
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.tracking import gate, promotion
-from pipeline.vectorizing.batch import Result
+from pipeline.vectorizing.batch import VectorizeResult
 from tests.support.fakes import FakeEvaluator, settings_with, task_of
 from tests.support.source import ROOT, modules, tree
 
@@ -112,7 +112,7 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             "results/evaluate/metrics.json": evaluated.metrics,
             "results/evaluate/images.parquet": rows[0],
             "results/register.json": to_json(registered),
-            "results.jsonl": {f.name: None for f in fields(Result)},
+            "results.jsonl": {f.name: None for f in fields(VectorizeResult)},
         },
     )
 

@@ -54,14 +54,18 @@ BANNED = (
 PHRASES = re.compile(r"\b(?:" + "|".join(p.replace(" ", r"[\s#]+") for p in BANNED) + r")\b", re.IGNORECASE)
 """Also across the line breaks of a paragraph, a docstring or a comment."""
 
-PLAIN = ("README.md", "CHANGELOG.md", "docs", "params.yaml", "Makefile", "Dockerfile", "docker-compose.yml", ".ci")
+PLAIN = (
+    *PACKAGES,
+    "README.md",
+    "CHANGELOG.md",
+    "docs",
+    "params.yaml",
+    "Makefile",
+    "Dockerfile",
+    "docker-compose.yml",
+    ".ci",
+)
 """Files and folders whose prose is free of BANNED."""
-
-NOT_YET_PLAIN = ("docs/architecture.md", "pipeline", "monitoring", "dashboard")
-"""Still to be rewritten. To switch one on, move it to PLAIN (docs/architecture.md: delete it here)."""
-
-METRIC_ROW = re.compile(r"^\| `tracewright_.*$", re.MULTILINE)
-"""docs/monitoring.md repeats these texts from monitoring/metrics.py, which is checked with `monitoring`."""
 
 ABOUT_ITSELF = Path(__file__).resolve()
 
@@ -131,13 +135,7 @@ def test_text_files_are_utf_8_and_end_with_a_newline() -> None:
 
 
 def prose(place: str) -> list[tuple[Path, str]]:
-    """The text files at or below a place, without those that NOT_YET_PLAIN lists separately."""
-    later = [Path(other) for other in NOT_YET_PLAIN if other != place]
-    return [
-        (path, METRIC_ROW.sub("", text) if path.suffix == ".md" else text)
-        for path, text in texts()
-        if path.is_relative_to(place) and not any(path.is_relative_to(other) for other in later)
-    ]
+    return [(path, text) for path, text in texts() if path.is_relative_to(place)]
 
 
 @pytest.mark.parametrize("place", PLAIN)
@@ -149,13 +147,6 @@ def test_prose_is_plain_english(place: str) -> None:
     ]
     assert prose(place) != []
     assert found == []
-
-
-def test_every_place_with_prose_is_listed_once() -> None:
-    places = [*PLAIN, *NOT_YET_PLAIN]
-    assert len(places) == len(set(places))
-    assert {*PACKAGES, "README.md", "docs", "params.yaml", "Makefile"} <= set(places)
-    assert [place for place in places if not (ROOT / place).exists()] == []
 
 
 @pytest.mark.parametrize(

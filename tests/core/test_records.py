@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from pipeline.core.json_records import from_json, to_json
 from pipeline.core.records import (
     CATEGORIES,
     DEFAULT_PARAMS,
@@ -17,12 +18,10 @@ from pipeline.core.records import (
     Evaluation,
     Failed,
     Logo,
-    Lost,
     Pixels,
+    Pruned,
     Scored,
     TracerParams,
-    evaluation_from_json,
-    evaluation_json,
     pixel_digest,
 )
 from pipeline.settings.ranges import ALLOWED, is_allowed
@@ -78,14 +77,14 @@ def test_params_travel_as_json() -> None:
     [
         Scored("d", TracerParams(palette=4), scores(damage=1 / 3, delta=0.1 + 0.2), 0.25),
         Scored("d", DEFAULT_PARAMS, scores(metrics=metrics(mse=1 / 3)), 0.25, "<svg/>"),
-        Lost("d", DEFAULT_PARAMS, 1234, None, 0.5),
-        Lost("d", DEFAULT_PARAMS, 1234, 1 / 3, 0.5),
+        Pruned("d", DEFAULT_PARAMS, 1234, None, 0.5),
+        Pruned("d", DEFAULT_PARAMS, 1234, 1 / 3, 0.5),
         Failed("d", DEFAULT_PARAMS, "panic", "why", 0.5),
     ],
     ids=["scored", "with metrics", "lost by size", "lost by damage", "failed"],
 )
 def test_an_evaluation_travels_as_json(evaluation: Evaluation) -> None:
-    assert evaluation_from_json(json.loads(json.dumps(evaluation_json(evaluation)))) == evaluation
+    assert from_json(list[Evaluation], json.loads(json.dumps([to_json(evaluation)]))) == [evaluation]
 
 
 def test_metrics_that_were_not_measured_are_not_made_up() -> None:

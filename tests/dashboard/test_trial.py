@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from dashboard import trial
-from dashboard.trial import Refused
+from dashboard.trial import TrialError
 from tests.support import dashboard_project
 from tests.support.fakes import ROOT
 
@@ -54,7 +54,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(content: bytes) -> str:
-    with pytest.raises(Refused) as refused, trial.image_file(content) as path:
+    with pytest.raises(TrialError) as refused, trial.image_file(content) as path:
         trial.default_of(path, ROOT, never)
     return str(refused.value)
 
@@ -145,13 +145,13 @@ def test_ours_is_what_the_command_wrote(project: Path) -> None:
 )
 def test_a_command_that_fails_says_why(project: Path, body: str, says: str) -> None:
     command(project, body)
-    with pytest.raises(Refused, match=says):
+    with pytest.raises(TrialError, match=says):
         attempt(project)
 
 
 def test_an_image_that_the_command_fails_on_says_why(project: Path) -> None:
     command(project, status="failed")
-    with pytest.raises(Refused, match="as asked"):
+    with pytest.raises(TrialError, match="as asked"):
         attempt(project)
 
 
@@ -165,7 +165,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_below_it(
         "import subprocess; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
         f"pathlib.Path({str(noted)!r}).write_text(str(child.pid)); time.sleep(60)",
     )
-    with pytest.raises(Refused, match="longer than 1 s"):
+    with pytest.raises(TrialError, match="longer than 1 s"):
         attempt(project)
     _gone(int(noted.read_text()))
 
@@ -199,7 +199,7 @@ def _gone(pid: int) -> None:
 
 def test_one_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "WAIT_SECONDS", 0.1)
-    with trial.one_at_a_time(), pytest.raises(Refused, match="Another image"), trial.one_at_a_time():
+    with trial.one_at_a_time(), pytest.raises(TrialError, match="Another image"), trial.one_at_a_time():
         pass
     with trial.one_at_a_time():
         pass

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.records import Pixels
-from pipeline.data.images import Limits
+from pipeline.data.images import ImageLimits
 from tests.support.drawing import draw
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,8 +22,8 @@ def picture() -> Pixels:
 
 
 @pytest.fixture(scope="session")
-def limits() -> Limits:
-    return Limits(min_side_pixels=32, max_pixels=4_194_304, max_file_bytes=20_000_000, background="#ffffff")
+def limits() -> ImageLimits:
+    return ImageLimits(min_side_pixels=32, max_pixels=4_194_304, max_file_bytes=20_000_000, background="#ffffff")
 
 
 @pytest.fixture

@@ -17,7 +17,16 @@ from PIL import Image
 
 from pipeline.core.errors import ImageRejected
 from pipeline.core.records import Pixels
-from pipeline.data.images import Limits, decode, decode_image, list_images, load_logo, path_of, path_text, read_image
+from pipeline.data.images import (
+    ImageLimits,
+    decode,
+    decode_image,
+    list_images,
+    load_logo,
+    path_of,
+    path_text,
+    read_image,
+)
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
@@ -26,7 +35,7 @@ def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def reason(content: bytes, limits: Limits) -> str:
+def reason(content: bytes, limits: ImageLimits) -> str:
     with pytest.raises(ImageRejected) as rejected:
         decode_image(content, limits, "some/logo.png")
     assert rejected.value.path == "some/logo.png"
@@ -51,27 +60,27 @@ def image(picture: Pixels) -> Image.Image:
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "WEBP"])
-def test_lossless_formats_give_the_pixels_back(format: str, image: Image.Image, limits: Limits) -> None:
+def test_lossless_formats_give_the_pixels_back(format: str, image: Image.Image, limits: ImageLimits) -> None:
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
     source = image.convert("RGB") if format == "BMP" else image
     wanted = np.array(source.convert("RGBA"))
     assert (decode_image(encoded(source, format, **options), limits, "x") == wanted).all()
 
 
-def test_a_jpeg_is_opaque(image: Image.Image, limits: Limits) -> None:
+def test_a_jpeg_is_opaque(image: Image.Image, limits: ImageLimits) -> None:
     rgba, mode = decode(encoded(image.convert("RGB"), "JPEG", quality=95), limits, "x")
     assert mode == "RGB"
     assert rgba.dtype == np.uint8
     assert (rgba[..., 3] == 255).all()
 
 
-def test_the_content_decides_not_the_suffix(image: Image.Image, limits: Limits, tmp_path: Path) -> None:
+def test_the_content_decides_not_the_suffix(image: Image.Image, limits: ImageLimits, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encoded(image))
     assert (read_image(tmp_path / "a.jpg", limits) == np.array(image)).all()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "CMYK", "YCbCr"])
-def test_every_mode_becomes_what_pillow_shows(mode: str, image: Image.Image, limits: Limits) -> None:
+def test_every_mode_becomes_what_pillow_shows(mode: str, image: Image.Image, limits: ImageLimits) -> None:
     format = "PNG" if mode in ("1", "L", "LA", "P", "RGB") else "TIFF"
     source = image.convert("RGB").convert(mode) if mode in ("CMYK", "YCbCr", "1", "P") else image.convert(mode)
     rgba, stored = decode(encoded(source, format), limits, "x")
@@ -80,7 +89,7 @@ def test_every_mode_becomes_what_pillow_shows(mode: str, image: Image.Image, lim
     assert np.abs(rgba.astype(int) - np.array(wanted).astype(int)).max() <= 4
 
 
-def test_a_palette_keeps_its_transparency(image: Image.Image, limits: Limits) -> None:
+def test_a_palette_keeps_its_transparency(image: Image.Image, limits: ImageLimits) -> None:
     source = Image.new("P", (40, 40), 0)
     source.putpalette([255, 0, 0, 0, 0, 255])
     source.paste(1, (10, 10, 20, 20))
@@ -90,7 +99,7 @@ def test_a_palette_keeps_its_transparency(image: Image.Image, limits: Limits) ->
 
 
 @pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
-def test_16_bits_are_scaled_not_cut(colour_type: int, limits: Limits) -> None:
+def test_16_bits_are_scaled_not_cut(colour_type: int, limits: ImageLimits) -> None:
     """A ramp over all of 16 bits becomes a ramp over all of 8."""
     ramp = np.linspace(0, 65535, 64).round().astype(">u2")
     channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
@@ -102,7 +111,7 @@ def test_16_bits_are_scaled_not_cut(colour_type: int, limits: Limits) -> None:
     assert (rgba[..., 3] == 255).all()
 
 
-def test_a_transparent_grey_of_16_bits_is_transparent(limits: Limits) -> None:
+def test_a_transparent_grey_of_16_bits_is_transparent(limits: ImageLimits) -> None:
     row = np.full(40, 1000, dtype=">u2")
     row[20:] = 50_000
     content = png(40, 40, 16, 0, (b"\0" + row.tobytes()) * 40)
@@ -112,14 +121,14 @@ def test_a_transparent_grey_of_16_bits_is_transparent(limits: Limits) -> None:
     assert rgba[0, 30].tolist() == [195, 195, 195, 255]
 
 
-def test_exif_turns_the_picture(image: Image.Image, limits: Limits) -> None:
+def test_exif_turns_the_picture(image: Image.Image, limits: ImageLimits) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = decode_image(encoded(image, exif=exif), limits, "x")
     assert (turned == np.rot90(np.array(image), -1)).all()
 
 
-def test_a_bad_checksum_is_seen(image: Image.Image, limits: Limits) -> None:
+def test_a_bad_checksum_is_seen(image: Image.Image, limits: ImageLimits) -> None:
     content = bytearray(encoded(image))
     end_of_data = content.index(b"IEND") - 8
     content[end_of_data] ^= 0xFF  # the checksum of the pixels; the pixels themselves are whole
@@ -127,14 +136,14 @@ def test_a_bad_checksum_is_seen(image: Image.Image, limits: Limits) -> None:
 
 
 @pytest.mark.parametrize("length", [4, 20, 60, 200])
-def test_a_cut_file_is_rejected(length: int, image: Image.Image, limits: Limits) -> None:
+def test_a_cut_file_is_rejected(length: int, image: Image.Image, limits: ImageLimits) -> None:
     assert reason(encoded(image)[:length], limits) in ("undecodable", "checksum")
 
 
 @given(seed=st.integers(0, 2**32 - 1), format=st.sampled_from(["PNG", "JPEG", "BMP", "TIFF", "WEBP"]))
 def test_damage_never_ends_in_anything_but_a_rejection(seed: int, format: str) -> None:
     rng = np.random.default_rng(seed)
-    limits = Limits(8, 100_000, 100_000, "#ffffff")
+    limits = ImageLimits(8, 100_000, 100_000, "#ffffff")
     picture = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
     content = bytearray(encoded(picture, format))
     for _ in range(rng.integers(1, 12)):
@@ -147,18 +156,18 @@ def test_damage_never_ends_in_anything_but_a_rejection(seed: int, format: str) -
     assert rgba.shape[2] == 4
 
 
-def test_other_formats_are_not_opened(image: Image.Image, limits: Limits) -> None:
+def test_other_formats_are_not_opened(image: Image.Image, limits: ImageLimits) -> None:
     assert reason(encoded(image.convert("RGB"), "PPM"), limits) == "undecodable"
     assert reason(encoded(image.convert("RGB"), "GIF"), limits) == "undecodable"
     assert reason(b"<svg xmlns='http://www.w3.org/2000/svg'/>", limits) == "undecodable"
 
 
-def test_32_bit_samples_are_rejected(limits: Limits) -> None:
+def test_32_bit_samples_are_rejected(limits: ImageLimits) -> None:
     floats = Image.fromarray(np.linspace(0, 1, 1600, dtype=np.float32).reshape(40, 40))
     assert reason(encoded(floats, "TIFF"), limits) == "undecodable"
 
 
-def test_small_large_and_heavy(image: Image.Image, limits: Limits) -> None:
+def test_small_large_and_heavy(image: Image.Image, limits: ImageLimits) -> None:
     assert reason(encoded(image.resize((31, 200))), limits) == "too-small"
     assert decode_image(encoded(image.resize((32, 200))), limits, "x").shape == (200, 32, 4)
     assert reason(encoded(image), replace(limits, max_pixels=64 * 64 - 1)) == "too-many-pixels"
@@ -167,7 +176,7 @@ def test_small_large_and_heavy(image: Image.Image, limits: Limits) -> None:
     assert decode_image(content, replace(limits, max_file_bytes=len(content)), "x").any()
 
 
-def test_a_heavy_file_is_not_read_whole(image: Image.Image, limits: Limits, tmp_path: Path) -> None:
+def test_a_heavy_file_is_not_read_whole(image: Image.Image, limits: ImageLimits, tmp_path: Path) -> None:
     image.save(tmp_path / "a.png")
     size = (tmp_path / "a.png").stat().st_size
     with pytest.raises(ImageRejected, match="too-many-bytes"):
@@ -175,18 +184,18 @@ def test_a_heavy_file_is_not_read_whole(image: Image.Image, limits: Limits, tmp_
     assert read_image(tmp_path / "a.png", replace(limits, max_file_bytes=size)).any()
 
 
-def test_a_bomb_is_not_decoded(limits: Limits) -> None:
+def test_a_bomb_is_not_decoded(limits: ImageLimits) -> None:
     assert reason(png(20_000, 20_000, 8, 0, b""), limits) == "bomb"
     assert reason(png(10_000, 10_000, 8, 0, b""), limits) == "bomb"
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
-def test_several_pictures_are_rejected(format: str, image: Image.Image, limits: Limits) -> None:
+def test_several_pictures_are_rejected(format: str, image: Image.Image, limits: ImageLimits) -> None:
     second = image.rotate(90)
     assert reason(encoded(image, format, save_all=True, append_images=[second]), limits) == "animated"
 
 
-def test_blank_is_what_shows_one_colour(limits: Limits) -> None:
+def test_blank_is_what_shows_one_colour(limits: ImageLimits) -> None:
     clear = np.zeros((40, 40, 4), dtype=np.uint8)
     clear[5:9, 5:9, :3] = 77
     assert reason(encoded(Image.fromarray(clear)), limits) == "blank"
@@ -200,7 +209,7 @@ def test_blank_is_what_shows_one_colour(limits: Limits) -> None:
     assert decode_image(encoded(Image.fromarray(dot)), limits, "x")[13, 13, 0] == 254
 
 
-def test_what_is_no_file_is_unreadable(tmp_path: Path, limits: Limits) -> None:
+def test_what_is_no_file_is_unreadable(tmp_path: Path, limits: ImageLimits) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for name in ("pipe.png", "missing.png"):
         with pytest.raises(ImageRejected, match="unreadable"):
@@ -243,7 +252,7 @@ ODD = ["ünï 🎨.png", "new\nline.png", "back\\slash.png", "\\xff.png", "%41;`
 
 @pytest.mark.parametrize("name", [*ODD, os.fsdecode(b"caf\xe9\xff.png")])
 def test_odd_names_are_read_under_a_name_that_any_file_can_hold(
-    name: str, logos: Callable[..., Path], limits: Limits
+    name: str, logos: Callable[..., Path], limits: ImageLimits
 ) -> None:
     root = logos("in/" + name)
     [found] = list_images(root)[0]

@@ -22,9 +22,9 @@ from pipeline.core.errors import ImageRejected, StorageError
 from pipeline.core.records import pixel_digest
 from pipeline.data import answer_cache, readings
 from pipeline.data.answer_cache import AnswerCache
-from pipeline.data.images import Limits, list_images, path_text, read_image
+from pipeline.data.images import ImageLimits, list_images, path_text, read_image
 from pipeline.data.probe import measure
-from pipeline.data.readings import Reading, Result, read_all
+from pipeline.data.readings import Reading, ReadingResult, read_all
 from tests.support.drawing import draw
 from tests.support.source import ROOT
 
@@ -32,31 +32,31 @@ from tests.support.source import ROOT
 class Folder:
     """A folder of logos read through a cache; counts the files that are opened."""
 
-    def __init__(self, root: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, root: Path, limits: ImageLimits, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.limits, self.cache = root, limits, root.parent / "cache"
         self.opened: list[str] = []
         read_one = readings.read_one
 
-        def counted(root: Path, path: str, limits: Limits) -> Reading:
+        def counted(root: Path, path: str, limits: ImageLimits) -> Reading:
             self.opened.append(path)
             return read_one(root, path, limits)
 
         monkeypatch.setattr(readings, "read_one", counted)
 
-    def read(self, **changes: Any) -> dict[str, Result]:
+    def read(self, **changes: Any) -> dict[str, ReadingResult]:
         self.opened.clear()
         paths = [path_text(path) for path in list_images(self.root)[0]]
         return read_all(self.root, paths, replace(self.limits, **changes), 1, self.cache)
 
 
 @pytest.fixture
-def folder(logos: Callable[..., Path], limits: Limits, monkeypatch: pytest.MonkeyPatch) -> Folder:
+def folder(logos: Callable[..., Path], limits: ImageLimits, monkeypatch: pytest.MonkeyPatch) -> Folder:
     root = logos("a.png", "in/b.png", "in/c.png")
     (root / "broken.png").write_bytes(b"nothing")
     return Folder(root, limits, monkeypatch)
 
 
-def outcomes(results: dict[str, Result]) -> dict[str, str]:
+def outcomes(results: dict[str, ReadingResult]) -> dict[str, str]:
     return {p: r.reason if isinstance(r, ImageRejected) else "read" for p, r in results.items()}
 
 
@@ -145,13 +145,13 @@ def test_what_is_gone_is_forgotten(folder: Folder) -> None:
 def kept(cache: Path) -> list[str]:
     [file] = cache.glob("*.sqlite")
     with closing(sqlite3.connect(file)) as connection:
-        return [path for (path,) in connection.execute("SELECT path FROM answers ORDER BY path")]
+        return [path for (path,) in connection.execute("SELECT path FROM stamped ORDER BY path")]
 
 
 def test_a_file_that_could_not_be_opened_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Permissions change without a trace in the file's size and time."""
 
-    def forbidden(root: Path, path: str, limits: Limits) -> Reading:
+    def forbidden(root: Path, path: str, limits: ImageLimits) -> Reading:
         raise ImageRejected(path, "unreadable", "permission denied")
 
     with monkeypatch.context() as patch:
@@ -170,7 +170,7 @@ def test_a_link_to_nothing_is_tried_again(folder: Folder) -> None:
 def test_what_was_read_before_an_interruption_is_kept(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     read_one = readings.read_one
 
-    def interrupted(root: Path, path: str, limits: Limits) -> Reading:
+    def interrupted(root: Path, path: str, limits: ImageLimits) -> Reading:
         if path == "in/c.png":
             raise KeyboardInterrupt
         return read_one(root, path, limits)
@@ -189,7 +189,7 @@ def test_what_was_read_before_a_kill_is_kept(folder: Folder) -> None:
         "import os, signal, sys",
         "from pathlib import Path",
         "from pipeline.data import answer_cache, readings",
-        "from pipeline.data.images import Limits",
+        "from pipeline.data.images import ImageLimits",
         "answer_cache.WRITE_EVERY_SECONDS = 0.0",
         "read_one = readings.read_one",
         "def deadly(root, path, limits):",
@@ -222,7 +222,9 @@ def test_answers_are_written_from_time_to_time(folder: Folder, monkeypatch: pyte
     assert kept(folder.cache) == ["a.png", "broken.png", "in/b.png", "in/c.png"]
 
 
-def test_processes_read_the_same(logos: Callable[..., Path], limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_read_the_same(
+    logos: Callable[..., Path], limits: ImageLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(readings, "FEW", 2)
     root = logos(*(f"{n}.png" for n in range(6)), os.fsdecode(b"caf\xe9.png"))
     Image.new("RGB", (40, 40)).save(root / "blank.png")
@@ -234,10 +236,10 @@ def test_processes_read_the_same(logos: Callable[..., Path], limits: Limits, mon
     assert [many[p] for p in paths if p != "blank.png"] == [one[p] for p in paths if p != "blank.png"]
 
 
-def test_a_file_that_ends_its_process_costs_itself_only(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_ends_its_process_costs_itself_only(limits: ImageLimits, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool is a stand-in: a decoder that crashes on purpose is hard to come by."""
 
-    def pool(root: Path, paths: list[str], limits: Limits, workers: int) -> Iterator[dict[str, Any]]:
+    def pool(root: Path, paths: list[str], limits: ImageLimits, workers: int) -> Iterator[dict[str, Any]]:
         for path in paths:
             if path == "deadly.png":
                 raise BrokenProcessPool

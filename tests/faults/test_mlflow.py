@@ -231,7 +231,7 @@ def test_four_runs_that_start_at_once_without_a_database_all_succeed(
     ids = [process.communicate()[0].decode().strip() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     assert len(set(ids)) == 4
-    experiment = Replica(root, root / mlflow_store.RUNS / ids[0]).experiment()
+    experiment = Replica(root, root / mlflow_store.RUNS_FOLDER / ids[0]).experiment()
     found = experiment.client.search_runs([experiment.experiment_id])
     assert {run.data.tags["tracewright.run"] for run in found} == set(ids)
     assert [(run.info.status, run.data.metrics) for run in found] == [("FINISHED", {"a": 1.0})] * 4

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline.machine.deadline import Outcome, Source, read_all
-from pipeline.machine.sources import Absent
+from pipeline.machine.deadline import Source, SourceReading, read_all
+from pipeline.machine.sources import SourceAbsentError
 
 SOON = 0.05
 
@@ -36,7 +36,7 @@ def answer() -> Iterator[Answer]:
     made.gate.set()
 
 
-def read(source: Source, deadline_seconds: float = 5.0) -> Outcome:
+def read(source: Source, deadline_seconds: float = 5.0) -> SourceReading:
     return read_all([source], deadline_seconds)["it"]
 
 
@@ -71,14 +71,14 @@ def test_a_source_that_runs_into_a_time_limit_of_its_own_has_failed_too(
 
 
 def test_a_source_that_the_machine_lacks_is_neither_up_nor_down(answer: Answer) -> None:
-    answer.error = Absent("no driver")
+    answer.error = SourceAbsentError("no driver")
     assert read(Source("it", answer)).up is None
 
 
 def test_a_source_that_was_there_is_missed(answer: Answer) -> None:
     source = Source("it", answer)
     read(source)
-    answer.error = Absent("no driver any more")
+    answer.error = SourceAbsentError("no driver any more")
     assert read(source).up is False
 
 

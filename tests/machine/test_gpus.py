@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.machine.gpus import RETRY_SECONDS, Gpus
 from pipeline.machine.readings import Gpu, GpuClock
-from pipeline.machine.sources import Absent
+from pipeline.machine.sources import SourceAbsentError
 from tests.support.machine import GIB, Clock, FakeCard, FakeNvml
 
 
@@ -62,7 +62,7 @@ def test_an_older_driver_knows_the_older_name() -> None:
 
 @pytest.mark.parametrize("code", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED])
 def test_no_driver_is_no_failure(code: int) -> None:
-    with pytest.raises(Absent):
+    with pytest.raises(SourceAbsentError):
         gpus_of(FakeNvml(init_error=code)).read()
 
 
@@ -75,14 +75,14 @@ def test_pynvml_may_be_missing() -> None:
     def missing() -> None:
         raise ImportError("No module named 'pynvml'")
 
-    with pytest.raises(Absent, match="not installed"):
+    with pytest.raises(SourceAbsentError, match="not installed"):
         Gpus(lambda: 0.0, missing).read()
 
 
 def test_a_driver_that_comes_later_is_found() -> None:
     nvml = FakeNvml(FakeCard(), init_error=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
     gpus = gpus_of(nvml)
-    with pytest.raises(Absent):
+    with pytest.raises(SourceAbsentError):
         gpus.read()
     nvml.init_error = None
     assert [card.up for card in gpus.read()] == [True]

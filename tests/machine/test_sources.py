@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from pipeline.machine.readings import DiskSpace, DiskTraffic, NetworkTraffic, Pressure, Swap
-from pipeline.machine.sources import Absent, Machine, disk_space, read_host, read_pressure
+from pipeline.machine.sources import Machine, SourceAbsentError, disk_space, read_host, read_pressure
 from tests.support.machine import GIB, NOW, FakePsutil, machine_of
 
 
@@ -44,7 +44,7 @@ def test_an_older_kernel_does_not_tell_when_all_wait_for_the_cpu(tmp_path: Path)
 
 
 def test_a_kernel_without_pressure_has_no_such_source(tmp_path: Path) -> None:
-    with pytest.raises(Absent):
+    with pytest.raises(SourceAbsentError):
         read_pressure(machine_of(proc=tmp_path))
 
 

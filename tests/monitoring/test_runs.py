@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from monitoring.runs import KEEP_SECONDS, KEEP_TROUBLE_SECONDS, MOST_RUNS, Run, RunsFolder
+from monitoring.runs import KEEP_SECONDS, KEEP_TROUBLE_SECONDS, MOST_RUNS, MonitoredRun, RunsFolder
 from pipeline.machine.sources import Machine
 from tests.support.machine import NOW, Clock, FakeProcess, FakePsutil, machine_of
 from tests.support.run_status import write_status_values
@@ -26,7 +26,7 @@ class Project(SimpleNamespace):
     clock: Clock
     folder: RunsFolder
 
-    def only(self) -> Run:
+    def only(self) -> MonitoredRun:
         [training] = self.folder.read().shown
         return training
 

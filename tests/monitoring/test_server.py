@@ -19,7 +19,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from monitoring import server
-from monitoring.server import Request, Server, another, holder
+from monitoring.server import ScrapeRequest, Server
+from pipeline.machine.ports import another, holder
 from tests.support.source import ROOT
 
 SLOW_CLIENTS = 500
@@ -135,7 +136,7 @@ def test_a_connection_too_many_is_closed(local: tuple[Server, list[int]], monkey
 
 
 def test_who_says_nothing_is_hung_up_on(local: tuple[Server, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Request, "timeout", 0.1)
+    monkeypatch.setattr(ScrapeRequest, "timeout", 0.1)
     with connected(local[0].server_port) as client:
         client.sendall(b"GET /metr")
         assert client.recv(1000) == b""

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.core.cluster import Joined, joined, ray_module
+from pipeline.core.cluster import Cluster, connect, ray_module
 from tests.support import tracers
 
 NODES = 2
@@ -38,14 +38,14 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def running(cluster: Any) -> Iterator[Joined]:
+def running(cluster: Any) -> Iterator[Cluster]:
     """Being part of it, so that the pools of the tests need not join it each."""
-    with joined() as cluster_joined:
+    with connect() as cluster_joined:
         yield cluster_joined
 
 
 @pytest.fixture
-def another_node(cluster: Any, running: Joined) -> Iterator[Any]:
+def another_node(cluster: Any, running: Cluster) -> Iterator[Any]:
     """One more, to be lost."""
     node = cluster.add_node(num_cpus=1)
     yield node

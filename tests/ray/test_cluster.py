@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pipeline.core.cluster import Joined, joined
+from pipeline.core.cluster import Cluster, connect
 from pipeline.core.errors import DataError, SettingsError, Stopped, Unavailable
 from tests.ray.conftest import cut_power
 from tests.support import tracers
@@ -59,7 +59,7 @@ from tests.support.fakes import rgba_of
 from tests.support import tracers
 pipeline.core.cluster.HEAD_SECONDS = 4.0
 try:
-    with pipeline.core.cluster.joined() as cluster:
+    with pipeline.core.cluster.connect() as cluster:
 """
 
 
@@ -77,7 +77,7 @@ def join(home: Path, **changes: str | None) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_order_is_answered_once_by_several_processes(running: Joined) -> None:
+def test_every_order_is_answered_once_by_several_processes(running: Cluster) -> None:
     taken: list[int] = []
 
     def orders() -> Iterator[int]:
@@ -94,7 +94,7 @@ def test_every_order_is_answered_once_by_several_processes(running: Joined) -> N
     assert len({pid for _, pid in answers.values()}) >= 2
 
 
-def test_what_a_lost_node_had_is_done_elsewhere(running: Joined, another_node: Any, cluster: Any) -> None:
+def test_what_a_lost_node_had_is_done_elsewhere(running: Cluster, another_node: Any, cluster: Any) -> None:
     until = time.monotonic() + 20
     while running.cpus < 3:
         assert time.monotonic() < until
@@ -107,17 +107,17 @@ def test_what_a_lost_node_had_is_done_elsewhere(running: Joined, another_node: A
     assert sorted(answers) == [(n, n**2) for n in range(24)]
 
 
-def test_what_the_work_raises_is_raised_here(running: Joined) -> None:
+def test_what_the_work_raises_is_raised_here(running: Cluster) -> None:
     with pytest.raises(DataError, match="3 cannot be used; give another"):
         list(running.map_unordered(tracers.refuses, [3]))
 
 
-def test_work_that_ends_its_process_again_and_again_is_an_error(running: Joined) -> None:
+def test_work_that_ends_its_process_again_and_again_is_an_error(running: Cluster) -> None:
     with pytest.raises(Unavailable, match="a piece of work was lost 4 times with its process"):
         list(running.map_unordered(tracers.ends, [1]))
 
 
-def test_a_stop_ends_the_work(running: Joined) -> None:
+def test_a_stop_ends_the_work(running: Cluster) -> None:
     asked = []
 
     def check_stop() -> None:
@@ -195,7 +195,7 @@ def test_the_end_of_the_head_is_told(cluster: Any, work: str) -> None:
 
 def test_a_cluster_without_authentication_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with pytest.raises(SettingsError, match="whoever reached such a cluster could run code on it"), joined():
+    with pytest.raises(SettingsError, match="whoever reached such a cluster could run code on it"), connect():
         """Not reached."""
 
 

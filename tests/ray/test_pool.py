@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.core.cluster import Joined
+from pipeline.core.cluster import Cluster
 from pipeline.core.errors import Mismatch, Stopped, Unavailable
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, TracerParams
@@ -22,7 +22,7 @@ from pipeline.search.loop import run_agent
 from pipeline.search.tasks import make_tasks
 from pipeline.tracing.backends import open_pool
 from pipeline.tracing.evaluator import Evaluator
-from pipeline.tracing.ray_pool import RayPool
+from pipeline.tracing.ray_pool import RayPool, Tracer
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.training.validation import validate
 from tests.faults.test_workers_faults import GIGABYTES, GOOD, LONG, PANIC, kinds
@@ -62,6 +62,11 @@ def none_left(mark: str) -> bool:
     return not processes(mark)
 
 
+def pool_of(kind: type[Tracer]) -> type[RayPool]:
+    """A pool whose actors are of this kind."""
+    return type("PoolOfOthers", (RayPool,), {"tracer": kind})
+
+
 @pytest.fixture(scope="module")
 def local() -> Iterator[TracerPool]:
     with TracerPool(1, 20, GIGABYTES) as pool:
@@ -69,7 +74,7 @@ def local() -> Iterator[TracerPool]:
 
 
 @pytest.fixture
-def spread(running: Joined) -> Iterator[RayPool]:
+def spread(running: Cluster) -> Iterator[RayPool]:
     with RayPool(0, 20, GIGABYTES) as pool:
         yield pool
 
@@ -119,13 +124,13 @@ def test_agent_validation_and_rival_come_to_the_same_figures(spread: RayPool, lo
     assert figures(spread) == figures(local)
 
 
-def test_more_images_than_an_actor_keeps(running: Joined, local: TracerPool) -> None:
+def test_more_images_than_an_actor_keeps(running: Cluster, local: TracerPool) -> None:
     asked = jobs(30)
     with RayPool(1, 20, GIGABYTES, image_bytes=2 * len(LOGOS[0].packed)) as small:
         assert without_time(small.evaluate(asked)) == without_time(local.evaluate(asked))
 
 
-def test_hostile_jobs_cost_themselves(running: Joined) -> None:
+def test_hostile_jobs_cost_themselves(running: Cluster) -> None:
     with RayPool(0, 1.5, GIGABYTES, check=lambda _: None) as pool:
         all_begin(pool, 2)
         endless = replace(LONG, logo=Logo.of("noise", noise(1500), "complex"))
@@ -145,7 +150,7 @@ def noise(side: int) -> Any:
     return rgba
 
 
-def test_a_tracing_process_that_is_killed_costs_the_job_it_was_at(running: Joined) -> None:
+def test_a_tracing_process_that_is_killed_costs_the_job_it_was_at(running: Cluster) -> None:
     with RayPool(0, 20, GIGABYTES, "#010204", check=lambda _: None) as pool:
         all_begin(pool, 2)
         ticket = pool.submit([LONG, GOOD, GOOD, GOOD])
@@ -186,10 +191,10 @@ def test_an_actor_that_is_lost_alone_is_replaced(spread: RayPool, local: TracerP
     all_begin(spread, 2)
 
 
-def test_a_job_that_always_loses_its_actor_is_given_up(running: Joined) -> None:
+def test_a_job_that_always_loses_its_actor_is_given_up(running: Cluster) -> None:
     """And takes no other with it, though they travelled together."""
     trap = Job(LOGOS[0], replace(DEFAULT_PARAMS, filter_speckle=tracers.TRAP_SPECKLE))
-    with RayPool(1, 20, GIGABYTES, tracer=tracers.Trapped) as pool:
+    with pool_of(tracers.Trapped)(1, 20, GIGABYTES) as pool:
         results = pool.evaluate([*jobs(20), trap, *jobs(20), trap])
         assert kinds(results) == [*["scored"] * 20, "died"] * 2
         assert isinstance(results[20], Failed)
@@ -197,23 +202,23 @@ def test_a_job_that_always_loses_its_actor_is_given_up(running: Joined) -> None:
         assert pool.evaluations == 42
 
 
-def test_nodes_with_other_versions_are_refused(running: Joined) -> None:
+def test_nodes_with_other_versions_are_refused(running: Cluster) -> None:
     with (
-        RayPool(2, 20, GIGABYTES, tracer=tracers.Different) as pool,
+        pool_of(tracers.Different)(2, 20, GIGABYTES) as pool,
         pytest.raises(Mismatch, match=r"has tracer vtracer 0\.\d+, where others have tracer vtracer 0\.\d+"),
     ):
         all_begin(pool, 2)
 
 
-def test_actors_that_do_not_start_are_an_error(running: Joined) -> None:
+def test_actors_that_do_not_start_are_an_error(running: Cluster) -> None:
     with (
-        RayPool(1, 20, GIGABYTES, tracer=tracers.Broken) as pool,
+        pool_of(tracers.Broken)(1, 20, GIGABYTES) as pool,
         pytest.raises(Unavailable, match="tracing does not start on the Ray cluster"),
     ):
         pool.evaluate(jobs(1))
 
 
-def test_a_stop_in_the_middle_leaves_no_process_behind(running: Joined) -> None:
+def test_a_stop_in_the_middle_leaves_no_process_behind(running: Cluster) -> None:
     stop: list[int] = []
 
     def check_stop() -> None:
@@ -230,7 +235,7 @@ def test_a_stop_in_the_middle_leaves_no_process_behind(running: Joined) -> None:
     assert none_left("#010203")
 
 
-def test_closing_leaves_no_process_behind_and_then_it_refuses(running: Joined) -> None:
+def test_closing_leaves_no_process_behind_and_then_it_refuses(running: Cluster) -> None:
     pool = RayPool(0, 20, GIGABYTES, "#010205")
     ticket = pool.submit([LONG, LONG])
     all_begin(pool, 2)

@@ -11,7 +11,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.core.cluster import Joined
+from pipeline.core.cluster import Cluster
 from pipeline.core.errors import SettingsError
 from pipeline.tuning.session import tune
 from pipeline.tuning.worker_pool import cpus_per_worker
@@ -29,7 +29,7 @@ def trials(root: Path) -> list[FrozenTrial]:
 
 
 def test_a_study_goes_on_with_the_trial_of_a_node_that_was_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Joined, another_node: Any, cluster: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Cluster, another_node: Any, cluster: Any
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     settings = small_project(
@@ -72,7 +72,7 @@ def test_a_study_goes_on_with_the_trial_of_a_node_that_was_lost(
     assert report.command is not None
 
 
-def test_more_workers_than_the_cluster_has_cpus_are_refused(tmp_path: Path, running: Joined) -> None:
+def test_more_workers_than_the_cluster_has_cpus_are_refused(tmp_path: Path, running: Cluster) -> None:
     settings = small_project(tmp_path, compute__backend="ray", tune__trials=1)
     with pytest.raises(SettingsError, match=r"--workers 50: the Ray cluster has \d+ CPUs; ask for no more"):
         tune(tmp_path, settings, "s", workers=50, storage=None)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.core.cluster import Joined
+from pipeline.core.cluster import Cluster
 from pipeline.vectorizing.inputs import Folders
 from pipeline.vectorizing.request import Request
-from pipeline.vectorizing.session import Progress, vectorize_sharded
+from pipeline.vectorizing.session import ShardCallback, vectorize_sharded
 from pipeline.vectorizing.shard_pool import ShardProgress
 from tests.ray.conftest import cut_power
 from tests.support.agents import small_agent
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 FILES, SHARD_FILES = 12, 2
 
 
-class Losing(Progress):
+class Losing(ShardCallback):
     """Takes a node from the cluster, without a word to it, when the first shard is done."""
 
     def __init__(self, cluster: Any, node: Any) -> None:
@@ -39,7 +39,7 @@ class Losing(Progress):
 
 
 def test_shards_come_to_the_same_files_while_a_node_is_lost(
-    cluster: Any, running: Joined, another_node: Any, tmp_path: Path
+    cluster: Any, running: Cluster, another_node: Any, tmp_path: Path
 ) -> None:
     images, agent = tmp_path / "in", tmp_path / "agent"
     images.mkdir()
@@ -58,7 +58,7 @@ def test_shards_come_to_the_same_files_while_a_node_is_lost(
             shard_files=SHARD_FILES,
         )
 
-    local = vectorize_sharded(request("local"), Folders([images]), Progress(), workers=1)
+    local = vectorize_sharded(request("local"), Folders([images]), ShardCallback(), workers=1)
     losing = Losing(cluster, another_node)
     spread = vectorize_sharded(request("spread"), Folders([images]), losing, backend="ray")
     assert replace(spread, seconds=0) == replace(local, seconds=0)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.machine.samples import Sample
-from pipeline.reports.resource_findings import Finding, Setup, find
+from pipeline.machine.samples import ResourceSample
+from pipeline.reports.resource_findings import ResourceFinding, Setup, find
 from tests.machine.test_samples import CARD, SAMPLE
 from tests.support.machine import GIB, NOW
 from tests.support.source import ROOT
@@ -16,12 +16,12 @@ from tests.support.source import ROOT
 SETUP = Setup(workers=2, n_envs=16, batch_size=128, images_per_category=48, memory_limit_bytes=2_000_000_000)
 
 
-def history(count: int = 240, **changes: Any) -> list[Sample]:
+def history(count: int = 240, **changes: Any) -> list[ResourceSample]:
     """Twenty minutes, each sample like the other."""
     return [replace(SAMPLE, time_seconds=NOW + 5 * n, **changes) for n in range(count)]
 
 
-def found(samples: list[Sample], setup: Setup = SETUP) -> dict[str, Finding]:
+def found(samples: list[ResourceSample], setup: Setup = SETUP) -> dict[str, ResourceFinding]:
     return {finding.kind: finding for finding in find(samples, setup)}
 
 
@@ -90,7 +90,7 @@ def test_swapping() -> None:
     assert "swap" not in found(history(swap_used_bytes=300_000_000)), "it was there before"
 
 
-def filling(per_sample: int, available: int) -> list[Sample]:
+def filling(per_sample: int, available: int) -> list[ResourceSample]:
     return [replace(sample, disk_used_bytes=10**9 + n * per_sample, disk_available_bytes=available)
             for n, sample in enumerate(history())]  # fmt: skip
 

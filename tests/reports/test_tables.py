@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.core.records import PARAM_NAMES
 from pipeline.reports import tables, words
 from pipeline.reports.results import Results
-from pipeline.reports.tables import Table, to_markdown
+from pipeline.reports.tables import TextTable, to_markdown
 from tests.support.facts import image_result, stage_result
 
 PIPE = re.compile(r"(?<!\\)\|")
@@ -24,7 +24,7 @@ def cells(line: str) -> list[str]:
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=())), min_size=2, max_size=2), max_size=5))
 def test_no_text_breaks_out_of_its_cell(rows: list[list[str]]) -> None:
-    made = to_markdown(Table(("Name", "Value"), tuple((a, b) for a, b in rows)))
+    made = to_markdown(TextTable(("Name", "Value"), tuple((a, b) for a, b in rows)))
     lines = made.rstrip("\n").split("\n")
     assert len(lines) == 2 + len(rows)
     for line, row in zip(lines[2:], rows, strict=True):
@@ -32,7 +32,7 @@ def test_no_text_breaks_out_of_its_cell(rows: list[list[str]]) -> None:
 
 
 def test_numbers_are_set_right_and_ours_in_bold() -> None:
-    made = to_markdown(Table(("Method", "8"), (("ours", "0.5"), ("tpe", "0.6")), frozenset({0})))
+    made = to_markdown(TextTable(("Method", "8"), (("ours", "0.5"), ("tpe", "0.6")), frozenset({0})))
     assert made == "| Method | 8 |\n| --- | ---: |\n| **ours** | **0.5** |\n| tpe | 0.6 |\n"
 
 

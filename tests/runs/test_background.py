@@ -62,7 +62,7 @@ def test_a_training_waits_for_cores_and_for_memory_and_for_who_waits_longer() ->
 
 
 def test_who_waits_goes_on_when_the_one_before_is_killed(tmp_path: Path, sleeper: subprocess.Popen[str]) -> None:
-    runs = tmp_path / mlflow_store.RUNS
+    runs = tmp_path / mlflow_store.RUNS_FOLDER
     of_process(launch("1", CORES, phase="running"), sleeper.pid).write(runs / "1")
     of_process(launch("2", CORES, phase="waiting"), os.getpid()).write(runs / "2")
     looks = iter(range(100))
@@ -81,7 +81,7 @@ def test_who_waits_goes_on_when_the_one_before_is_killed(tmp_path: Path, sleeper
 
 
 def test_a_stop_ends_the_waiting(tmp_path: Path, sleeper: subprocess.Popen[str]) -> None:
-    runs = tmp_path / mlflow_store.RUNS
+    runs = tmp_path / mlflow_store.RUNS_FOLDER
     of_process(launch("1", CORES, phase="running"), sleeper.pid).write(runs / "1")
     of_process(launch("2", CORES, phase="waiting"), os.getpid()).write(runs / "2")
 
@@ -161,7 +161,7 @@ def test_one_that_does_not_end_is_not_said_to_have_ended() -> None:
 
 
 def test_only_what_was_left_is_gone_on_with(tmp_path: Path, sleeper: subprocess.Popen[str]) -> None:
-    folder = tmp_path / mlflow_store.RUNS / "run"
+    folder = tmp_path / mlflow_store.RUNS_FOLDER / "run"
     with pytest.raises(DataError, match="there is no background run 'run'"):
         background.resume(tmp_path, "run")
     of_process(launch("run", phase="running"), sleeper.pid).write(folder)

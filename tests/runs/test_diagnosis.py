@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.main import main
 from pipeline.runs import diagnosis
-from pipeline.runs.diagnosis import Finding, examine
+from pipeline.runs.diagnosis import Diagnosis, examine
 from pipeline.runs.resume import Lineage
 from pipeline.stages import catalogue
 from pipeline.tracking import lineage
@@ -55,7 +55,7 @@ def _lock(root: Path, outs: list[str]) -> None:
     (root / "dvc.lock").write_text(yaml.safe_dump({"stages": {"catalogue": {"outs": digests}}}))
 
 
-def damaged(root: Path) -> list[Finding]:
+def damaged(root: Path) -> list[Diagnosis]:
     return [finding for finding in examine(root) if finding.level == "damaged"]
 
 
@@ -140,7 +140,7 @@ HARM: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a journal": (
         lambda root: (root / RUN / "journal.jsonl").write_text('{"kind": "start"}\n[]\n{bad\n{}\n'),
         "journals",
-        "line 2 cannot be read (2 in all)",
+        "the line that ends at byte 21 is no record of this release",
     ),
     "params.yaml": (lambda root: (root / "params.yaml").write_text("x: 1\n"), "settings", "params.yaml"),
 }

@@ -35,7 +35,7 @@ def test_a_training_in_a_thread_is_left_by_a_hook_and_gone_on_with(
         with pytest.raises(Stopped, match="enough"):
             left.result()
         assert not out.exists()
-        assert list((tmp_path / mlflow_store.RUNS / "mine/checkpoints").glob("*.ckpt"))
+        assert list((tmp_path / mlflow_store.RUNS_FOLDER / "mine/checkpoints").glob("*.ckpt"))
         trained = thread.submit(train_into, out, settings, root=tmp_path, progress=False, run_id="mine").result()
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert trained.run_id == "mine"

@@ -13,7 +13,7 @@ import pytest
 from pipeline.serving.lanes import Deadline
 from pipeline.serving.limits import ServeSettings
 from pipeline.serving.rows import RequestError, Row
-from pipeline.serving.service import Model, Service
+from pipeline.serving.service import Model, PredictionService
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.vectorizing.batch import vectorize_image_bytes
 from tests.support.fakes import tiny_agent
@@ -28,17 +28,17 @@ def order(seed: int, traces: int = 2) -> Row:
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    serving = Service(Model(AGENT, "first"), ServeSettings(lanes=2))
+def service() -> Iterator[PredictionService]:
+    serving = PredictionService(Model(AGENT, "first"), ServeSettings(lanes=2))
     yield serving
     serving.close()
 
 
-def answered(service: Service, orders: Sequence[Row], seconds: float = 60.0) -> list[dict[str, Any]]:
+def answered(service: PredictionService, orders: Sequence[Row], seconds: float = 60.0) -> list[dict[str, Any]]:
     return asyncio.run(service.answer_until(orders, Deadline(seconds)))
 
 
-def test_an_answer_is_that_of_the_python_call(service: Service) -> None:
+def test_an_answer_is_that_of_the_python_call(service: PredictionService) -> None:
     [answer] = answered(service, [order(1)])
     with TracerPool(1, AGENT.timeout_seconds, AGENT.worker_memory_bytes) as pool:
         called = vectorize_image_bytes(png(1), AGENT, pool, traces=2)
@@ -47,7 +47,7 @@ def test_an_answer_is_that_of_the_python_call(service: Service) -> None:
     assert answer["model"] == "first"
 
 
-def test_rows_keep_their_order_and_each_has_its_own_wishes(service: Service) -> None:
+def test_rows_keep_their_order_and_each_has_its_own_wishes(service: PredictionService) -> None:
     orders = [order(1, traces=1), replace(order(2, traces=3), objective="sharper"), order(3)]
     answers = answered(service, orders)
     assert [a["svg"] for a in answers] == [answered(service, [o])[0]["svg"] for o in orders]
@@ -55,14 +55,14 @@ def test_rows_keep_their_order_and_each_has_its_own_wishes(service: Service) -> 
     assert answers == [a | {"seconds": b["seconds"]} for a, b in zip(service.answer(orders), answers, strict=True)]
 
 
-def test_one_bad_image_refuses_its_request_and_no_other(service: Service) -> None:
+def test_one_bad_image_refuses_its_request_and_no_other(service: PredictionService) -> None:
     with pytest.raises(RequestError, match="row 1: image: undecodable: ") as caught:
         answered(service, [order(1), replace(order(1), image=b"no picture"), *[LONG] * 20])
     assert caught.value.status == 400
     assert answered(service, [order(2)], seconds=10)  # and what was still to be done of it was dropped
 
 
-def test_a_deadline_ends_the_work_and_frees_the_lane(service: Service) -> None:
+def test_a_deadline_ends_the_work_and_frees_the_lane(service: PredictionService) -> None:
     answered(service, [order(1), order(2)])
     began, working = time.monotonic(), service.lanes.pids
     with pytest.raises(RequestError, match=r"not done (within|in time)") as caught:
@@ -76,7 +76,7 @@ def test_a_deadline_ends_the_work_and_frees_the_lane(service: Service) -> None:
         time.sleep(0.05)
 
 
-def test_a_small_request_does_not_wait_for_a_large_one(service: Service) -> None:
+def test_a_small_request_does_not_wait_for_a_large_one(service: PredictionService) -> None:
     async def timed(orders: Sequence[Row]) -> float:
         began = time.monotonic()
         await service.answer_until(orders, Deadline(60))
@@ -91,7 +91,7 @@ def test_a_small_request_does_not_wait_for_a_large_one(service: Service) -> None
     assert small < large / 2
 
 
-def test_a_tracing_process_that_is_killed_costs_no_request(service: Service) -> None:
+def test_a_tracing_process_that_is_killed_costs_no_request(service: PredictionService) -> None:
     for wait_seconds in (0.02, 0.05, 0.1, 0.15, 0.2, 0.3):
         request = service.lanes.submit(Row(busy_png(256), None, None, 1), AGENT, Deadline(60))
         time.sleep(wait_seconds)
@@ -100,7 +100,7 @@ def test_a_tracing_process_that_is_killed_costs_no_request(service: Service) -> 
         assert request.result(timeout=30)["status"] in ("improved", "default")
 
 
-def test_a_request_is_answered_by_the_model_it_began_with(service: Service) -> None:
+def test_a_request_is_answered_by_the_model_it_began_with(service: PredictionService) -> None:
     async def swapped() -> list[str]:
         begun = asyncio.create_task(service.answer_until([order(seed, traces=4) for seed in range(8)], Deadline(60)))
         await asyncio.sleep(0.05)
@@ -112,7 +112,7 @@ def test_a_request_is_answered_by_the_model_it_began_with(service: Service) -> N
 
 
 def test_closing_breaks_off_what_is_begun_and_leaves_no_process() -> None:
-    serving = Service(Model(AGENT, "first"), ServeSettings(lanes=1))
+    serving = PredictionService(Model(AGENT, "first"), ServeSettings(lanes=1))
     running = serving.lanes.submit(LONG, AGENT, Deadline(60))
     while not serving.lanes.pids:
         time.sleep(0.01)

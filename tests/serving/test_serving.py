@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.serving.alias_watcher import AliasWatcher
 from pipeline.serving.limits import ServeSettings
-from pipeline.serving.service import Model, Service
+from pipeline.serving.service import Model, PredictionService
 from pipeline.tracking import mlflow_store
 from tests.support.fakes import ROOT, tiny_agent
 from tests.support.registered_model import NAME, promote, register
@@ -195,7 +195,7 @@ def test_sigterm_ends_all_of_it(server: Server) -> None:
 
 
 def test_a_version_named_by_its_number_stays(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    service = Service(Model(tiny_agent(), f"{NAME}/2"), ServeSettings(follow_seconds=0.01))
+    service = PredictionService(Model(tiny_agent(), f"{NAME}/2"), ServeSettings(follow_seconds=0.01))
     AliasWatcher(service, project, NAME, "2", "champion").start()
     time.sleep(0.5)
     assert service.model.name == f"{NAME}/2"

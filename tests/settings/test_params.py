@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from pipeline.core.errors import SettingsError
 from pipeline.settings.params import Settings, load_settings, parse_settings
-from pipeline.settings.ranges import ALLOWED, Choices, Fixed, Range
+from pipeline.settings.ranges import ALLOWED, Choices, FixedValue, Range
 from pipeline.settings.schema import leaves, read_yaml
 from tests.support.fakes import ROOT
 
@@ -47,7 +47,7 @@ def lines_of(**changes: Any) -> list[str]:
 def test_the_file_in_the_repository_is_accepted_and_complete() -> None:
     settings = load_settings(ROOT / "params.yaml")
     assert settings.model_dump(mode="json", by_alias=True).keys() == VALUES.keys()
-    assert isinstance(settings.tracing.mode, Fixed)
+    assert isinstance(settings.tracing.mode, FixedValue)
     assert isinstance(settings.tracing.simplify, Choices)
     assert isinstance(settings.tracing.filter_speckle, Range)
 
@@ -242,7 +242,7 @@ def test_a_freedom_that_is_wrong_gets_one_plain_line(name: str, freedom: Any, li
 def test_both_ends_of_every_tracing_parameter_are_allowed(name: str) -> None:
     low, *_, high = ALLOWED[name]
     for value in (low, high):
-        assert getattr(settings_with(**{f"tracing__{name}": {"fixed": value}}).tracing, name) == Fixed(fixed=value)
+        assert getattr(settings_with(**{f"tracing__{name}": {"fixed": value}}).tracing, name) == FixedValue(fixed=value)
     if not isinstance(high, str):
         assert "is not allowed" in lines_of(**{f"tracing__{name}": {"fixed": high + 1}})[0]
 

@@ -69,7 +69,7 @@ def train_and_register(folder: str) -> None:
     root = Path(folder)
     settings = load_settings(root / "params.yaml")
     result = train_into(root / "out", settings, root=root, progress=False)
-    replica = Replica(root, root / mlflow_store.RUNS / result.run_id)
+    replica = Replica(root, root / mlflow_store.RUNS_FOLDER / result.run_id)
     client, sent = replica.experiment().client, replica.sent
     run = client.get_run(str(sent.run_id))
     registry = open_registry(root, settings.experiment)

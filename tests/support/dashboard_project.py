@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.core.json_records import write_record
 from pipeline.core.records import CATEGORIES, Pixels
-from pipeline.machine.samples import Sample, to_line
+from pipeline.machine.samples import ResourceSample, to_line
 from pipeline.reports import archive
 from pipeline.reports.report import write_report
 from pipeline.settings.params import load_settings
@@ -170,8 +170,8 @@ def checkpoints(folder: Path) -> None:
     (folder / "checkpoints/index.json").write_text(json.dumps({"sha256": "", "entries": entries}), encoding="utf-8")
 
 
-def sample(number: int) -> Sample:
-    return Sample(
+def sample(number: int) -> ResourceSample:
+    return ResourceSample(
         time_seconds=STARTED_SECONDS + 5 * number, interval_seconds=5.0, cpu_cores=2, cpu_ratio=0.93,
         cpu_iowait_ratio=0.01, load1=2.1, memory_used_bytes=4_000_000_000 + 1_000_000 * number,
         memory_size_bytes=25_000_000_000, swap_used_bytes=0, disk_used_bytes=60_000_000_000,

@@ -27,8 +27,8 @@ from pipeline.core.records import (
     Failed,
     Job,
     Logo,
-    Lost,
     Metrics,
+    Pruned,
     Scored,
     Scores,
     TracerParams,
@@ -173,9 +173,9 @@ class FakeEvaluator:
             return Failed(job.logo.digest, job.params, "panic", "as asked", 0.01)
         found = formula(job.params)
         if found.svg_bytes > job.gate.max_bytes:
-            return Lost(job.logo.digest, job.params, found.svg_bytes, None, 0.01)
+            return Pruned(job.logo.digest, job.params, found.svg_bytes, None, 0.01)
         if found.damage > job.gate.max_damage:
-            return Lost(job.logo.digest, job.params, found.svg_bytes, found.damage, 0.01)
+            return Pruned(job.logo.digest, job.params, found.svg_bytes, found.damage, 0.01)
         svg = f"<svg><!-- {job.params.layer_difference} --></svg>" if job.keep_svg else None
         measured = replace(found, metrics=metrics(ssim=1 - found.delta / 20)) if job.metrics else found
         return Scored(job.logo.digest, job.params, measured, 0.01, svg)

@@ -22,7 +22,7 @@ from pipeline.settings.params import Settings, load_settings
 from pipeline.stages import catalogue, split
 from pipeline.tracing.store_pool import stored_pool
 from pipeline.tracking.journal import Journal
-from pipeline.tracking.mlflow_store import RUNS
+from pipeline.tracking.mlflow_store import RUNS_FOLDER
 from pipeline.training.checkpoint_store import files_in
 from tests.reports.conftest import make_project
 from tests.support.drawing import draw
@@ -80,7 +80,7 @@ def main() -> None:
     os.chdir(root)
     settings = begin(root)
     read_data(root, settings)
-    run = root / RUNS / "20260101-000000-0000"
+    run = root / RUNS_FOLDER / "20260101-000000-0000"
     train_and_resume(run)
     use(run.name)
     for step in range(2):

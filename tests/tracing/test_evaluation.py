@@ -17,7 +17,7 @@ from pipeline.core.records import (
     Gate,
     Job,
     Logo,
-    Lost,
+    Pruned,
     Scored,
     TracerParams,
 )
@@ -121,7 +121,7 @@ def test_what_does_not_pass_the_gate_is_measured_no_further(logo: Logo) -> None:
         (Gate(max_damage=scores.damage - 1e-9), (scores.svg_bytes, scores.damage)),
     ):
         lost = evaluated(Job(logo, COARSE, closed, keep_svg=True, metrics=True))
-        assert isinstance(lost, Lost)
+        assert isinstance(lost, Pruned)
         assert (lost.svg_bytes, lost.damage) == known
         assert (lost.digest, lost.params) == (logo.digest, COARSE)
 

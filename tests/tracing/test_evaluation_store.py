@@ -24,7 +24,7 @@ from pipeline.core.records import (
     Gate,
     Job,
     Logo,
-    Lost,
+    Pruned,
     Scored,
     TracerParams,
 )
@@ -41,8 +41,8 @@ SCORED = Scored(LOGO.digest, DEFAULT_PARAMS, scores(damage=1 / 3, delta=0.1 + 0.
 WHOLE = replace(SCORED, scores=replace(SCORED.scores, metrics=metrics(ssim=1 / 3)))
 
 
-def lost(size: int = 1000, damage: float | None = None) -> Lost:
-    return Lost(LOGO.digest, DEFAULT_PARAMS, size, damage, 0.25)
+def lost(size: int = 1000, damage: float | None = None) -> Pruned:
+    return Pruned(LOGO.digest, DEFAULT_PARAMS, size, damage, 0.25)
 
 
 def failed(kind: str) -> Failed:
@@ -177,14 +177,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Lost
+from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Pruned
 from pipeline.tracing.evaluation_store import EvaluationStore
 logo = Logo.of("logo", np.zeros((4, 4, 4), np.uint8), "simple")
 first = int(sys.argv[2])
 with EvaluationStore(Path(sys.argv[1]), 100_000_000, {"tracer": "vtracer 1"}) as store:
     for i in range(first, first + 180):
         job = Job(logo, replace(DEFAULT_PARAMS, corner_threshold=i % 180, splice_threshold=i // 180))
-        store.keep({store.key(job): Lost(logo.digest, job.params, 1000, None, 0.1)})
+        store.keep({store.key(job): Pruned(logo.digest, job.params, 1000, None, 0.1)})
 """
 
 
@@ -226,7 +226,7 @@ def test_a_wider_gate_is_traced_again_and_then_known(
     evaluator = StoredEvaluator(pool, store)
     for gate, traced in ((Gate(max_bytes=1), 1), (Gate(max_bytes=2), 1), (EVERYTHING, 2), (Gate(max_bytes=1), 2)):
         [evaluation] = evaluator.evaluate([Job(logo, DEFAULT_PARAMS, gate)])
-        assert isinstance(evaluation, Scored if gate is EVERYTHING else Lost)
+        assert isinstance(evaluation, Scored if gate is EVERYTHING else Pruned)
         assert counted() == traced
 
 
@@ -251,7 +251,7 @@ def test_two_that_want_different_things_of_one_picture_are_one_trace(
     ]
     small, measured, drawn = StoredEvaluator(pool, store).evaluate(asked)
     assert counted() == 1
-    assert isinstance(small, Lost)
+    assert isinstance(small, Pruned)
     assert isinstance(measured, Scored)
     assert isinstance(drawn, Scored)
     assert measured.scores.metrics is not None

@@ -16,8 +16,8 @@ from pipeline.core.records import (
     Gate,
     Job,
     Logo,
-    Lost,
     Metrics,
+    Pruned,
     Scored,
     Scores,
     TracerParams,
@@ -43,8 +43,8 @@ def test_evaluations_come_back_equal(logo: Logo) -> None:
         Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25, "<svg>é</svg>"),
         Scored(logo.digest, DEFAULT_PARAMS, SCORES, 0.25),
         Scored(logo.digest, DEFAULT_PARAMS, replace(SCORES, metrics=METRICS), 0.25),
-        Lost(logo.digest, DEFAULT_PARAMS, 1234, None, 0.5),
-        Lost(logo.digest, DEFAULT_PARAMS, 1234, 1 / 3, 0.5),
+        Pruned(logo.digest, DEFAULT_PARAMS, 1234, None, 0.5),
+        Pruned(logo.digest, DEFAULT_PARAMS, 1234, 1 / 3, 0.5),
         Failed(logo.digest, DEFAULT_PARAMS, "panic", "why", 0.5),
     ):
         (frame,) = Unpacker().feed(answer_frame(evaluation))

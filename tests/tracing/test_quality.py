@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 
 from pipeline.core.records import Logo, Pixels
 from pipeline.tracing import quality
-from pipeline.tracing.quality import Reference
+from pipeline.tracing.quality import QualityReference
 
 EXACT = 1e-6
 
@@ -34,7 +34,7 @@ def distortions(rgb: Pixels) -> dict[str, Pixels]:
 
 def test_ssim_is_that_of_scikit_image(logo: Logo, opaque_logo: Logo, real_logos: list[Logo]) -> None:
     for picture in (logo, opaque_logo, *real_logos):
-        reference = Reference.of(picture.rgba)
+        reference = QualityReference.of(picture.rgba)
         for name, other in distortions(reference.rgb).items():
             expected = expected_ssim(reference.rgb, other, channel_axis=2)
             assert quality.ssim(reference, other) == pytest.approx(expected, abs=EXACT), (picture.name, name)
@@ -44,13 +44,13 @@ def test_ssim_is_that_of_scikit_image(logo: Logo, opaque_logo: Logo, real_logos:
 def test_ssim_holds_for_any_shape_and_any_noise(shape: tuple[int, int]) -> None:
     generator = np.random.default_rng(shape[0])
     left, right = generator.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
-    reference = Reference.of(np.dstack([left, np.full(shape, 255, np.uint8)]))
+    reference = QualityReference.of(np.dstack([left, np.full(shape, 255, np.uint8)]))
     assert quality.ssim(reference, right) == pytest.approx(expected_ssim(left, right, channel_axis=2), abs=EXACT)
 
 
 def test_zoom_ssim_is_on_greys_against_a_bicubic_enlargement(opaque_logo: Logo, real_logos: list[Logo]) -> None:
     for picture in (opaque_logo, *real_logos[:3]):
-        reference = Reference.of(picture.rgba)
+        reference = QualityReference.of(picture.rgba)
         size = (picture.width * 3, picture.height * 3)
         candidate = Image.fromarray(reference.rgb).resize(size, Image.Resampling.NEAREST)
         enlarged = Image.fromarray(quality.grey_of(reference.rgb)).resize(size, Image.Resampling.BICUBIC)
@@ -62,7 +62,7 @@ def test_zoom_ssim_is_on_greys_against_a_bicubic_enlargement(opaque_logo: Logo, 
 
 def test_greys_are_those_of_pillow_but_for_rounding(real_logos: list[Logo]) -> None:
     for picture in real_logos:
-        rgb = Reference.of(picture.rgba).rgb
+        rgb = QualityReference.of(picture.rgba).rgb
         assert np.abs(quality.grey_of(rgb).astype(int) - np.asarray(Image.fromarray(rgb).convert("L"))).max() <= 1
 
 
@@ -81,7 +81,7 @@ def test_scratch_that_was_used_for_other_images_changes_nothing() -> None:
 
 
 def test_mse_and_psnr_are_measured_on_pixels(logo: Logo) -> None:
-    reference = Reference.of(logo.rgba)
+    reference = QualityReference.of(logo.rgba)
     other = distortions(reference.rgb)["noisy"]
     expected = float(((reference.rgb.astype(float) - other) ** 2).mean())
     assert quality.mse(reference, other) == pytest.approx(expected)
@@ -93,7 +93,7 @@ def test_mse_and_psnr_are_measured_on_pixels(logo: Logo) -> None:
 
 def test_no_plain_canvas_has_skill_and_the_image_has_all(logo: Logo, opaque_logo: Logo, real_logos: list[Logo]) -> None:
     for picture in (logo, opaque_logo, *real_logos):
-        reference = Reference.of(picture.rgba)
+        reference = QualityReference.of(picture.rgba)
         colours = [
             (255, 255, 255),
             (0, 0, 0),
@@ -109,7 +109,7 @@ def test_no_plain_canvas_has_skill_and_the_image_has_all(logo: Logo, opaque_logo
 
 def test_the_best_blank_is_found_among_all_greys(logo: Logo) -> None:
     """Exhaustively, in one channel: nothing beats the colour that the histogram gave."""
-    reference = Reference.of(np.dstack([logo.rgba[..., :1].repeat(3, 2), logo.rgba[..., 3:]]))
+    reference = QualityReference.of(np.dstack([logo.rgba[..., :1].repeat(3, 2), logo.rgba[..., 3:]]))
     every = [
         quality.ssim(reference, np.full_like(reference.rgb, grey))
         for grey in {*range(0, 256, 5), *quality.best_blank(reference.moments).tolist()}
@@ -118,29 +118,29 @@ def test_the_best_blank_is_found_among_all_greys(logo: Logo) -> None:
 
 
 def test_a_crop_of_the_picture_has_little_skill(logo: Logo) -> None:
-    reference = Reference.of(logo.rgba)
+    reference = QualityReference.of(logo.rgba)
     cropped = np.full_like(reference.rgb, 255)
     cropped[:20] = reference.rgb[:20]
     assert quality.skill(quality.ssim(reference, cropped), reference.blank_ssim) < 0.1
 
 
 def test_a_blank_image_has_nothing_to_win() -> None:
-    reference = Reference.of(np.full((16, 16, 4), 255, np.uint8))
+    reference = QualityReference.of(np.full((16, 16, 4), 255, np.uint8))
     assert quality.skill(quality.ssim(reference, reference.rgb), reference.blank_ssim) == 0
 
 
 def test_transparency_is_seen_on_the_background_that_is_set(logo: Logo) -> None:
-    black = Reference.of(logo.rgba, (0, 0, 0))
+    black = QualityReference.of(logo.rgba, (0, 0, 0))
     assert tuple(black.rgb[0, 0]) == (0, 0, 0)
-    assert tuple(Reference.of(logo.rgba).rgb[0, 0]) == (255, 255, 255)
+    assert tuple(QualityReference.of(logo.rgba).rgb[0, 0]) == (255, 255, 255)
 
 
 def test_images_of_other_sizes_are_refused(logo: Logo) -> None:
-    reference = Reference.of(logo.rgba)
+    reference = QualityReference.of(logo.rgba)
     with pytest.raises(ValueError, match="shape"):
         quality.ssim(reference, reference.rgb[:-1])
     with pytest.raises(ValueError, match="at least 7x7"):
-        Reference.of(logo.rgba[:6])
+        QualityReference.of(logo.rgba[:6])
 
 
 def test_svg_statistics_count_paths_and_points_but_not_colours() -> None:

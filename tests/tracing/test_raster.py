@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.pixels import rgb_of
-from pipeline.tracing.raster import DRAWINGS, Unrenderable, render
+from pipeline.tracing.raster import DRAWINGS, RenderError, render
 
 SQUARE = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><path d="M0 0 H5 V10 H0 Z" fill="#ff0000"/></svg>'
@@ -48,7 +48,7 @@ def test_a_drawing_outlives_its_text_and_draws_twice() -> None:
     "text", ["", "no svg", "<svg", '<svg xmlns="http://www.w3.org/2000/svg"><path d="M0 0"/></svg>']
 )
 def test_what_cannot_be_drawn_is_a_typed_error(text: str) -> None:
-    with pytest.raises(Unrenderable):
+    with pytest.raises(RenderError):
         render(text, 10, 10)
 
 

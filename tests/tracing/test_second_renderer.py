@@ -10,7 +10,7 @@ import pytest
 from pipeline.core.records import DEFAULT_PARAMS
 from pipeline.tracing.improvement import improve
 from pipeline.tracing.preparation import prepare
-from pipeline.tracing.raster import DRAWINGS, ResvgDrawing, SkiaDrawing, Unrenderable
+from pipeline.tracing.raster import DRAWINGS, RenderError, ResvgDrawing, SkiaDrawing
 from pipeline.tracing.tracer import encode, trace
 from tests.support.fakes import rgba_of
 
@@ -32,7 +32,7 @@ def test_both_draw_the_same_picture(scale: int, prescale: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "no svg", '<svg width="0" height="5">', '<svg width="5" height="5"><path'])
 def test_resvg_refuses_what_it_cannot_draw(text: str) -> None:
-    with pytest.raises(Unrenderable):
+    with pytest.raises(RenderError):
         ResvgDrawing(text).pixels(5, 5)
 
 

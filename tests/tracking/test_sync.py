@@ -46,7 +46,7 @@ def test_a_run_that_is_being_written_is_left_alone(root: Path, settings: Setting
 
 
 def test_one_that_cannot_be_sent_does_not_keep_the_others(root: Path, left: Run) -> None:
-    damaged = mlflow_store.home(root) / mlflow_store.RUNS / "00000000-000000-damaged"
+    damaged = mlflow_store.home(root) / mlflow_store.RUNS_FOLDER / "00000000-000000-damaged"
     damaged.mkdir(parents=True)
     (damaged / "journal.jsonl").write_text("{}\n")
     try:

@@ -6,7 +6,7 @@ import pytest
 from pipeline.core.errors import StorageError
 from pipeline.core.facts.training import CheckpointEntry, CheckpointProgress, CheckpointReason
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.checkpoint_callback import Keeper
+from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.checkpoint_store import CheckpointStore
 from tests.support.fakes import settings_with
 
@@ -36,9 +36,11 @@ class Clock:
         return self.now
 
 
-def keeper(store: CheckpointStore | None, clock: Clock | None = None) -> tuple[Keeper, list[CheckpointProgress]]:
+def keeper(
+    store: CheckpointStore | None, clock: Clock | None = None
+) -> tuple[CheckpointCallback, list[CheckpointProgress]]:
     saved: list[CheckpointProgress] = []
-    return Keeper(store, SETTINGS, saved.append, clock or Clock()), saved
+    return CheckpointCallback(store, SETTINGS, saved.append, clock or Clock()), saved
 
 
 def test_it_is_time_after_so_many_timesteps_or_seconds(tmp_path: Path) -> None:

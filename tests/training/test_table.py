@@ -9,7 +9,7 @@ from pipeline.agent.candidates import Points
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import value_of
 from pipeline.agent.outcome import telling_gate
-from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Job, Lost, ObjectiveName, Scored
+from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Job, ObjectiveName, Pruned, Scored
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.surrogate_fit import Table
 from pipeline.training.table import BANK_SIZE, collect
@@ -52,7 +52,7 @@ class Bulky(FakeEvaluator):
     def _weighed(self, evaluation: Evaluation) -> Evaluation:
         if evaluation.params.color_precision != LARGE:
             return evaluation
-        return Lost(evaluation.digest, evaluation.params, 9000, None, 0.01)
+        return Pruned(evaluation.digest, evaluation.params, 9000, None, 0.01)
 
 
 def test_the_table_says_what_each_trace_gave() -> None:

@@ -69,7 +69,7 @@ def settings(**changes: Any) -> Settings:
 
 
 def study_of(root: Path, **changes: Any) -> Study:
-    return Study(root, settings(**changes), {"train": "train", "val": "val"}, "s", None)
+    return Study(root, settings(**changes), SPLIT, "s", None)
 
 
 def do(root: Path, study: Study, evaluator: Evaluator | None = None, claimed: Claim | None = None) -> FrozenTrial:
@@ -86,7 +86,9 @@ def do(root: Path, study: Study, evaluator: Evaluator | None = None, claimed: Cl
 
 
 def journal(root: Path, trial: FrozenTrial) -> list[dict[str, Any]]:
-    return [record for record, _ in records(root / mlflow_store.RUNS / trial.user_attrs[RUN] / "journal.jsonl", 0)]
+    return [
+        record for record, _ in records(root / mlflow_store.RUNS_FOLDER / trial.user_attrs[RUN] / "journal.jsonl", 0)
+    ]
 
 
 def test_a_trial_tells_what_its_best_agent_is_worth_and_is_a_run_below_the_study(root: Path) -> None:
@@ -100,7 +102,7 @@ def test_a_trial_tells_what_its_best_agent_is_worth_and_is_a_run_below_the_study
     assert float(start["params"]["train.ppo.learning_rate"]) == trial.params["train.ppo.learning_rate"]
     assert end["status"] == "FINISHED"
     assert len([r for r in journal(root, trial) if r["kind"] == "model"]) == 1
-    assert resume.read_lineage(root / mlflow_store.RUNS / trial.user_attrs[RUN]).delivered
+    assert resume.read_lineage(root / mlflow_store.RUNS_FOLDER / trial.user_attrs[RUN]).delivered
 
 
 def test_a_trial_that_was_stopped_goes_on_to_what_it_would_have_come_to(root: Path, tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_a_trial_that_is_worse_than_the_others_is_pruned_and_not_left_for_others
     assert (trial.state, trial.last_step) == (TrialState.PRUNED, 1)
     end = journal(root, trial)[-1]
     assert (end["status"], end["failure"].partition(":")[0]) == ("KILLED", "TrialPruned")
-    assert resume.read_lineage(root / mlflow_store.RUNS / trial.user_attrs[RUN]).delivered
+    assert resume.read_lineage(root / mlflow_store.RUNS_FOLDER / trial.user_attrs[RUN]).delivered
 
 
 def test_a_setting_that_nothing_can_be_trained_with_fails_its_trial_alone(root: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.core.errors import DataError, ImageRejected, StorageError
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Scored
 from pipeline.data import probe
 from pipeline.vectorizing.batch import (
-    Result,
+    VectorizeResult,
     append_result,
     find_sources,
     open_results,
@@ -55,7 +55,7 @@ class Worse(FakeEvaluator):
 
 def vectorize(
     inputs: Sequence[Path], output: Path, evaluator: FakeEvaluator | None = None, **options: Any
-) -> dict[str, Result]:
+) -> dict[str, VectorizeResult]:
     sources, rejected = find_sources(inputs)
     results = [
         *rejected,
@@ -227,10 +227,10 @@ def test_odd_names_are_no_reason_to_fail(tmp_path: Path) -> None:
 def test_results_jsonl_has_a_line_per_image_as_it_comes(tmp_path: Path) -> None:
     path = open_results(tmp_path / "out")
     assert path.read_bytes() == b""
-    append_result(path, Result(path="a.png", status="failed", error="empty: no bytes"))
-    append_result(path, Result(path="b.png", status="default", svg="b.svg", damage=0.9))
+    append_result(path, VectorizeResult(path="a.png", status="failed", error="empty: no bytes"))
+    append_result(path, VectorizeResult(path="b.png", status="default", svg="b.svg", damage=0.9))
     first, second = (json.loads(line) for line in path.read_text().splitlines())
-    assert list(first) == [f.name for f in fields(Result)]
+    assert list(first) == [f.name for f in fields(VectorizeResult)]
     assert (first["damage"], first["bytes"], first["params"]) == (None, None, None), "not measured is null, never 0"
     assert second["damage"] == 0.9
     open_results(tmp_path / "out")
@@ -243,7 +243,7 @@ def test_an_output_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> 
         open_results(tmp_path / "file")
     (tmp_path / "results.jsonl").mkdir()
     with pytest.raises(StorageError, match=r"results\.jsonl: cannot be written"):
-        append_result(tmp_path / "results.jsonl", Result(path="a.png", status="failed"))
+        append_result(tmp_path / "results.jsonl", VectorizeResult(path="a.png", status="failed"))
 
 
 def test_inputs_that_are_not_there_are_all_named(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_one_image_from_memory() -> None:
     assert answer["svg"].startswith("<svg>")
     assert answer["status"] == "improved"
     assert answer["bytes"] < answer["default_bytes"]
-    assert set(answer) - {"svg"} <= {f.name for f in fields(Result)}
+    assert set(answer) - {"svg"} <= {f.name for f in fields(VectorizeResult)}
     with pytest.raises(ImageRejected):
         vectorize_image_bytes(b"no picture", AGENT, FakeEvaluator(), traces=1)
     with pytest.raises(DataError, match="VTracer failed on it: panic"):

@@ -14,17 +14,17 @@ from pipeline.agent.agent import load_agent
 from pipeline.core.errors import DataError, Mismatch, SettingsError, Unavailable
 from pipeline.core.locks import Lock
 from pipeline.tracing.tracer_pool import TracerPool
-from pipeline.vectorizing.batch import Result, find_sources, vectorize_files
+from pipeline.vectorizing.batch import VectorizeResult, find_sources, vectorize_files
 from pipeline.vectorizing.inputs import Folders
 from pipeline.vectorizing.plan import Plan, open_plan
 from pipeline.vectorizing.request import Assignment, Request
-from pipeline.vectorizing.session import LOCK, Progress, vectorize_sharded
+from pipeline.vectorizing.session import LOCK, ShardCallback, vectorize_sharded
 from pipeline.vectorizing.shard import ShardWorker
 from pipeline.vectorizing.shard_pool import ShardProgress
 from pipeline.vectorizing.table import SCHEMA, Tally, read_tally, tally_of, write_part
 
 
-class Recorder(Progress):
+class Recorder(ShardCallback):
     def __init__(self) -> None:
         self.plans: list[tuple[int, int]] = []
         self.done: list[ShardProgress] = []
@@ -82,7 +82,7 @@ def test_a_sharded_run_gives_what_vectorize_gives(images: Path, agent_folder: Pa
 def test_it_goes_on_and_does_nothing_twice(images: Path, agent_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     request = request_of(output, agent_folder, traces=1)
-    vectorize_sharded(request, Folders([images]), Progress(), workers=1)
+    vectorize_sharded(request, Folders([images]), ShardCallback(), workers=1)
     before = rows(output)
     kept = (output / "results/part-00000.parquet").stat().st_mtime_ns
     (output / "results/part-00001.parquet").unlink()
@@ -100,12 +100,12 @@ def test_it_goes_on_and_does_nothing_twice(images: Path, agent_folder: Path, tmp
 
 def test_a_changed_or_deleted_file_is_that_files_failure(images: Path, agent_folder: Path, tmp_path: Path) -> None:
     request = request_of(tmp_path / "out", agent_folder, traces=1)
-    vectorize_sharded(request, Folders([images]), Progress(), workers=1)
+    vectorize_sharded(request, Folders([images]), ShardCallback(), workers=1)
     for part in (tmp_path / "out/results").glob("part-*"):
         part.unlink()
     (images / "0.png").write_bytes((images / "2.png").read_bytes() + b" ")
     (images / "deep/1.png").unlink()
-    tally = vectorize_sharded(request, None, Progress(), workers=1)
+    tally = vectorize_sharded(request, None, ShardCallback(), workers=1)
     assert tally.failed == 3
     found = rows(tmp_path / "out")
     assert found["0.png"]["error"].startswith("changed: it is not the file that was listed")
@@ -114,34 +114,34 @@ def test_a_changed_or_deleted_file_is_that_files_failure(images: Path, agent_fol
 
 def test_another_request_into_the_same_folder_is_a_mismatch(images: Path, agent_folder: Path, tmp_path: Path) -> None:
     request = request_of(tmp_path / "out", agent_folder, traces=1)
-    vectorize_sharded(request, Folders([images]), Progress(), workers=1)
+    vectorize_sharded(request, Folders([images]), ShardCallback(), workers=1)
     for change, said in (
         ({"traces": 3}, "traces was 1 and is 3"),
         ({"seed": 3}, "seed was 0 and is 3"),
         ({"objective": "sharper"}, "objective.name was faithful and is sharper"),
     ):
         with pytest.raises(Mismatch, match=said):
-            vectorize_sharded(replace(request, **change), Folders([images]), Progress())
+            vectorize_sharded(replace(request, **change), Folders([images]), ShardCallback())
     with pytest.raises(Mismatch, match=r"inputs was .*in and is .*deep"):
-        vectorize_sharded(request, Folders([images / "deep"]), Progress())
+        vectorize_sharded(request, Folders([images / "deep"]), ShardCallback())
 
 
 def test_nothing_begun_and_nothing_named_is_64(agent_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="has no plan to resume; name images"):
-        vectorize_sharded(request_of(tmp_path / "out", agent_folder), None, Progress())
+        vectorize_sharded(request_of(tmp_path / "out", agent_folder), None, ShardCallback())
 
 
 def test_two_at_once_in_one_folder_are_refused(images: Path, agent_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     lock = Lock(tmp_path / "out", LOCK)
     with pytest.raises(Unavailable, match="is being written by process"):
-        vectorize_sharded(request_of(tmp_path / "out", agent_folder), Folders([images]), Progress())
+        vectorize_sharded(request_of(tmp_path / "out", agent_folder), Folders([images]), ShardCallback())
     lock.release()
 
 
 def test_a_machine_that_does_not_see_the_plan_says_so(images: Path, agent_folder: Path, tmp_path: Path) -> None:
     request = request_of(tmp_path / "out", agent_folder, traces=1)
-    vectorize_sharded(request, Folders([images]), Progress(), workers=1)
+    vectorize_sharded(request, Folders([images]), ShardCallback(), workers=1)
     plan = open_plan(tmp_path / "out")
     assert plan is not None
     with pytest.raises(Unavailable, match=r"does not see this run's plan .* on a file system that all machines share"):
@@ -149,9 +149,11 @@ def test_a_machine_that_does_not_see_the_plan_says_so(images: Path, agent_folder
 
 
 RESULTS = [
-    Result(path="a", status="improved", svg="a.svg", params={"mode": "spline"}, damage=0.5, bytes=3, default_bytes=9),
-    Result(path="b", status="default", svg="b.svg", bytes=5, default_bytes=5, seconds=0.5),
-    Result(path="c", status="failed", error="empty: no bytes"),
+    VectorizeResult(
+        path="a", status="improved", svg="a.svg", params={"mode": "spline"}, damage=0.5, bytes=3, default_bytes=9
+    ),
+    VectorizeResult(path="b", status="default", svg="b.svg", bytes=5, default_bytes=5, seconds=0.5),
+    VectorizeResult(path="c", status="failed", error="empty: no bytes"),
 ]
 
 

@@ -76,7 +76,7 @@ def _reached(points: tuple[CurvePoint, ...], traces: int) -> CurvePoint | None:
 class Duel:
     """Ours against one rival, image by image. gain: in value, natural log units, above 0 ours is better.
 
-    difference: what a reader is told, natural log units: in bytes where the objective seeks few bytes, else the gain.
+    difference: what reports show, natural log units: in bytes where the objective seeks few bytes, else the gain.
     damaged, rival_damaged: images with visible damage. better: None where the interval of the gain holds zero.
     """
 

@@ -1,4 +1,4 @@
-"""How many evaluations a stage asked for, and under which versions."""
+"""How many evaluations a stage requested, and under which versions."""
 
 from __future__ import annotations
 
