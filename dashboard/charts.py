@@ -20,6 +20,7 @@ RenderedChart = Any
 """A chart of altair, whose own types tell its kinds apart by accident."""
 
 HEIGHT = 360
+SHARES = alt.Axis(format=".0%")
 PERCENT = "format(datum.value * 100, '.0f') + ' %'"
 
 
@@ -48,12 +49,12 @@ def curves(comparison: Comparison, palette: Palette) -> RenderedChart:
         axis=alt.Axis(values=list(comparison.traces), format="d", grid=False),
         title="traces per image",
     )
-    y = alt.Y("ratio:Q", title=_ratio(comparison), scale=alt.Scale(zero=False))
+    y = alt.Y("ratio:Q", title=words.RATIO_WORDS, scale=alt.Scale(zero=False), axis=SHARES)
     dash = alt.StrokeDash("searches:N", scale=alt.Scale(domain=[True, False], range=[[1, 0], [5, 4]]), legend=None)
     tips = [
         alt.Tooltip("method:N"),
         alt.Tooltip("traces:Q"),
-        *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("ratio", "low", "high")),
+        *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("ratio", "low", "high")),
     ]
     base = alt.Chart(pd.DataFrame(rows)).encode(x=x, color=colour, tooltip=tips)
     ours = comparison.label(OURS)
@@ -62,7 +63,7 @@ def curves(comparison: Comparison, palette: Palette) -> RenderedChart:
     width = alt.condition(alt.datum.method == ours, alt.value(3.2), alt.value(1.5))
     lines = base.mark_line(interpolate="linear").encode(y=y, strokeDash=dash, strokeWidth=width)
     dots = base.transform_filter(alt.datum.searches).mark_point(filled=True, size=45, opacity=1).encode(y=y)
-    spread = {"y": alt.Y("low:Q", title=_ratio(comparison)), "y2": alt.Y2("high:Q")}
+    spread = {"y": alt.Y("low:Q", title=words.RATIO_WORDS), "y2": alt.Y2("high:Q")}
     return alt.layer(band.encode(**spread), bars.encode(**spread), lines, dots).properties(height=HEIGHT + 60)
 
 
@@ -80,7 +81,7 @@ def categories(comparison: Comparison, methods: Sequence[str], palette: Palette)
     base = alt.Chart(pd.DataFrame(rows)).encode(
         x=alt.X("category:N", sort=list(comparison.categories), title=None, axis=alt.Axis(labelAngle=0)),
         xOffset=alt.XOffset("method:N", sort=labels),
-        tooltip=["category:N", "method:N", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("ratio", "low", "high"))],
+        tooltip=["category:N", "method:N", *(alt.Tooltip(f"{n}:Q", format=".1%") for n in ("ratio", "low", "high"))],
     )
     colour = alt.Color(
         "method:N",
@@ -88,7 +89,7 @@ def categories(comparison: Comparison, methods: Sequence[str], palette: Palette)
         title=None,
         legend=_below(2),
     )
-    bars = base.mark_bar().encode(y=alt.Y("ratio:Q", title=_ratio(comparison), stack=None), color=colour)
+    bars = base.mark_bar().encode(y=alt.Y("ratio:Q", title=words.RATIO_WORDS, stack=None, axis=SHARES), color=colour)
     rules = base.mark_rule(color=palette.ink, strokeWidth=1.4).encode(y="low:Q", y2="high:Q")
     default = alt.Chart(pd.DataFrame({"y": [1.0]})).mark_rule(strokeDash=[5, 4], color=palette.muted).encode(y="y:Q")
     return alt.layer(bars, rules, default).properties(height=HEIGHT)
@@ -313,18 +314,13 @@ def runs_curves(reports: Sequence[tuple[str, RunReport]], palette: Palette) -> R
         axis=alt.Axis(values=ticks, format="d", grid=False),
         title="traces per image",
     )
-    tips: list[Any] = ["run:N", "traces:Q", *(alt.Tooltip(f"{n}:Q", format=".3f") for n in ("ratio", "low", "high"))]
+    tips: list[Any] = ["run:N", "traces:Q", *(alt.Tooltip(f"{n}:Q", format=".1%") for n in ("ratio", "low", "high"))]
     base = alt.Chart(pd.DataFrame(rows)).encode(x=x, color=colour, tooltip=tips)
-    title = _ratio(reports[0][1].comparison)
     line = base.mark_line(strokeWidth=2.4, point=True).encode(
-        y=alt.Y("ratio:Q", title=title, scale=alt.Scale(zero=False)), strokeDash=dash
+        y=alt.Y("ratio:Q", title=words.RATIO_WORDS, scale=alt.Scale(zero=False), axis=SHARES), strokeDash=dash
     )
-    bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=words.RATIO_WORDS), y2="high:Q")
     return alt.layer(bars, line).properties(height=HEIGHT)
-
-
-def _ratio(comparison: Comparison) -> str:
-    return words.RATIO_WORDS
 
 
 def _below(columns: int) -> alt.Legend:

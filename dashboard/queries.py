@@ -20,6 +20,7 @@ from zipfile import ZipFile
 import streamlit as st
 
 from pipeline.core.facts.training import CheckpointEntry
+from pipeline.core.files import project_root
 from pipeline.reports import archive, data_tables, drawing, outlines, run_folder, thumbnails, words
 from pipeline.reports import resources as used
 from pipeline.reports.archive import Version
@@ -63,7 +64,7 @@ class RunView:
 def project() -> Path | None:
     """The project's folder; None when there is none at or above the current one."""
     named = os.environ.get(PROJECT)
-    return archive.project_folder(Path(named) if named else Path.cwd())
+    return project_root(Path(named) if named else Path.cwd())
 
 
 def runs(root: Path) -> list[RunView]:

@@ -13,10 +13,10 @@ from dashboard.frame import PageContext
 from dashboard.queries import RunView
 from dashboard.viewer import viewer
 from dashboard.viewer.viewer import Pane
-from pipeline.core.facts.comparison import DEFAULT, OURS, UNTRAINED
+from pipeline.core.facts.comparison import OURS, UNTRAINED
 from pipeline.core.records import CATEGORIES, VISIBLE_DAMAGE
 from pipeline.reports import words
-from pipeline.reports.archive import VALUE_OF
+from pipeline.reports.archive import DAMAGE_OF, RATIO_OF, VALUE_OF
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble
 
@@ -214,11 +214,14 @@ def _panes(
         "original": Pane(label="Original", says=size, picture=original[0] if original else None),
         "default": Pane(
             label="VTracer's default",
-            says=f"{row['default_bytes']:,} bytes · {_looks(row, 'default_')}",
+            says=f"{row['default_bytes']:,} bytes · {_looks(float(row['default_damage']))}",
             picture=default,
         ),
         "ours": Pane(
-            label=report.comparison.label(OURS), says=f"{change} · {_looks(row, '')}", picture=ours, ours=True
+            label=report.comparison.label(OURS),
+            says=f"{change} · {_looks(float(row['damage']), _kinds(report, str(row['path'])))}",
+            picture=ours,
+            ours=True,
         ),
     }
 
@@ -227,9 +230,15 @@ def _signed_percent(share: float) -> str:
     return f"{'−' if share < 0 else '+'}{words.percent(share)}"
 
 
-def _looks(row: dict[str, Any], before: str) -> str:
-    damage = row[f"{before}damage"]
-    return f"{words.number(damage, 0)} pixels damaged" if damage > VISIBLE_DAMAGE else "no visible damage"
+def _looks(damage: float, kinds: str = "") -> str:
+    return f"{words.number(damage, 0)} pixels damaged{kinds}" if damage > VISIBLE_DAMAGE else "no visible damage"
+
+
+def _kinds(report: RunReport, path: str) -> str:
+    """What is wrong with ours, the worst first: ": a lost detail and a moved edge"."""
+    found = next((image.regions for image in report.damaged if image.path == path), ())
+    kinds = dict.fromkeys(region.kind for region in found)
+    return f": {words.listed([words.DAMAGE_NOUNS[kind] for kind in kinds])}" if kinds else ""
 
 
 def _size_of(svg: str) -> tuple[int, int]:
@@ -277,7 +286,10 @@ def _details(report: RunReport, row: dict[str, Any], default: str | None, ours: 
         rows = pd.DataFrame(_methods(report, row))
         st.dataframe(
             rows, hide_index=True, alt="Every method on this image",
-            column_config={"ratio": st.column_config.NumberColumn("ratio to the default", format="%.3f")},
+            column_config={
+                "bytes": st.column_config.NumberColumn("bytes, % of the default's", format="%.0f %%"),
+                "damage": st.column_config.NumberColumn(format="%.1f px"),
+            },
         )  # fmt: skip
     with right:
         st.markdown("**Setting chosen**")
@@ -285,15 +297,12 @@ def _details(report: RunReport, row: dict[str, Any], default: str | None, ours: 
 
 
 def _methods(report: RunReport, row: dict[str, Any]) -> list[dict[str, Any]]:
-    import math
-
-    found = [{"method": report.comparison.label(OURS), "ratio": float(row["ratio"])}]
+    found: list[dict[str, Any]] = []
     for method in report.comparison.methods:
-        value = row.get(f"{VALUE_OF}{method.name}")
-        if method.name not in (OURS, DEFAULT) and value is not None and not pd.isna(value):
-            found.append({"method": method.label, "ratio": math.exp(-float(value))})
-    found.append({"method": report.comparison.label(DEFAULT), "ratio": 1.0})
-    return sorted(found, key=lambda r: float(str(r["ratio"])))
+        of, hurt = ("ratio", "damage") if method.name == OURS else (RATIO_OF + method.name, DAMAGE_OF + method.name)
+        if not pd.isna(row.get(of)):
+            found.append({"method": method.label, "bytes": 100 * float(row[of]), "damage": float(row[hurt])})
+    return sorted(found, key=lambda r: (r["damage"] > VISIBLE_DAMAGE, r["bytes"]))
 
 
 def _setting(row: dict[str, Any]) -> pd.DataFrame:

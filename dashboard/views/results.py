@@ -25,6 +25,7 @@ def page(here: PageContext) -> None:
     run, report = found
     st.markdown(f"**{frame.plain(report.headline)}**")
     _curves(report)
+    _tradeoff(report)
     _categories(run, report)
     _duels(report)
     _gap(run, report)
@@ -43,10 +44,24 @@ def _curves(report: RunReport) -> None:
     sure = f"{words.percent(comparison.confidence)} interval"
     st.caption(
         f"{words.RATIO_WORDS}, geometric mean over "
-        f"{words.counted(comparison.images, 'test image')}, with its {sure}; lower is better, 1 is VTracer's default. "
-        "What more traces do not change is dashed; the table has VTracer's presets too."
+        f"{words.counted(comparison.images, 'test image')}, with its {sure}; lower is better. "
+        f"What more traces do not change is dashed. {tables.aside(comparison)}"
     )
     frame.table(tables.methods(comparison), alt="Every method at every number of traces")
+
+
+def _tradeoff(report: RunReport) -> None:
+    comparison = report.comparison
+    if not comparison.tradeoff:
+        return
+    st.subheader("Size against damage")
+    traces = words.counted(comparison.headline_traces, "trace")
+    st.markdown(
+        f"Over the {traces} made: the smallest of each image within the damage allowed, or the least damaged one. In "
+        "bold the knee, beyond which more damage saves little; `tracewright vectorize --max-damage N` chooses another "
+        "point."
+    )
+    frame.table(tables.tradeoff(comparison), alt="Bytes by the damage that is allowed")
 
 
 def _categories(run: RunView, report: RunReport) -> None:
@@ -76,9 +91,9 @@ def _gap(run: RunView, report: RunReport) -> None:
         if share is None:
             st.markdown("It cannot be told from what this run left.")
         else:
-            most = words.counted(max(report.comparison.traces), "trace")
+            traces = words.counted(report.comparison.headline_traces, "trace")
             st.markdown(
-                f"At {most} {frame.plain(report.comparison.label(OURS))} reaches **{words.percent(share)}** of what "
+                f"At {traces} {frame.plain(report.comparison.label(OURS))} reaches **{words.percent(share)}** of what "
                 "the best of all methods reaches, chosen image by image with hindsight."
             )
     with right:
@@ -108,16 +123,17 @@ def gap_closed(images: pd.DataFrame | Trouble) -> float | None:
 
 def _images(here: PageContext, run: RunView, report: RunReport) -> None:
     images = queries.images(run)
-    st.subheader(f"Each image, at {words.counted(max(report.comparison.traces), 'trace')}")
+    st.subheader(f"Each image, at {words.counted(report.comparison.headline_traces, 'trace')}")
     if isinstance(images, Trouble):
         frame.trouble(images)
         return
     st.altair_chart(charts.gains(images, frame.palette()), alt="Each image's change against the default")
-    left, right = st.columns(2, gap="large")
-    with left:
-        _listed(here, run, "Most improved", report.most_improved)
-    with right:
-        _listed(here, run, "Least improved", report.least_improved)
+    titles = (
+        ("A random sample", report.sample), ("Most improved", report.most_improved), ("Worst", report.least_improved)
+    )  # fmt: skip
+    for column, (title, chosen) in zip(st.columns(3, gap="large"), titles, strict=True):
+        with column:
+            _listed(here, run, title, chosen)
 
 
 def _listed(here: PageContext, run: RunView, title: str, chosen: tuple[ImageResult, ...]) -> None:

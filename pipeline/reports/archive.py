@@ -2,13 +2,14 @@
 
 report.json     the report for machines, written last: where it is, the others are
 report.html     the same for people, with its pictures
-images.parquet  one row per test image: ours with all scores, every other method's value
+images.parquet  one row per test image: ours with all scores, every other method's value, bytes and damage
 svgs.zip        ours/DIGEST.svg and default/DIGEST.svg, up to MOST_SVG_BYTES of text
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 from pipeline.core.errors import DataError
 from pipeline.core.facts.comparison import OURS, ImageResult
-from pipeline.core.files import project_root, whole, write_text
+from pipeline.core.files import whole, write_text
 from pipeline.core.json_records import from_json, write_record
 from pipeline.reports.results import Results
 from pipeline.reports.run_report import SCHEMA_VERSION, RunReport
@@ -31,7 +32,8 @@ MOST_SVG_BYTES = 200_000_000
 MOST_SHOWN_BYTES = 8_000_000  # of one SVG; what is larger is not shown
 
 Version = Literal["ours", "default"]
-VALUE_OF = "value_"  # before a method's name: the column of its value at the most traces
+VALUE_OF, RATIO_OF, DAMAGE_OF = "value_", "ratio_", "damage_"
+"""Before a method's name: the column of its value, bytes / default's bytes and damage at the headline's traces."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -56,19 +58,23 @@ def write_images(path: Path, results: Results) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    most = max(results.comparison.traces)
+    traces = results.comparison.headline_traces
     others = [m.name for m in results.comparison.methods if m.name != OURS]
-    values = {name: results.values.get((name, most), {}) for name in others}
-    rows = [
-        asdict(image) | {f"{VALUE_OF}{name}": values[name].get(image.path) for name in others}
-        for image in results.images
-    ]
+    rows = []
+    for image in results.images:
+        row: dict[str, Any] = asdict(image)
+        for name in others:
+            measured = results.measures.get((name, traces), {}).get(image.path)
+            row[f"{VALUE_OF}{name}"] = measured.value if measured else None
+            row[f"{RATIO_OF}{name}"] = math.exp(-measured.size_gain) if measured else None
+            row[f"{DAMAGE_OF}{name}"] = measured.damage if measured else None
+        rows.append(row)
     with whole(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
 
 
 def _in_order(report: RunReport, images: Sequence[ImageResult]) -> Iterator[str]:
-    notable = [i.digest for i in (*report.most_improved, *report.least_improved)]
+    notable = [i.digest for i in (*report.most_improved, *report.least_improved, *report.sample)]
     yield from dict.fromkeys([*notable, *(i.digest for i in images)])
 
 
@@ -167,8 +173,3 @@ def read_loose_svg(root: Path, version: Version, digest: str) -> str | None:
         return path.read_text(encoding="utf-8") if path.stat().st_size <= MOST_SHOWN_BYTES else None
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def project_folder(start: Path) -> Path | None:
-    """The project at or above a folder: the one with params.yaml and dvc.yaml."""
-    return project_root(start)

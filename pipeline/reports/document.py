@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from pipeline.core.facts.comparison import OURS
@@ -10,13 +11,13 @@ from pipeline.reports import tables, words
 from pipeline.reports.findings import headline
 from pipeline.reports.parts import Finding
 from pipeline.reports.results import Results
-from pipeline.reports.run_report import improved_and_worst
+from pipeline.reports.run_report import shown_images
 from pipeline.reports.tables import to_markdown
 
-HEADLINE, CATEGORIES, TRAINING, GAINS, IMPROVED, WORST = (
-    "headline.png", "categories.png", "training.png", "gains.png", "improved.png", "worst.png",
+HEADLINE, TRADEOFF, CATEGORIES, TRAINING, GAINS, SAMPLE, IMPROVED, WORST = PICTURES = (
+    "headline.png", "tradeoff.png", "categories.png", "training.png", "gains.png", "sample.png", "improved.png",
+    "worst.png",
 )  # fmt: skip
-PICTURES = (HEADLINE, CATEGORIES, TRAINING, GAINS, IMPROVED, WORST)
 
 SHOWN_REJECTS = 20
 
@@ -28,11 +29,11 @@ def as_markdown(results: Results, findings: Sequence[Finding], made: Collection[
     sections = (
         _opening(results, made),
         _findings(findings),
-        _comparison(results, made),
+        _images(results, made),
+        _comparison(results),
+        _tradeoff(results, made),
         _categories(results, made),
         _training(results, made),
-        _images(results, made),
-        _registry(results),
         _settings(results),
         _data(results),
         _checkpoints(results),
@@ -52,8 +53,7 @@ def _opening(results: Results, made: Collection[str]) -> Iterator[str]:
     training = results.training
     yield f"# {words.in_markdown(results.comparison.label(OURS))}: report of a run\n"
     yield f"**{words.in_markdown(headline(results))}**\n"
-    started = f", started {words.in_markdown(training.started)}" if training.started else ""
-    yield f"Run `{_code(training.run_id)}`{started}.\n"
+    yield f"Run `{_code(training.run_id)}`, started {words.in_markdown(training.started)}.\n"
     yield from _picture(HEADLINE, "Ratio to VTracer's default by number of traces, ours and its rivals", made)
 
 
@@ -71,23 +71,42 @@ def _listed_findings(findings: Sequence[Finding]) -> Iterator[str]:
     yield "\n".join(f"- **{MARKERS[f.level]}:** {words.in_markdown(f.text)}" for f in findings) + "\n"
 
 
-def _comparison(results: Results, made: Collection[str]) -> Iterator[str]:
+def _comparison(results: Results) -> Iterator[str]:
     comparison = results.comparison
     yield "## Against its rivals\n"
     yield (
-        f"{_sentence(words.RATIO_WORDS)}, geometric mean over "
-        f"{words.counted(comparison.images, 'test image')} with its {words.percent(comparison.confidence)} interval; "
-        "lower is better, 1 is VTracer's default. Every method keeps the default where it finds nothing better.\n"
+        f"{words.RATIO_WORDS}, geometric mean over {words.counted(comparison.images, 'test image')} with its "
+        f"{words.percent(comparison.confidence)} interval; lower is better. The fair default is VTracer's, minified as "
+        "every other method's SVG is. Every method keeps the default where it finds nothing better.\n"
     )
     yield to_markdown(tables.methods(comparison))
+    if told := tables.aside(comparison):
+        yield f"{words.in_markdown(told)}\n"
+    if results.images:
+        yield to_markdown(tables.sizes(results.images, comparison.label(OURS)))
     duels = tables.duels(comparison)
     if duels.rows:
         yield f"Image by image, at {words.counted(comparison.headline_traces, 'trace')}:\n"
         yield to_markdown(duels)
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _tradeoff(results: Results, made: Collection[str]) -> Iterator[str]:
+    comparison = results.comparison
+    if not comparison.tradeoff:
+        return
+    yield f"## Size against damage, over the {words.counted(comparison.headline_traces, 'trace')} made\n"
+    yield from _picture(TRADEOFF, "Bytes by the damage that is allowed", made)
+    knee = "The curve does not bend."
+    if comparison.knee is not None:
+        knee = (
+            f"In bold the knee, {words.counted(round(comparison.knee), 'pixel')}: up to there more damage saves bytes, "
+            "beyond it little."
+        )
+    yield (
+        "Each row takes the smallest trace of each image within the damage allowed, or the least damaged one. "
+        f"{knee} `tracewright vectorize --max-damage N` chooses another point.\n"
+    )
+    yield to_markdown(tables.tradeoff(comparison))
 
 
 def _categories(results: Results, made: Collection[str]) -> Iterator[str]:
@@ -110,7 +129,7 @@ def _training(results: Results, made: Collection[str]) -> Iterator[str]:
     if training.validations:
         yield "### Validation on held-out images\n"
         yield to_markdown(tables.validations(training))
-        yield "In bold the model that was kept. Value in natural log units, 0 is VTracer's default.\n"
+        yield "In bold the model that was kept. Value is what training raises; 0 is VTracer's default.\n"
         yield from _steadiness(results)
 
 
@@ -131,33 +150,18 @@ def _steadiness(results: Results) -> Iterator[str]:
 def _images(results: Results, made: Collection[str]) -> Iterator[str]:
     if not results.images:
         return
-    at = words.counted(max(results.comparison.traces), "trace")
-    best, worst = improved_and_worst(results.images)
-    yield f"## Image by image, at {at}\n"
+    yield f"## Image by image, at {words.counted(results.comparison.headline_traces, 'trace')}\n"
     yield from _picture(GAINS, "Change against VTracer's default, image by image", made)
-    for title, name, chosen in (("Most improved", IMPROVED, best), ("Least improved", WORST, worst)):
+    yield (
+        "Boxes in the pictures are regions with visible damage; the thin dark frame is what is enlarged below, the "
+        "worst region where there is one.\n"
+    )
+    titles = (("A random sample", SAMPLE), ("Most improved", IMPROVED), ("Worst", WORST))
+    for (title, name), chosen in zip(titles, shown_images(results), strict=True):
         if chosen:
             yield f"### {title}\n"
             yield to_markdown(tables.images(chosen))
             yield from _picture(name, f"{title}: original, default, ours, difference", made)
-
-
-def _registry(results: Results) -> Iterator[str]:
-    decision = results.decision
-    if decision is None:
-        return
-    yield "## Registry\n"
-    version = f" version {decision.version}" if decision.version is not None else ""
-    against = f" against version {decision.against.version}" if decision.against else ""
-    said = f"{decision.name}{version}: {decision.decision}{against}"
-    said += f", now {decision.alias}" if decision.alias else ""
-    reason = f": {decision.grounds}" if decision.grounds else ""
-    yield words.in_markdown(f"{said}{reason}.") + "\n"
-    if decision.gain:
-        gain = words.change(decision.gain.mean, "balanced")
-        limits = words.gain_range(decision.gain, "balanced")
-        images = f", {words.counted(decision.images, 'test image')}" if decision.images is not None else ""
-        yield f"Difference: {gain} ({words.percent(results.comparison.confidence)} interval {limits}{images}).\n"
 
 
 def _settings(results: Results) -> Iterator[str]:
@@ -176,20 +180,16 @@ def _data(results: Results) -> Iterator[str]:
         yield to_markdown(tables.data(training))
     if quality:
         yield from _quality(quality)
-    failures = {**training.failures}
-    for kind, number in results.comparison.failures.items():
-        failures[kind] = failures.get(kind, 0) + number
-    if any(failures.values()):
+    if failures := Counter(training.failures) + Counter(results.comparison.failures):
         yield "Traces that failed, in training and evaluation:\n"
         yield to_markdown(tables.counts(failures, "Kind"))
 
 
 def _quality(quality: QualityReport) -> Iterator[str]:
-    said = [f"{words.count(quality.images)} images"] if quality.images is not None else []
-    said += [f"{words.count(quality.distinct_images)} of them distinct"] if quality.distinct_images is not None else []
-    said += [f"mean quality {quality.quality_mean:.2f} of 1"] if quality.quality_mean is not None else []
-    if said:
-        yield f"{_sentence(', '.join(said))}; data/quality.md has the details.\n"
+    yield (
+        f"{words.count(quality.images)} images, {words.count(quality.distinct_images)} of them distinct, mean quality "
+        f"{quality.quality_mean:.2f} of 1; data/quality.md has the details.\n"
+    )
     if quality.categories:
         yield to_markdown(tables.quality(quality))
     if quality.rejects:
@@ -202,13 +202,13 @@ def _checkpoints(results: Results) -> Iterator[str]:
     entries, best = results.checkpoints, results.training.best
     if not entries:
         return
-    size = sum(entry.bytes or 0 for entry in entries)
+    size = sum(entry.bytes for entry in entries)
     yield "## Checkpoints\n"
     yield (
         f"{words.counted(len(entries), 'state')} of the training kept, {words.storage(size)} in all, under "
         f"`.tracewright/runs/{_code(results.training.run_id)}/checkpoints`; in bold the best.\n"
     )
-    yield to_markdown(tables.checkpoints(entries, best.timesteps if best else None))
+    yield to_markdown(tables.checkpoints(entries, best.timesteps))
 
 
 def _resources(results: Results) -> Iterator[str]:
@@ -227,13 +227,10 @@ def _times(results: Results) -> Iterator[str]:
     training = results.training
     yield "## How long it took\n"
     yield to_markdown(tables.times(results))
-    said = []
-    if training.steps_per_second is not None:
-        said.append(f"{words.number(training.steps_per_second, 1)} timesteps per second")
-    if training.peak_memory_bytes is not None:
-        said.append(f"at most {words.storage(training.peak_memory_bytes)} of memory")
-    if said:
-        yield f"{_sentence(words.listed(said))}.\n"
+    yield (
+        f"{words.number(training.steps_per_second, 1)} timesteps per second and at most "
+        f"{words.storage(training.peak_memory_bytes)} of memory.\n"
+    )
 
 
 def _reproduce(results: Results) -> Iterator[str]:
@@ -246,11 +243,11 @@ def _reproduce(results: Results) -> Iterator[str]:
     yield "```sh\n" + "\n".join(steps) + "\n```\n"
     rows: dict[str, str | None] = {"Run": training.run_id, "Experiment": training.experiment, "Model": training.model}
     rows[commit_of] = commit and commit + changed
-    if training.best and training.best.timesteps is not None:
-        value = f", validation value {words.number(training.best.value, 3)}" if training.best.value is not None else ""
-        rows["Checkpoint kept"] = f"at {training.best.timesteps:,} timesteps{value}"
-    rows["Tracking server"] = words.without_secrets(training.tracking_uri) if training.tracking_uri else None
+    rows["Checkpoint kept"] = (
+        f"at {training.best.timesteps:,} timesteps, validation value {words.number(training.best.value, 3)}"
+    )
+    rows["Tracking server"] = words.without_secrets(training.tracking_uri)
     for name, split in (("Train", training.dataset.train), ("Validation", training.dataset.val)):
-        rows[f"{name} images"] = split.digest if split else None
+        rows[f"{name} images"] = split.digest
     rows["Test images"] = results.comparison.test_digest
     yield to_markdown(tables.pairs({k: v for k, v in rows.items() if v}))

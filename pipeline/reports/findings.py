@@ -57,11 +57,9 @@ def headline(results: Results) -> str:
 
 
 def _damage(results: Results) -> str:
-    """How many are damaged, ours and the default's."""
-    comparison = results.comparison
-    duel = comparison.duel(DEFAULT, comparison.headline_traces)
+    """How many are damaged and how, ours and the default's."""
+    duel = results.comparison.duel(DEFAULT, results.comparison.headline_traces)
     if duel is None:
         return ""
-    ours = words.counted(duel.damaged, "of its SVGs shows", "of its SVGs show")
-    theirs = words.counted(duel.rival_damaged, "of the default's does", "of the default's do")
-    return f" {ours} visible damage; {theirs}."
+    told = rival_findings.damage_told(results, duel.damaged, words.counted(results.comparison.images, "logo"))
+    return f" {told}; VTracer's default damages {duel.rival_damaged}."

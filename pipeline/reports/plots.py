@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from pipeline.core.facts.comparison import (
+    DEFAULT,
     FIXED,
     OURS,
     PORTFOLIO,
@@ -34,6 +35,7 @@ from pipeline.core.intervals import Interval
 from pipeline.core.records import CATEGORIES
 from pipeline.reports import words
 from pipeline.reports.colours import LIGHT
+from pipeline.reports.tables import keeps_default
 
 DPI = 200
 WIDTH = 8.0  # inches
@@ -41,7 +43,7 @@ WIDTH = 8.0  # inches
 INK, MUTED, FAINT, PAPER, STRONG = LIGHT.ink, LIGHT.muted, LIGHT.faint, LIGHT.paper, LIGHT.strong
 METHOD_MARKS = {OURS: "o", UNTRAINED: "o", TPE: "s", RANDOM: "^", PORTFOLIO: "D", FIXED: "D"}
 DASHES = (0, (4, 3))
-CLOSE = 0.03  # of the ratio: presets nearer than this share a label
+PERCENT = FuncFormatter(lambda y, _: f"{y * 100:.0f} %")
 
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9.5, "axes.titlesize": 11.5, "axes.titleweight": "bold",
@@ -86,39 +88,23 @@ def _headline(figure: Figure, comparison: Comparison) -> None:
     most = max(comparison.traces)
     curves = sorted((m for m in comparison.methods if not m.is_flat), key=lambda m: m.kind == "ours")
     labels: list[EndLabel] = []
-    for marked in _marked_together([m for m in comparison.methods if m.is_flat and m.at(most)], most):
-        ratios = [r.mean for m in marked if (r := m.at(most))]
-        colour = _method_colour(marked[0])
-        for ratio in ratios:
-            axes.axhline(ratio, color=colour, linewidth=1.1, linestyle=DASHES, zorder=2)
-        labels.append(EndLabel(float(np.mean(ratios)), _joint_label(marked), colour, None))
+    for method in comparison.methods:
+        ratio = method.at(most)
+        if ratio and method.is_flat and (method.name == DEFAULT or not keeps_default(method)):
+            axes.axhline(ratio.mean, color=_method_colour(method), linewidth=1.1, linestyle=DASHES, zorder=2)
+            labels.append(EndLabel(ratio.mean, _label(method), _method_colour(method), None))
     for index, method in enumerate(curves):
         _curve(axes, method, 1 + 0.018 * (index - len(curves) // 2))
         if last := method.at(most):
             labels.append(EndLabel(last.mean, _label(method), _method_colour(method), most, method.kind == "ours"))
     _trace_axis(axes, comparison.traces)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.2f}"))
+    axes.yaxis.set_major_formatter(PERCENT)
     axes.grid(axis="y")
-    axes.set_ylabel(_start(words.RATIO_WORDS))
+    axes.set_ylabel(words.RATIO_WORDS)
     sure = f"{words.percent(comparison.confidence)} interval over {words.counted(comparison.images, 'test image')}"
     _head(axes, "How small the SVGs get",
           f"lower is better · band and bars: {sure}")  # fmt: skip
     _end_labels(axes, labels)
-
-
-def _marked_together(flats: Sequence[MethodResult], traces: int) -> list[list[MethodResult]]:
-    """Methods without a curve, VTracer's presets in one group while they lie close together."""
-    presets = [m for m in flats if m.name.startswith("preset_")]
-    means = [r.mean for m in presets if (r := m.at(traces))]
-    if len(means) < 2 or max(means) - min(means) > CLOSE:
-        return [[m] for m in flats]
-    return [*([m] for m in flats if m not in presets), presets]
-
-
-def _joint_label(methods: Sequence[MethodResult]) -> str:
-    if len(methods) == 1:
-        return _label(methods[0])
-    return f"{len(methods)} VTracer presets"
 
 
 def _curve(axes: Axes, method: MethodResult, dodge: float) -> None:
@@ -155,7 +141,7 @@ def _end_labels(axes: Axes, labels: Sequence[EndLabel]) -> None:
     beside = axes.get_yaxis_transform()
     for label, place in zip(ordered, places, strict=True):
         axes.annotate(
-            f"{label.ratio:.2f}  {label.text}",
+            f"{words.percent(label.ratio)}  {label.text}",
             (1.0, label.ratio) if label.point is None else (label.point, label.ratio),
             (1.04, place),
             xycoords=beside if label.point is None else "data",
@@ -186,6 +172,44 @@ def spread(wanted: Sequence[float], step: float) -> list[float]:
     return [centre + step * (k - (n - 1) / 2) for centre, n in groups for k in range(n)]
 
 
+def tradeoff(comparison: Comparison) -> bytes:
+    """Bytes by the damage that is allowed, the knee marked; how many images are damaged at each point."""
+    return png(lambda figure: _tradeoff(figure, comparison), 4.2)
+
+
+def _tradeoff(figure: Figure, comparison: Comparison) -> None:
+    axes: Axes = figure.subplots()
+    x = np.arange(len(comparison.tradeoff))
+    mean, low, high = (np.array([getattr(p.ratio, n) for p in comparison.tradeoff]) for n in ("mean", "low", "high"))
+    axes.fill_between(x, low, high, color=STRONG, alpha=0.14, linewidth=0)
+    axes.plot(x, mean, color=STRONG, linewidth=2.8, marker="o", markersize=7, markeredgecolor=PAPER, zorder=4)
+    for place, point in enumerate(comparison.tradeoff):
+        axes.annotate(
+            f"{words.percent(point.ratio.mean)}", (place, point.ratio.mean), (0, 10), textcoords="offset points",
+            ha="center", fontsize=9, fontweight="bold", color=STRONG, zorder=5,
+        )  # fmt: skip
+        if point.max_damage == comparison.knee:
+            axes.plot(
+                place, point.ratio.mean, marker="o", markersize=14, markerfacecolor="none", markeredgecolor=STRONG
+            )
+            axes.annotate(
+                "knee", (place, point.ratio.mean), (0, -20), textcoords="offset points", ha="center", fontsize=9,
+                color=STRONG, fontweight="bold",
+            )  # fmt: skip
+    damaged = [f"{p.max_damage:g} px\n{words.percent(p.damaged.mean)}" for p in comparison.tradeoff]
+    axes.set_xticks(x, damaged)
+    axes.set_xlim(-0.4, len(x) - 0.6)
+    axes.set_ylim(0, None)
+    axes.margins(y=0.15)
+    axes.grid(axis="y")
+    axes.yaxis.set_major_formatter(PERCENT)
+    axes.set_ylabel(words.RATIO_WORDS)
+    axes.set_xlabel("Damage allowed, and the share of logos that are visibly damaged")
+    sure = f"{words.percent(comparison.confidence)} interval over {words.counted(comparison.images, 'test image')}"
+    traces = words.counted(comparison.headline_traces, "trace")
+    _head(axes, f"Size against damage, over the {traces} made", f"lower is better · band: {sure}")
+
+
 def categories(comparison: Comparison) -> bytes:
     """Ours beside the best fixed setting and TPE in each category, at the headline's number of traces."""
     return png(lambda figure: _categories(figure, comparison), 3.9)
@@ -210,7 +234,8 @@ def _categories(figure: Figure, comparison: Comparison) -> None:
     axes.set_ylim(0, max(1.1, axes.get_ylim()[1]))
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y")
-    axes.set_ylabel(_start(words.RATIO_WORDS))
+    axes.set_ylabel(words.RATIO_WORDS)
+    axes.yaxis.set_major_formatter(PERCENT)
     sure = f"{words.percent(comparison.confidence)} interval"
     _head(axes, f"Per category, at {words.counted(traces, 'trace')}", f"lower is better · lines: {sure}")
     handles = [Patch(color=_bar_colour(m), label=_label(m)) for m in methods]
@@ -222,8 +247,8 @@ def _bar(axes: Axes, x: float, width: float, ratio: Interval, method: MethodResu
     axes.bar(x, ratio.mean, width, color=_bar_colour(method), zorder=2)
     axes.vlines(x, ratio.low, ratio.high, color=INK, linewidth=1.2, zorder=3)
     axes.text(
-        x, 0.02, f"{ratio.mean:.2f}", ha="center", va="bottom", fontsize=9, color=PAPER if ours else INK, zorder=4,
-        fontweight="bold" if ours else "normal",
+        x, 0.02, words.percent(ratio.mean), ha="center", va="bottom", fontsize=9, color=PAPER if ours else INK,
+        fontweight="bold" if ours else "normal", zorder=4,
     )  # fmt: skip
 
 
@@ -279,10 +304,6 @@ def _bar_colour(method: MethodResult) -> str:
 
 def _label(method: MethodResult) -> str:
     return words.shortened(words.visible(method.label), 26)
-
-
-def _start(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _head(axes: Axes, title: str, subtitle: str) -> None:

@@ -6,18 +6,20 @@ import csv
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.core.errors import DataError, ImageRejected
-from pipeline.core.facts.comparison import OURS, Comparison, ImageResult
+from pipeline.core.errors import DataError, ImageRejected, TracewrightError
+from pipeline.core.facts.comparison import OURS, Comparison, DamagedRegion, ImageResult
 from pipeline.core.facts.data import QualityReport
 from pipeline.core.facts.decision import Decision
 from pipeline.core.facts.training import Progress, TrainReport
 from pipeline.core.files import write_bytes, write_text
 from pipeline.core.json_records import from_json, read_record, write_record
-from pipeline.core.pixels import on_background, rgb_of
-from pipeline.core.records import Pixels
+from pipeline.core.pixels import rgb_of
+from pipeline.core.records import VISIBLE_DAMAGE, Pixels
 from pipeline.data.images import path_of
 from pipeline.reports import archive, pictures, plots, training_plot
 from pipeline.reports.document import (
@@ -26,19 +28,22 @@ from pipeline.reports.document import (
     HEADLINE,
     IMPROVED,
     PICTURES,
+    SAMPLE,
+    TRADEOFF,
     TRAINING,
     WORST,
     as_markdown,
 )
 from pipeline.reports.findings import find, headline
 from pipeline.reports.page import as_html
-from pipeline.reports.pictures import Render, Subject
+from pipeline.reports.pictures import Draw, Subject
 from pipeline.reports.resource_findings import Setup
 from pipeline.reports.resources import read_resources
-from pipeline.reports.results import MethodValues, Results
+from pipeline.reports.results import Measured, Measures, Results
 from pipeline.reports.run_folder import read_checkpoints
-from pipeline.reports.run_report import improved_and_worst, run_report
+from pipeline.reports.run_report import run_report, shown_images
 from pipeline.settings.params import Settings
+from pipeline.tracing.damage_regions import damaged_regions
 
 TRAIN, EVALUATE, REGISTER = "results/train/train.json", "results/evaluate/evaluate.json", "results/register.json"
 PROGRESS, IMAGES, QUALITY = "results/train/progress.csv", "results/evaluate/images.parquet", "data/quality.json"
@@ -53,7 +58,7 @@ def write_report(
     root: Path,
     settings: Settings,
     read_image: ImageReader,
-    render: Render,
+    draw: Draw,
     *,
     commit: str | None = None,
     home: Path | None = None,
@@ -66,8 +71,9 @@ def write_report(
     """
     runs = (home or root) / archive.RUNS
     results = read_results(root, settings, commit=commit, runs=runs)
+    results = replace(results, damaged=dict(_damaged(root, results, read_image, draw)))
     folder = root / "reports"
-    made = dict(_draw(root, results, read_image, render))
+    made = dict(_draw(root, results, read_image, draw))
     for name in PICTURES:
         if name in made:
             write_bytes(folder / name, made[name])
@@ -93,21 +99,37 @@ def _folder_name(run_id: str) -> str:
     return run_id
 
 
-def _draw(root: Path, results: Results, read_image: ImageReader, render: Render) -> Iterator[tuple[str, bytes]]:
+def _damaged(
+    root: Path, results: Results, read_image: ImageReader, draw: Draw
+) -> Iterator[tuple[str, tuple[DamagedRegion, ...]]]:
+    """By path, what is wrong with the SVGs of ours that show visible damage."""
+    for image in results.images:
+        if image.damage > VISIBLE_DAMAGE:
+            subject = subject_of(root, results.settings, image, read_image)
+            regions: tuple[DamagedRegion, ...] = ()
+            if subject.rgba is not None and subject.svg is not None:
+                height, width = subject.rgba.shape[:2]
+                with suppress(TracewrightError):
+                    regions = tuple(damaged_regions(subject.rgba, draw(subject.svg).rgba(width, height)))
+            yield image.path, regions
+
+
+def _draw(root: Path, results: Results, read_image: ImageReader, draw: Draw) -> Iterator[tuple[str, bytes]]:
     comparison, training, images = results.comparison, results.training, results.images
     yield HEADLINE, plots.headline(comparison)
+    if comparison.tradeoff:
+        yield TRADEOFF, plots.tradeoff(comparison)
     if comparison.categories:
         yield CATEGORIES, plots.categories(comparison)
     if training.validations or results.progress:
-        is_bytes = comparison.objective.name == "smaller"  # the values of others hold damage or error too
-        yield TRAINING, training_plot.training(training, results.progress, comparison.confidence, is_bytes)
+        yield TRAINING, training_plot.training(training, results.progress, comparison.confidence)
     if images:
-        yield GAINS, plots.gains(images, max(comparison.traces))
+        yield GAINS, plots.gains(images, comparison.headline_traces)
     background = rgb_of(results.settings.data.background)
-    for name, chosen in zip((IMPROVED, WORST), improved_and_worst(images), strict=True):
+    for name, chosen in zip((SAMPLE, IMPROVED, WORST), shown_images(results), strict=True):
         if chosen:
             subjects = [subject_of(root, results.settings, image, read_image) for image in chosen]
-            yield name, pictures.sheet(subjects, render, background, comparison.label(OURS))
+            yield name, pictures.sheet(subjects, draw, background, comparison.label(OURS))
 
 
 def subject_of(root: Path, settings: Settings, image: ImageResult, read_image: ImageReader) -> Subject:
@@ -118,7 +140,7 @@ def subject_of(root: Path, settings: Settings, image: ImageResult, read_image: I
         rgba = None
     return Subject(
         result=image,
-        rgb=None if rgba is None else on_background(rgba, rgb_of(settings.data.background)),
+        rgba=rgba,
         default_svg=_text(root / DEFAULT_SVGS / f"{image.digest}.svg"),
         svg=_text(root / OURS_SVGS / f"{image.digest}.svg"),
     )
@@ -138,15 +160,14 @@ def read_results(root: Path, settings: Settings, *, commit: str | None = None, r
     """
     training = read_record(TrainReport, root / TRAIN, "dvc repro train")
     comparison = read_record(Comparison, root / EVALUATE, "dvc repro evaluate")
-    images, values, size_gains = _read_images(root / IMAGES, max(comparison.traces))
+    images, measures = _read_images(root / IMAGES, comparison.headline_traces)
     run_folder = (runs or root / archive.RUNS) / _folder_name(training.run_id)
     return Results(
         settings=settings,
         training=training,
         comparison=comparison,
         images=images,
-        values=values,
-        size_gains=size_gains,
+        measures=measures,
         progress=_read_progress(root / PROGRESS),
         decision=_optional(Decision, root / REGISTER, "dvc repro register"),
         quality=_optional(QualityReport, root / QUALITY, "dvc repro catalogue"),
@@ -174,21 +195,21 @@ def _read_progress(path: Path) -> tuple[Progress, ...]:
         raise DataError(f"{path}: {error}; run `dvc repro train` again") from None
 
 
-def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], MethodValues, MethodValues]:
-    """Ours at `traces` traces with all that was measured; values and size gains of every method at every number."""
+def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Measures]:
+    """Ours at `traces` traces with all that was measured; what matters of every method at every number."""
     import pyarrow.parquet as pq
 
     try:
-        compared = pq.read_table(path, columns=["method", "traces", "path", "value", "ratio"]).to_pylist()
+        columns = ["method", "traces", "path", "value", "ratio", "damage"]
+        compared = pq.read_table(path, columns=columns).to_pylist()
         ours = pq.read_table(path, filters=[("method", "==", OURS), ("traces", "==", traces)]).to_pylist()
         images = from_json(tuple[ImageResult, ...], ours)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro evaluate` first") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro evaluate`") from error
-    values: dict[tuple[str, int], dict[str, float]] = {}
-    size_gains: dict[tuple[str, int], dict[str, float]] = {}
+    measures: dict[tuple[str, int], dict[str, Measured]] = {}
     for row in compared:
-        values.setdefault((row["method"], row["traces"]), {})[row["path"]] = row["value"]
-        size_gains.setdefault((row["method"], row["traces"]), {})[row["path"]] = -math.log(row["ratio"])
-    return images, values, size_gains
+        measured = Measured(row["value"], -math.log(row["ratio"]), row["damage"])
+        measures.setdefault((row["method"], row["traces"]), {})[row["path"]] = measured
+    return images, measures

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.machine.samples import GpuSample, ResourceSample
+from pipeline.reports import words
 
 Level = Literal["good", "info", "attention"]
 
@@ -62,7 +63,7 @@ def cpu(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFin
     waiting = _mean(history, lambda s: s.cpu_iowait_ratio)
     others = max(0.0, busy * cores - ours)
     evidence = {"cpu_ratio": busy, "cpu_cores": cores, "training_cpu_cores": ours, "cpu_iowait_ratio": waiting}
-    said = f"The {_cores(cores)} were busy {busy:.0%} of the time, {ours:.1f} of them with the training"
+    said = f"The {words.counted(cores, 'core')} were busy {busy:.0%} of the time, {ours:.1f} of them with the training"
     if others >= OTHERS * cores:
         text = f"{said} and {others:.1f} with other programs: end those, or lower compute.workers{_now(setup.workers)}."
         yield ResourceFinding("cpu_others", "attention", text, evidence)
@@ -119,8 +120,8 @@ def memory(history: Sequence[ResourceSample], setup: Setup) -> Iterator[Resource
     worst = max(history, key=lambda s: s.memory_used_bytes / s.memory_size_bytes)
     share, ours = worst.memory_used_bytes / worst.memory_size_bytes, max(s.training_memory_bytes for s in history)
     evidence = {"peak_ratio": share, "peak_bytes": worst.memory_used_bytes, "training_peak_bytes": ours}
-    used, size = _bytes(worst.memory_used_bytes), _bytes(worst.memory_size_bytes)
-    said = f"At most {used} of {size} of memory were used ({share:.0%}), {_bytes(ours)} at most by the training"
+    used, size = words.storage(worst.memory_used_bytes), words.storage(worst.memory_size_bytes)
+    said = f"At most {used} of {size} of memory were used ({share:.0%}), {words.storage(ours)} at most by the training"
     if share >= FULL:
         text = f"{said}: lower compute.workers{_now(setup.workers)} or train.n_envs{_now(setup.n_envs)}."
         yield ResourceFinding("memory_full", "attention", text, evidence)
@@ -132,8 +133,8 @@ def memory(history: Sequence[ResourceSample], setup: Setup) -> Iterator[Resource
     limit = setup.memory_limit_bytes
     if limit and ours >= FULL * limit:
         text = (
-            f"The training came to {_bytes(ours)}, close to its limit of {_bytes(limit)} at which it stops: raise "
-            f"compute.memory_limit_bytes, or lower compute.workers{_now(setup.workers)}."
+            f"The training came to {words.storage(ours)}, close to its limit of {words.storage(limit)} at which it "
+            f"stops: raise compute.memory_limit_bytes, or lower compute.workers{_now(setup.workers)}."
         )
         yield ResourceFinding("memory_limit", "attention", text, {"training_peak_bytes": ours, "limit_bytes": limit})
 
@@ -141,7 +142,7 @@ def memory(history: Sequence[ResourceSample], setup: Setup) -> Iterator[Resource
 def swap(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFinding]:
     grown = max(s.swap_used_bytes for s in history) - history[0].swap_used_bytes
     if grown >= SWAPPED_BYTES:
-        text = f"{_bytes(grown)} were moved to swap, which is slow: lower compute.workers{_now(setup.workers)}."
+        text = f"{words.storage(grown)} were moved to swap, which is slow: lower compute.workers{_now(setup.workers)}."
         yield ResourceFinding("swap", "attention", text, {"grown_bytes": grown})
 
 
@@ -158,9 +159,8 @@ def disk(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFi
     if per_hour < 1e6:
         return
     hours = available / per_hour
-    said = (
-        f"The disk filled by {_bytes(per_hour)} an hour; the {_bytes(available)} that are left last for {_hours(hours)}"
-    )
+    left = f"the {words.storage(available)} that are left last for {_hours(hours)}"
+    said = f"The disk filled by {words.storage(round(per_hour))} an hour; {left}"
     evidence["hours_to_full"] = hours
     if hours < FULL_SOON_HOURS:
         text = f"{said}: free some, or lower checkpoints.max_bytes and compute.store_bytes."
@@ -228,10 +228,6 @@ def _now(value: int | None) -> str:
     return "" if value is None else f" ({value} now)"
 
 
-def _cores(count: int) -> str:
-    return "1 core" if count == 1 else f"{count} cores"
-
-
 def _hours(hours: float) -> str:
     return (
         f"{hours / 24:,.0f} days"
@@ -240,10 +236,3 @@ def _hours(hours: float) -> str:
         if hours >= 2
         else f"{hours * 60:.0f} minutes"
     )
-
-
-def _bytes(count: float) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"

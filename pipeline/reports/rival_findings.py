@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, UNTRAINED, Duel
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.json_records import to_json
-from pipeline.core.records import BYTES_OBJECTIVES, VISIBLE_DAMAGE
+from pipeline.core.records import BYTES_OBJECTIVES, VISIBLE_DAMAGE, ObjectiveName
 from pipeline.reports import words
 from pipeline.reports.parts import Finding, Level
-from pipeline.reports.results import MethodValues, Results
+from pipeline.reports.results import Results
 
 MANY_UNIMPROVED = 0.25  # of the test images
 MANY_DAMAGED = 0.08  # of the test images
 MOST_NAMED = 5
+LEAST_IMAGES = 6  # fewer may all be better by chance: 2 x 0.5 ** 5 is above 0.05
 STRONG_RIVALS = (FIXED, PORTFOLIO, RANDOM, TPE)
 
 
@@ -65,15 +67,15 @@ def losses_in_categories(results: Results) -> Iterator[Finding]:
         for category in comparison.categories:
             behind = []
             for rival in STRONG_RIVALS:
-                gain, images = gain_in_category(results, results.values, rival, category, traces)
-                if gain and gain.high < 0:
-                    yield _category_loss(results, rival, category, traces, gain, images)
-                elif gain and gain.mean < 0:
+                found = in_category(results, rival, category, traces)
+                if found and found.value.high < 0 and found.images >= LEAST_IMAGES:
+                    yield _category_loss(results, rival, category, traces, found)
+                elif found and found.value.mean < 0:
                     behind.append(rival_words(rival))
             if behind:
                 undecided.append(f"{words.listed(behind)} on {category} logos at {words.counted(traces, 'trace')}")
     if undecided:
-        text = f"Slightly ahead of {comparison.label(OURS)}, but within chance: {'; '.join(undecided)}."
+        text = f"Ahead of {comparison.label(OURS)}, but within chance: {'; '.join(undecided)}."
         yield Finding("info", text, {"undecided": undecided})
 
 
@@ -105,16 +107,21 @@ def damage(results: Results) -> Iterator[Finding]:
         return
     of_default = sum(i.default_damage > VISIBLE_DAMAGE for i in images)
     evidence = {"damaged": len(hurt), "default_damaged": of_default, "images": len(images)}
-    counted = f"{len(hurt)} of {words.counted(len(images), 'test image')}"
-    text = (
-        f"{counted} ({words.percent(len(hurt) / len(images))}) show visible damage; the fair default's: {of_default}."
-    )
+    told = damage_told(results, len(hurt), words.counted(len(images), "test image"))
+    text = f"{told}; VTracer's default damages {of_default}."
     worst = sorted(hurt, key=lambda i: -i.damage)[:MOST_NAMED]
     if worst:
         named = [f"{words.shortened(words.visible(i.path))} ({words.number(i.damage, 0)} pixels)" for i in worst]
         text += f" Look at {words.listed(named)}."
     few = len(hurt) <= MANY_DAMAGED * len(images)
     yield Finding("good" if few else "attention", text, evidence)
+
+
+def damage_told(results: Results, damaged: int, images: str) -> str:
+    """ "3 of 48 logos show visible damage: 2 lost a detail and 1 lost a colour"; each counts by its worst region."""
+    told = words.damage_in_words(regions[0].kind for regions in results.damaged.values() if regions)
+    said = f"{damaged or 'None'} of {images} {'shows' if damaged == 1 else 'show'} visible damage"
+    return f"{said}: {told}" if told else said
 
 
 def weakest_category(results: Results) -> Iterator[Finding]:
@@ -139,7 +146,7 @@ def unimproved(results: Results) -> Iterator[Finding]:
     images, kept = results.images, [i for i in results.images if not i.improved]
     if not images:
         return
-    within = words.counted(max(results.comparison.traces), "trace")
+    within = words.counted(results.comparison.headline_traces, "trace")
     if not kept:
         text = f"Every one of the {words.counted(len(images), 'test image')} was improved within {within}."
         yield Finding("good", text, {"unimproved": 0, "images": len(images)})
@@ -155,63 +162,81 @@ def unimproved(results: Results) -> Iterator[Finding]:
     yield Finding("attention" if share > MANY_UNIMPROVED else "info", text, evidence)
 
 
-def gain_in_category(
-    results: Results, values: MethodValues, rival: str, category: str, traces: int
-) -> tuple[Interval | None, int]:
-    """Ours minus the rival's in `values`, paired over the images of a category; with the number of images."""
-    ours, theirs = _at(values, OURS, traces), _at(values, rival, traces)
-    members = [i.path for i in results.images if i.category == category]
-    gains = [ours[p] - theirs[p] for p in members if p in ours and p in theirs]
-    if not gains:
-        return None, 0
+@dataclass(frozen=True, slots=True)
+class CategoryGain:
+    """Ours minus a rival's, paired over the images of a category, and how many of each are visibly damaged."""
+
+    value: Interval
+    size: Interval
+    images: int
+    damaged: int
+    rival_damaged: int
+
+
+def in_category(results: Results, rival: str, category: str, traces: int) -> CategoryGain | None:
+    """None without a common image. Of the most traces up to `traces`: a method that stops earlier keeps what it had."""
+    measured = []
+    for method in (OURS, rival):
+        reached = [t for m, t in results.measures if m == method and t <= traces]
+        measured.append(results.measures[method, max(reached)] if reached else {})
+    ours, theirs = measured
+    members = [i.path for i in results.images if i.category == category and i.path in ours and i.path in theirs]
+    if not members:
+        return None
     evaluate = results.settings.evaluate
     bootstrap = Bootstrap(evaluate.bootstrap_samples, results.comparison.confidence, evaluate.seed)
-    return bootstrap.mean(np.asarray(gains)), len(gains)
-
-
-def _at(values: MethodValues, method: str, traces: int) -> Mapping[str, float]:
-    """Of the most traces up to `traces`: a method that stops earlier keeps what it had."""
-    reached = [t for m, t in values if m == method and t <= traces]
-    return values[method, max(reached)] if reached else {}
+    return CategoryGain(
+        value=bootstrap.mean(np.array([ours[p].value - theirs[p].value for p in members])),
+        size=bootstrap.mean(np.array([ours[p].size_gain - theirs[p].size_gain for p in members])),
+        images=len(members),
+        damaged=sum(ours[p].damage > VISIBLE_DAMAGE for p in members),
+        rival_damaged=sum(theirs[p].damage > VISIBLE_DAMAGE for p in members),
+    )
 
 
 def _of_duel(results: Results, duel: Duel) -> Finding:
+    """The verdict is on the objective's value, what is told are bytes and damage: they may point to different sides."""
     name, ours = results.comparison.objective.name, results.comparison.label(OURS)
     than, at = rival_words(duel.against), words.counted(duel.traces, "trace")
+    needs, better = words.needs(duel.difference.mean, name), verdict(duel)
     sure = f"({_sure(results, duel.difference)}), {_damaged(duel)}"
-    evidence = to_json(duel)
-    needs, change = words.needs(duel.difference.mean, name), words.change(duel.difference.mean, name)
-    match verdict(duel):
-        case True:
-            return Finding("good", f"At {at} {ours} {needs} than {than} {sure}.", evidence)
-        case False:
-            return Finding("attention", f"{_start(than)} is ahead at {at}: {ours} {needs} {sure}.", evidence)
-        case _:
-            text = f"At {at} {ours} and {than} cannot be told apart: {change} could be chance {sure}."
-            return Finding("info", text, evidence)
+    by_damage = _by_damage(better, duel.difference, name)
+    if better is None:
+        text = (
+            f"At {at} {ours} and {than} cannot be told apart: {ours} is better on {duel.wins:,} images and worse on "
+            f"{duel.losses:,}, and {needs} {sure}."
+        )
+    elif not better:
+        text = f"{words.sentence(than)} is ahead{by_damage} at {at}: {ours} {needs} {sure}."
+    elif by_damage:
+        text = f"At {at} {ours} is ahead of {than}{by_damage}: it {needs} {sure}."
+    else:
+        text = f"At {at} {ours} {needs} than {than} {sure}."
+    levels: dict[bool | None, Level] = {True: "good", False: "attention", None: "info"}
+    return Finding(levels[better], text, to_json(duel))
 
 
-def _damaged(duel: Duel) -> str:
+def _by_damage(better: bool | None, difference: Interval, name: ObjectiveName) -> str:
+    """Where the bytes alone say otherwise."""
+    return " by damage" if name in BYTES_OBJECTIVES and (difference.mean > 0) != better else ""
+
+
+def _damaged(duel: Duel | CategoryGain) -> str:
     return f"{duel.damaged} damaged against {duel.rival_damaged}"
 
 
-def _category_loss(results: Results, rival: str, category: str, traces: int, gain: Interval, images: int) -> Finding:
+def _category_loss(results: Results, rival: str, category: str, traces: int, found: CategoryGain) -> Finding:
     name = results.comparison.objective.name
-    sizes = gain_in_category(results, results.size_gains, rival, category, traces)[0]
-    told = sizes if sizes and name in BYTES_OBJECTIVES else gain
+    told = found.size if name in BYTES_OBJECTIVES else found.value
+    ahead = f"{words.sentence(rival_words(rival))} is ahead{_by_damage(False, told, name)}"
     text = (
-        f"{_start(rival_words(rival))} is ahead at {words.counted(traces, 'trace')} on {category} logos: "
-        f"{results.comparison.label(OURS)} {words.needs(told.mean, name)} "
-        f"({_sure(results, told)}, {words.counted(images, 'image')})."
+        f"{ahead} at {words.counted(traces, 'trace')} on {category} logos: {results.comparison.label(OURS)} "
+        f"{words.needs(told.mean, name)} ({_sure(results, told)}, {words.counted(found.images, 'image')}), "
+        f"{_damaged(found)}."
     )
-    evidence = {"against": rival, "category": category, "traces": traces, "gain": gain.to_json(), "images": images}
-    return Finding("attention", text, evidence)
+    return Finding("attention", text, {"against": rival, "category": category, "traces": traces, **to_json(found)})
 
 
 def _sure(results: Results, gain: Interval) -> str:
     limits = words.gain_range(gain, results.comparison.objective.name)
     return f"{words.percent(results.comparison.confidence)} interval {limits}"
-
-
-def _start(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -14,42 +14,27 @@ FEW_TEST_IMAGES = 30  # below this a bootstrap over images is itself unsure
 IMBALANCE = 3.0  # largest category / smallest
 MANY_FAILURES = 0.01  # of the traces made
 
-TIME_WORDS = {
-    "tracing": "tracing",
-    "ppo": "updating the policy",
-    "tracking": "tracking",
-    "validation": "validation",
-    "portfolios": "the search for the rivals' settings",
-    "table": "the table of evaluations",
-    "surrogate": "the surrogate's fit",
-}
-HIGH_SHARES = {
-    "tracing": 0.5,
-    "ppo": 0.4,
-    "tracking": 0.1,
-    "validation": 0.3,
-    "portfolios": 0.2,
-    "table": 0.6,
-    "surrogate": 0.3,
-}
-"""From which share of the training's time a part is worth changing."""
-
-ADVICE = {
-    "tracing": "more cores (compute.workers) or a smaller tracing.prescale would speed it up most",
-    "ppo": "a larger train.ppo.batch_size or fewer train.ppo.n_epochs would speed it up most",
-    "tracking": "the tracking server is slow; a local one would speed it up",
-    "validation": "a larger train.eval_every_timesteps or fewer validation.images_per_category would speed it up most",
-    "portfolios": "fewer train.portfolio_images or train.portfolio_candidates would speed it up most",
-    "table": "fewer train.table_traces would speed it up most",
-    "surrogate": "fewer train.surrogate_steps would speed it up most",
-}
+PARTS: dict[str, tuple[str, float, str]] = {
+    "tracing": ("tracing", 0.5, "more cores (compute.workers) or a smaller tracing.prescale"),
+    "ppo": ("updating the policy", 0.4, "a larger train.ppo.batch_size or fewer train.ppo.n_epochs"),
+    "tracking": ("tracking", 0.1, "a local tracking server"),
+    "validation": (
+        "validation", 0.3, "a larger train.eval_every_timesteps or fewer validation.images_per_category"
+    ),
+    "portfolios": (
+        "the search for the rivals' settings", 0.2, "fewer train.portfolio_images or train.portfolio_candidates"
+    ),
+    "table": ("the table of evaluations", 0.6, "fewer train.table_traces"),
+    "surrogate": ("the surrogate's fit", 0.3, "fewer train.surrogate_steps"),
+}  # fmt: skip
+"""What the training's time goes into: in words, from which share on it is worth changing, and what would do that."""
 
 
 def trend(results: Results) -> Iterator[Finding]:
     validations = results.training.validations
-    trend = validations[-1].trend if validations else None
-    if trend is None:
+    if not validations:
         return
+    trend = validations[-1].trend
     points = f"over {words.counted(len(validations), 'validation')}"
     best = results.training.best
     at = f"; the best was at {best.timesteps:,} timesteps"
@@ -169,11 +154,11 @@ def speed(results: Results) -> Iterator[Finding]:
     text = f"Training made {words.number(pace, 0 if pace >= 10 else 1)} timesteps per second"
     shares = sorted(training.time_shares.items(), key=lambda item: -item[1])
     if shares:
-        said = [f"{words.percent(s)} of the time went into {TIME_WORDS.get(n, n)}" for n, s in shares[:1]]
-        said += [f"{words.percent(s)} into {TIME_WORDS.get(n, n)}" for n, s in shares[1:3] if s >= 0.05]
+        (name, share), *others = shares[:3]
+        said = [f"{words.percent(share)} of the time went into {PARTS[name][0]}"]
+        said += [f"{words.percent(s)} into {PARTS[n][0]}" for n, s in others if s >= 0.05]
         text += f"; {words.listed(said)}"
-        name, share = shares[0]
-        text += f": {ADVICE[name]}" if share >= HIGH_SHARES.get(name, 1.1) else ""
+        text += f": {PARTS[name][2]} would speed it up most" if share >= PARTS[name][1] else ""
     evidence = {"steps_per_second": pace, "time_shares": training.time_shares}
     yield Finding("info", f"{text}.", evidence)
 
@@ -215,5 +200,7 @@ def decision(results: Results) -> Iterator[Finding]:
         "refused": ("attention", f"The registry's gate refused {version}; the champion stays"),
     }
     level, text = said[decision.decision]
-    reason = f": {decision.grounds}." if decision.grounds else "."
-    yield Finding(level, text + reason, to_json(decision))
+    reason = f": {decision.grounds}" if decision.grounds else ""
+    than = f"version {decision.against.version}" if decision.against else "VTracer's default"
+    over = f"better than {than} on {decision.wins} of {words.counted(decision.images, 'test image')}"
+    yield Finding(level, f"{text}{reason}; {over}, worse on {decision.losses}.", to_json(decision))

@@ -7,12 +7,13 @@ Lists that grow with the data are cut here; images.parquet beside report.json ha
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from pipeline.core.facts.comparison import Comparison, ImageResult
+from pipeline.core.facts.comparison import Comparison, DamagedRegion, ImageResult
 from pipeline.core.facts.data import CategoryQuality, RejectedFile
 from pipeline.core.facts.decision import Decision
 from pipeline.core.facts.training import CheckpointEntry, EarlyStop, Progress, TrainReport
@@ -22,8 +23,8 @@ from pipeline.reports.findings import headline
 from pipeline.reports.parts import Finding, Resources
 from pipeline.reports.results import Results
 
-SCHEMA_VERSION: Literal[3] = 3
-SHOWN_IMAGES = 10  # on a sheet
+SCHEMA_VERSION: Literal[4] = 4
+SHOWN_IMAGES = 8  # on a sheet
 MOST_REJECTS, MOST_POINTS = 200, 500
 SETTINGS = {"objective", "tracing", "train", "curriculum", "evaluate"}
 
@@ -65,10 +66,23 @@ class CheckpointsReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
-    """report.json. Values are in natural log units, 0 is VTracer's default; null is what was not measured."""
+class DamagedImage:
+    """regions: the worst first; none where the original or the SVG cannot be read any more."""
 
-    schema_version: Literal[3]
+    path: str
+    digest: str
+    damage: float
+    regions: tuple[DamagedRegion, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """report.json. Values are in natural log units, 0 is VTracer's default; null is what was not measured.
+
+    damaged: ours that show visible damage, the most damaged first.
+    """
+
+    schema_version: Literal[4]
     headline: str
     headline_traces: int
     run_id: str
@@ -79,8 +93,10 @@ class RunReport:
     progress: tuple[Progress, ...]
     comparison: Comparison
     images_table: Literal["images.parquet"]
+    sample: tuple[ImageResult, ...]
     most_improved: tuple[ImageResult, ...]
     least_improved: tuple[ImageResult, ...]
+    damaged: tuple[DamagedImage, ...]
     registry: Decision | None
     dataset: DatasetReport | None
     checkpoints: CheckpointsReport | None
@@ -92,7 +108,7 @@ class RunReport:
 def run_report(results: Results, findings: Sequence[Finding], made: Collection[str]) -> RunReport:
     """Everything that the Markdown says, as values. made: the pictures that were drawn."""
     training = results.training
-    best, worst = improved_and_worst(results.images)
+    sample, best, worst = shown_images(results)
     address = words.without_secrets(training.tracking_uri)
     return RunReport(
         schema_version=SCHEMA_VERSION,
@@ -106,8 +122,10 @@ def run_report(results: Results, findings: Sequence[Finding], made: Collection[s
         progress=tuple(thinned(results.progress, MOST_POINTS)),
         comparison=results.comparison,
         images_table="images.parquet",
+        sample=tuple(sample),
         most_improved=tuple(best),
         least_improved=tuple(worst),
+        damaged=tuple(_damaged(results)),
         registry=results.decision,
         dataset=_dataset(results),
         checkpoints=_checkpoints(results),
@@ -126,6 +144,20 @@ def schema() -> dict[str, Any]:
 def schema_text() -> str:
     """As report.schema.json holds it."""
     return json.dumps(schema(), indent=2, sort_keys=True) + "\n"
+
+
+def shown_images(results: Results) -> tuple[list[ImageResult], list[ImageResult], list[ImageResult]]:
+    """A random sample, the same for the same seed and images; the most improved; the worst."""
+    chosen = random.Random(results.settings.evaluate.seed)
+    images = sorted(results.images, key=lambda i: i.digest)
+    sample = chosen.sample(images, min(SHOWN_IMAGES, len(images)))
+    return sample, *improved_and_worst(results.images)
+
+
+def _damaged(results: Results) -> Iterator[DamagedImage]:
+    for image in sorted(results.images, key=lambda i: (-i.damage, i.path)):
+        if (regions := results.damaged.get(image.path)) is not None:
+            yield DamagedImage(path=image.path, digest=image.digest, damage=image.damage, regions=regions)
 
 
 def improved_and_worst(images: Sequence[ImageResult]) -> tuple[list[ImageResult], list[ImageResult]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean, median
 
-from pipeline.core.facts.comparison import OURS, Comparison, ImageResult
+from pipeline.core.facts.comparison import DEFAULT, OURS, Comparison, ImageResult, MethodResult
 from pipeline.core.facts.data import QualityReport
 from pipeline.core.facts.training import CheckpointEntry, TrainReport, Validation
 from pipeline.core.records import SPLITS
@@ -36,19 +37,37 @@ def to_markdown(table: TextTable) -> str:
     return "\n".join(lines) + "\n"
 
 
+def keeps_default(method: MethodResult) -> bool:
+    """Whether more traces change nothing and it saves less than 5 %: a line of text says that of several methods."""
+    return method.is_flat and all(point.ratio.mean > 0.95 for point in method.curve)
+
+
+def aside(comparison: Comparison) -> str:
+    """The methods that are left out of the tables, with their ratios."""
+    told = [f"{m.label} {words.ratio(m.at(max(comparison.traces)))}" for m in comparison.methods if keeps_default(m)]
+    return f"Not in the tables, as more traces do not change them: {words.listed(told)}." if told else ""
+
+
 def methods(comparison: Comparison) -> TextTable:
-    """Methods by traces, the ratio with its interval; the best first."""
+    """Methods by traces, the ratio with its interval, and how many images are damaged; the best first."""
     most = max(comparison.traces)
-    ordered = sorted(comparison.methods, key=lambda m: r.mean if (r := m.at(most)) else float("inf"))
-    rows = [(m.label, *(words.interval(m.at(t)) for t in comparison.traces)) for m in ordered]
+    shown = [m for m in comparison.methods if not keeps_default(m)]
+    ordered = sorted(shown, key=lambda m: r.mean if (r := m.at(most)) else float("inf"))
+    headline = comparison.headline_traces
+    rows = [
+        (m.label, *(words.ratio(m.at(t)) for t in comparison.traces), words.ratio(m.damaged_at(headline)))
+        for m in ordered
+    ]
     strong = frozenset(i for i, m in enumerate(ordered) if m.kind == "ours")
-    return TextTable(("Method", *(words.counted(t, "trace") for t in comparison.traces)), tuple(rows), strong)
+    traces = [words.counted(t, "trace") for t in comparison.traces]
+    return TextTable(("Method", *traces, f"Logos damaged, {words.counted(headline, 'trace')}"), tuple(rows), strong)
 
 
 def duels(comparison: Comparison) -> TextTable:
     """Ours against each rival, image by image, at the headline's number of traces."""
     name = comparison.objective.name
     said = {True: "better", False: "worse", None: "not decided"}
+    presets = {m.name for m in comparison.methods if keeps_default(m)} - {DEFAULT}
     rows = [
         (
             comparison.label(d.against),
@@ -59,7 +78,7 @@ def duels(comparison: Comparison) -> TextTable:
             said[verdict(d)],
         )
         for d in comparison.duels
-        if d.traces == comparison.headline_traces
+        if d.traces == comparison.headline_traces and d.against not in presets
     ]
     sure = f"{words.percent(comparison.confidence)} interval"
     columns = (f"{comparison.label(OURS)} against", "Difference", sure, "Damaged", "Wins / ties / losses", "Verdict")
@@ -71,14 +90,44 @@ def categories(comparison: Comparison, images: Sequence[ImageResult]) -> TextTab
     traces = comparison.headline_traces
     counts = {c: sum(i.category == c for i in images) for c in comparison.categories}
     heads = [f"{c} ({counts[c]})" if images else c for c in comparison.categories]
-    ordered = [m for m in comparison.methods if m.by_category]
-    rows = [(m.label, *(words.interval(m.in_category(c, traces)) for c in comparison.categories)) for m in ordered]
+    ordered = [m for m in comparison.methods if m.by_category and not keeps_default(m)]
+    rows = [(m.label, *(words.ratio(m.in_category(c, traces)) for c in comparison.categories)) for m in ordered]
     strong = frozenset(i for i, m in enumerate(ordered) if m.kind == "ours")
     return TextTable(("Method", *heads), tuple(rows), strong)
 
 
+def tradeoff(comparison: Comparison) -> TextTable:
+    """Size against damage, the knee in bold."""
+    rows = [(words.number(p.max_damage, 0), words.ratio(p.ratio), words.ratio(p.damaged)) for p in comparison.tradeoff]
+    strong = frozenset(i for i, p in enumerate(comparison.tradeoff) if p.max_damage == comparison.knee)
+    return TextTable(("Damage allowed, px", words.RATIO_WORDS, "Logos damaged"), tuple(rows), strong, frozenset())
+
+
+def sizes(images: Sequence[ImageResult], label: str) -> TextTable:
+    """What a file comes to: VTracer's own text, the fair default, ours; the median image's."""
+    files: tuple[tuple[str, list[int], list[int]], ...] = (
+        ("default, as VTracer writes it", [i.default_traced_bytes for i in images], []),
+        (
+            "default, minified (the fair default)",
+            [i.default_bytes for i in images],
+            [i.default_gzip_bytes for i in images],
+        ),
+        (label, [i.bytes for i in images], [i.gzip_bytes for i in images]),
+    )
+    fair = [i.default_bytes for i in images]
+    rows = [
+        (
+            name,
+            words.count(round(median(plain))),
+            words.count(round(median(packed))) if packed else words.DASH,
+            words.percent(geometric_mean([size / of for size, of in zip(plain, fair, strict=True)])),
+        )
+        for name, plain, packed in files
+    ]
+    return TextTable(("File", "Bytes, median", "gzip, median", "Of the fair default"), tuple(rows), frozenset({2}))
+
+
 def curriculum(training: TrainReport) -> TextTable:
-    said = {True: "yes", False: "no", None: words.DASH}
     rows = [
         (
             s.name,
@@ -90,7 +139,7 @@ def curriculum(training: TrainReport) -> TextTable:
             words.number(s.mean_return),
             words.share(s.success_rate),
             words.share(s.pass_rate),
-            said[s.passed],
+            "yes" if s.passed else "no",
             words.duration(s.seconds),
         )
         for s in training.stages
@@ -105,8 +154,7 @@ def curriculum(training: TrainReport) -> TextTable:
 def validations(training: TrainReport) -> TextTable:
     """One row per validation on held-out images; the model kept in bold."""
     rows = [_validation(v) for v in training.validations]
-    best = training.best.timesteps if training.best else None
-    strong = frozenset(i for i, v in enumerate(training.validations) if v.timesteps == best)
+    strong = frozenset(i for i, v in enumerate(training.validations) if v.timesteps == training.best.timesteps)
     columns = (
         "Timesteps", "Value", "Bytes ratio", "Damaged", "Colour error", "SSIM", "Zoom SSIM", "Skill", "MSE", "PSNR",
         "Target reached", "Time per image", "Failures",
@@ -118,14 +166,14 @@ def _validation(v: Validation) -> tuple[str, ...]:
     return (
         words.count(v.timesteps),
         words.interval(v.value),
-        words.interval(v.bytes_ratio),
+        words.ratio(v.bytes_ratio),
         words.share(v.damaged_ratio),
         words.number(v.delta.mean, 2),
-        words.number(v.ssim.mean if v.ssim else None, 4),
-        words.number(v.zoom_ssim.mean if v.zoom_ssim else None, 4),
-        words.number(v.skill.mean if v.skill else None, 3),
-        words.number(v.mse.mean if v.mse else None, 1),
-        f"{words.number(v.psnr.mean, 1)} dB" if v.psnr else words.DASH,
+        words.number(v.ssim.mean, 4),
+        words.number(v.zoom_ssim.mean, 4),
+        words.number(v.skill.mean, 3),
+        words.number(v.mse.mean, 1),
+        f"{words.number(v.psnr.mean, 1)} dB",
         words.share(v.target_reached_ratio),
         words.duration(v.seconds_per_image),
         words.count(v.failures),
@@ -139,7 +187,7 @@ def validated_categories(last: Validation) -> TextTable:
             name,
             words.count(c.images),
             words.interval(c.value),
-            words.interval(c.bytes_ratio),
+            words.ratio(c.bytes_ratio),
             words.share(c.damaged_ratio),
             words.interval(c.skill, 3),
             words.share(c.target_reached_ratio),
@@ -159,10 +207,10 @@ def settings(results: Results) -> TextTable:
         ("Traces per episode", str(s.train.max_steps)),
         ("Shortlist", str(s.train.shortlist)),
         ("Environments", str(s.train.n_envs)),
-        ("Seed", words.count(training.seed) if training.seed is not None else str(s.train.seed)),
-        ("Seeds trained", str(max(1, len(training.seeds)))),
-        ("Curriculum", "on" if results.settings.curriculum.enabled else "off"),
-        ("Evaluation", f"{listed_numbers(results.comparison.traces)} traces, seed {s.evaluate.seed}"),
+        ("Seed", words.count(training.seed)),
+        ("Seeds trained", str(len(training.seeds))),
+        ("Curriculum", "on" if s.curriculum.enabled else "off"),
+        ("Evaluation", f"{words.listed([str(n) for n in results.comparison.traces])} traces, seed {s.evaluate.seed}"),
     ]
     return TextTable(("Setting", "Value"), tuple(rows), left=frozenset({0, 1}))
 
@@ -181,10 +229,6 @@ def _objective(results: Results) -> str:
         case "balanced":
             w = objective.weights
             return f"balanced: quality {w.quality:g}, size {w.size:g}, work {w.work:g}"
-
-
-def listed_numbers(values: Iterable[int]) -> str:
-    return words.listed([str(v) for v in values])
 
 
 def freedom(results: Results) -> TextTable:
@@ -240,8 +284,8 @@ def checkpoints(entries: Sequence[CheckpointEntry], best: int | None) -> TextTab
     rows = [
         (
             e.name,
-            words.count(e.timesteps) if e.phase in (None, "training") else str(e.phase),
-            e.reason or words.DASH,
+            words.count(e.timesteps) if e.phase == "training" else e.phase,
+            e.reason,
             words.moment(e.saved_seconds),
             words.storage(e.bytes),
             words.number(e.metrics.get("value"), 3),
@@ -294,8 +338,6 @@ def change_in_bytes(image: ImageResult) -> str:
     """ "−41 %"; "kept the default" where nothing better was found."""
     if not image.improved:
         return "kept the default"
-    if image.bytes is None or not image.default_bytes:
-        return words.DASH
     change = image.bytes / image.default_bytes - 1
     return f"{'−' if change < 0 else '+'}{words.percent(change)}"
 
@@ -305,7 +347,6 @@ def times(results: Results) -> TextTable:
     training = results.training
     rows = [("Training", words.duration(training.seconds), "")]
     for name, part in sorted(training.time_shares.items(), key=lambda item: -item[1]):
-        seconds = part * training.seconds if training.seconds is not None else None
-        rows.append((f"– of it {name}", words.duration(seconds), words.percent(part)))
+        rows.append((f"– of it {name}", words.duration(part * training.seconds), words.percent(part)))
     rows.append(("Evaluation", words.duration(results.comparison.seconds), ""))
     return TextTable(("Part", "Time", "Share"), tuple(rows))

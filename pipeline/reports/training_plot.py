@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
-from numpy.typing import ArrayLike, NDArray
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.core.facts.comparison import RANDOM
 from pipeline.core.facts.training import Progress, TrainReport
@@ -21,17 +20,12 @@ STAGE_SHADES = ("#e9edf3", "#f4f6f9")
 FAILED = "#b3261e"
 
 
-def training(results: TrainReport, progress: Sequence[Progress], confidence: float, is_bytes: bool) -> bytes:
-    """Return and validation value over timesteps, the curriculum's stages shaded.
-
-    is_bytes: whether values are logarithms of bytes, so that a second scale can say how many fewer.
-    """
-    return png(lambda figure: _training(figure, results, progress, confidence, is_bytes), 4.3)
+def training(results: TrainReport, progress: Sequence[Progress], confidence: float) -> bytes:
+    """Return and validation value over timesteps, the curriculum's stages shaded."""
+    return png(lambda figure: _training(figure, results, progress, confidence), 4.3)
 
 
-def _training(
-    figure: Figure, results: TrainReport, progress: Sequence[Progress], confidence: float, is_bytes: bool
-) -> None:
+def _training(figure: Figure, results: TrainReport, progress: Sequence[Progress], confidence: float) -> None:
     axes: Axes = figure.subplots()
     _returns(axes, progress)
     _validations(axes, results, confidence)
@@ -42,14 +36,9 @@ def _training(
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.grid(axis="y")
     axes.set_xlabel("Timesteps (one timestep = one trace)")
-    axes.set_ylabel("Value (natural log units, 0 = VTracer default)")
+    axes.set_ylabel("Value (0 = VTracer's default, higher is better)")
     failed = any(s.passed is False for s in results.final_stages)
     axes.set_title("Training, stage by stage" + (" (✗ not passed)" if failed else ""), pad=25)
-    if is_bytes:
-        second = axes.secondary_yaxis("right", functions=(_fewer, _value))
-        second.set_ylabel("Fewer bytes than the default")
-        second.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        second.spines["right"].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -64,7 +53,7 @@ def _returns(axes: Axes, progress: Sequence[Progress]) -> None:
 
 
 def _validations(axes: Axes, results: TrainReport, confidence: float) -> None:
-    validated = [(v.timesteps, v.value) for v in results.validations if v.value]
+    validated = [(v.timesteps, v.value) for v in results.validations]
     if not validated:
         return
     at = np.array([t for t, _ in validated])
@@ -76,17 +65,8 @@ def _validations(axes: Axes, results: TrainReport, confidence: float) -> None:
     )
 
 
-def _fewer(value: ArrayLike) -> NDArray[np.float64]:
-    """The share of bytes saved at a value in natural log units."""
-    return -np.expm1(-np.asarray(value, dtype=np.float64))
-
-
-def _value(fewer: ArrayLike) -> NDArray[np.float64]:
-    return -np.log(np.maximum(1 - np.asarray(fewer, dtype=np.float64), 1e-9))
-
-
 def _stage_bands(axes: Axes, results: TrainReport, progress: Sequence[Progress]) -> None:
-    failed = {s.name for s in results.final_stages if s.passed is False}
+    failed = {s.name for s in results.final_stages if not s.passed}
     for index, (name, start, end) in enumerate(stage_spans(results, progress)):
         if end <= start:
             continue
@@ -99,9 +79,9 @@ def _stage_bands(axes: Axes, results: TrainReport, progress: Sequence[Progress])
 
 
 def _best_mark(axes: Axes, results: TrainReport) -> None:
-    kept = results.best.timesteps if results.best else None
-    value = next((v.value.mean for v in results.validations if v.timesteps == kept and v.value), None)
-    if kept is None or value is None:
+    kept = results.best.timesteps
+    value = next((v.value.mean for v in results.validations if v.timesteps == kept), None)
+    if value is None:
         return
     axes.plot(
         kept, value, marker="o", markersize=12, markerfacecolor="none", markeredgecolor=STRONG, zorder=6, clip_on=False

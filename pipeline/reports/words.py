@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from pipeline.core.facts.comparison import DamageKind
 from pipeline.core.intervals import Interval
 from pipeline.core.records import ObjectiveName
 
@@ -15,7 +17,20 @@ DASH = "–"
 
 NAME_LENGTH = 48
 
-CATEGORY_WORDS = {"simple": "simple", "text": "text", "gradient": "gradient", "complex": "complex"}
+DAMAGE_VERBS: dict[DamageKind, str] = {
+    "colour": "lost a colour",
+    "detail": "lost a detail",
+    "edge": "moved an edge",
+    "transparency": "lost transparency",
+    "artefact": "gained a spot",
+}
+DAMAGE_NOUNS: dict[DamageKind, str] = {
+    "colour": "a lost colour",
+    "detail": "a lost detail",
+    "edge": "a moved edge",
+    "transparency": "lost transparency",
+    "artefact": "a spot too many",
+}
 
 FAILURE_WORDS = {
     "panic": ("panic of VTracer", "panics of VTracer"),
@@ -36,7 +51,7 @@ LESS_MORE: dict[ObjectiveName, tuple[str, str, str]] = {
 }
 """Verb, what a gain is called, what a loss is called."""
 
-RATIO_WORDS = "SVG bytes ÷ the fair default's bytes"
+RATIO_WORDS = "SVG bytes in % of the fair default's"
 """What is plotted by number of traces, whatever the objective. The fair default is VTracer's, minified."""
 
 
@@ -86,6 +101,15 @@ def gain_range(gain: Interval, objective: ObjectiveName) -> str:
 def between(low: float, high: float) -> str:
     """Two positive shares: "5.2–18 %"."""
     return f"{_digits(low * 100)}–{_digits(high * 100)} %"
+
+
+def ratio(measured: Interval | None) -> str:
+    """A ratio in per cent: "58 % (54–62 %)"; no limits where there is no spread."""
+    if measured is None:
+        return DASH
+    if measured.low == measured.high:
+        return percent(measured.mean)
+    return f"{percent(measured.mean)} ({between(measured.low, measured.high)})"
 
 
 def number(value: float | None, decimals: int = 2) -> str:
@@ -178,6 +202,16 @@ def failures_in_words(failures: dict[str, int]) -> str:
     """ "20 panics of VTracer and 11 timeouts", the most frequent first."""
     ranked = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
     return listed([counted(n, *FAILURE_WORDS.get(kind, (kind, kind))) for kind, n in ranked if n])
+
+
+def damage_in_words(kinds: Iterable[DamageKind]) -> str:
+    """ "2 lost a detail and 1 lost a colour", the most frequent first."""
+    ranked = sorted(Counter(kinds).items(), key=lambda item: (-item[1], item[0]))
+    return listed([f"{n} {DAMAGE_VERBS[kind]}" for kind, n in ranked])
+
+
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def visible(text: str) -> str:

@@ -9,7 +9,7 @@ from pipeline.data.images import ImageLimits, read_image
 from pipeline.reports.report import write_report
 from pipeline.settings.params import load_settings
 from pipeline.stages.entry import run
-from pipeline.tracing.raster import render
+from pipeline.tracing.raster import preferred_drawing
 from pipeline.tracking.lineage import git_tags
 from pipeline.tracking.mlflow_store import home
 
@@ -22,7 +22,7 @@ def main() -> None:
     settings = load_settings(root / "params.yaml").only(READS)
     read = partial(read_image, limits=ImageLimits.of(settings.data))
     commit = git_tags(root).get("mlflow.source.git.commit")
-    report = write_report(root, settings, read, render, commit=commit, home=home(root))
+    report = write_report(root, settings, read, preferred_drawing, commit=commit, home=home(root))
     print(f"the report is {report.relative_to(root)}")
 
 

@@ -124,10 +124,14 @@ DRAWINGS: dict[str, type[RasterDrawing]] = ({"skia-python": SkiaDrawing} if skia
 RASTERISERS = {name: f"{name} {version(name)}" for name in DRAWINGS}
 
 
+def preferred_drawing(svg: str) -> RasterDrawing:
+    """By the preferred of DRAWINGS. Raises RenderError."""
+    return next(iter(DRAWINGS.values()))(svg)
+
+
 def render(svg: str, width: int, height: int, background: tuple[int, int, int] = (255, 255, 255)) -> Pixels:
     """An SVG stretched over a canvas of width x height pixels: uint8 (height, width, 3). Raises RenderError."""
-    drawing = next(iter(DRAWINGS.values()))(svg)
-    return drawing.pixels(width, height, background)
+    return preferred_drawing(svg).pixels(width, height, background)
 
 
 def labels(drawing: shapes.Drawing, rasteriser: str | None = None) -> NDArray[np.int32]:

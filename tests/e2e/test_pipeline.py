@@ -16,7 +16,10 @@ import yaml
 from PIL import Image, ImageDraw
 
 from pipeline.core.records import VISIBLE_DAMAGE
+from pipeline.reports.archive import read_report
+from pipeline.reports.document import PICTURES
 from tests.support.fakes import ROOT
+from tests.support.filled import MAY_BE_EMPTY, empty_fields
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e")]
 
@@ -132,6 +135,16 @@ def test_every_stage_left_what_it_should(project: Project) -> None:
     assert project.json("results/register.json")["decision"] in ("first", "refused")
     assert "broken.png" in (project.root / "data/quality.md").read_text(encoding="utf-8")
     assert (project.root / "reports/report.md").stat().st_size > 1000
+
+
+def test_the_report_lacks_nothing_that_the_pipeline_knows(project: Project) -> None:
+    """A field that its writer and the report's reader call by different names would be empty here."""
+    report = read_report(project.root / "reports")
+    assert empty_fields(report) - MAY_BE_EMPTY.keys() == set()
+    assert set(report.pictures) == set(PICTURES)
+    hurt = [point.damaged.mean for m in report.comparison.methods if m.name == "agent" for point in m.curve]
+    assert len(report.damaged) == round(hurt[-1] * report.comparison.images), "at the most traces: 8 were not compared"
+    assert all(image.regions for image in report.damaged)
 
 
 def test_the_run_and_its_models_are_in_mlflow(project: Project) -> None:

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from pipeline.core.errors import DataError
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName, Scored, Scores
-from pipeline.evaluation.comparison import curve, duel, image_rows, is_damaged, size_gain
+from pipeline.core.tradeoff import Traced
+from pipeline.evaluation.comparison import (
+    DAMAGE_LIMITS,
+    curve,
+    duel,
+    image_rows,
+    is_damaged,
+    knee_of,
+    size_gain,
+    tradeoff,
+)
 from pipeline.search.loop import Outcome
 from tests.support.fakes import FakeEvaluator, formula, scores, task_of
 
@@ -50,6 +60,22 @@ def test_the_damaged_share_counts_pictures_that_show_it() -> None:
     assert before.damaged.mean == 0.0, "the defaults stand, and they are sound"
     assert after.damaged.mean == 0.5
     assert [is_damaged(o, 2) for o in two] == [True, False]
+
+
+def test_size_against_damage_takes_the_smallest_of_each_image_within_the_limit() -> None:
+    """The default, 1000 bytes and half a pixel of damage, is one of the traces: within none it is the least damaged."""
+    made = ((Traced(500, 2.0), Traced(250, 40.0)), (Traced(500, 0.5),))
+    found = [replace(o, made=list(traces)) for o, traces in zip(outcomes([0.0, 0.0]), made, strict=True)]
+    points = tradeoff(found, BOOTSTRAP)
+    ratios = {point.max_damage: (point.ratio.mean, point.damaged.mean) for point in points}
+    assert [p.max_damage for p in points] == list(DAMAGE_LIMITS)
+    assert ratios[0] == pytest.approx((0.5**0.5, 0.0))
+    assert ratios[1] == pytest.approx((0.5**0.5, 0.0))
+    assert ratios[3] == pytest.approx((0.5, 0.5))
+    assert ratios[30] == pytest.approx((0.5, 0.5))
+    assert ratios[100] == pytest.approx((0.125**0.5, 0.5))
+    assert knee_of(points) == 3
+    assert knee_of(tradeoff(outcomes([0.0, 0.0]), BOOTSTRAP)) is None
 
 
 def test_a_duel_is_paired_and_needs_certainty() -> None:

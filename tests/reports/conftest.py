@@ -106,7 +106,8 @@ def _write_images(
                     "path": paths[i], "category": categories[i], "digest": f"{i:064x}", "method": method,
                     "traces": TRACES[k], "value": float(value), "ratio": ratio, "bytes": round(size * ratio),
                     "default_bytes": size, "traced_bytes": round(1.8 * size * ratio),
-                    "default_traced_bytes": round(1.8 * size),
+                    "default_traced_bytes": round(1.8 * size), "gzip_bytes": round(0.6 * size * ratio),
+                    "default_gzip_bytes": round(0.6 * size),
                     "damage": 0.4 if value > 0 else 3.0, "default_damage": 3.0, "delta": 0.7 if value > 0 else 0.9,
                     "default_delta": 0.9, "ssim": 0.970 + 0.0004 * (value > 0), "default_ssim": 0.970,
                     "zoom_ssim": 0.9604 - 0.0004 * (value > 0), "default_zoom_ssim": 0.9604, "skill": 0.87,
@@ -126,6 +127,19 @@ def _write_images(
 
 
 @dataclass(frozen=True)
+class PlainDrawing:
+    """A canvas in one grey."""
+
+    grey: int
+
+    def pixels(self, width: int, height: int, background: tuple[int, int, int]) -> Pixels:
+        return self.rgba(width, height)[..., :3]
+
+    def rgba(self, width: int, height: int) -> Pixels:
+        return np.dstack([np.full((height, width, 3), self.grey, np.uint8), np.full((height, width), 255, np.uint8)])
+
+
+@dataclass(frozen=True)
 class Tools:
     """Stand-ins for the reader of images and the rasteriser."""
 
@@ -134,8 +148,8 @@ class Tools:
         return np.asarray(Image.open(path).convert("RGBA"))
 
     @staticmethod
-    def render(svg: str, width: int, height: int, background: tuple[int, int, int]) -> Pixels:
-        return np.full((height, width, 3), len(svg) % 256, dtype=np.uint8)
+    def draw(svg: str) -> PlainDrawing:
+        return PlainDrawing(len(svg) % 256)
 
 
 @pytest.fixture(scope="session")

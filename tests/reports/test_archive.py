@@ -46,7 +46,7 @@ def test_what_was_kept_is_read_back(kept: Path, results: Results) -> None:
     first = results.images[0]
     row = table[table["path"] == first.path].iloc[0]
     assert (row["value"], row["params"]) == (first.value, first.params)
-    assert row["value_tpe"] == results.values["tpe", 16][first.path]
+    assert row["value_tpe"] == results.measures["tpe", 8][first.path].value
     assert read_svg(kept, "default", first.digest) == f"{SVG}<!-- default -->"
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.facts.comparison import Duel
+from pipeline.core.facts.comparison import DamagedRegion, DamageKind, Duel
 from pipeline.core.facts.training import EarlyStop, SeedResult, SeedSpread
 from pipeline.core.intervals import Interval, Trend
 from pipeline.core.records import BYTES_OBJECTIVES, OBJECTIVES, ObjectiveName
 from pipeline.reports import rival_findings, run_findings
 from pipeline.reports.findings import find, headline
 from pipeline.reports.parts import Finding
-from pipeline.reports.results import Results
+from pipeline.reports.results import Measured, Results
 
 
 def with_training(results: Results, **changes: Any) -> Results:
@@ -47,7 +47,7 @@ def test_the_headline_has_both_gains_with_their_limits(results: Results) -> None
     assert sentence == (
         "With 8 traces per logo, tracewright needs 42 % fewer bytes than VTracer's default (95 % interval 33–50 %) and "
         "12 % fewer bytes than the best fixed setting per category (4.9–18 %), on 40 test logos that nobody trained on."
-        " 1 of its SVGs shows visible damage; 30 of the default's do."
+        " 1 of 40 logos shows visible damage; VTracer's default damages 30."
     )
 
 
@@ -94,6 +94,40 @@ def test_a_rival_is_beaten_ahead_or_undecided(results: Results, low: float, high
     assert finding.text.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("better", "bytes_gain", "said"),
+    [
+        (True, -0.1, "At 8 traces tracewright is ahead of TPE by damage: it needs 11 % more bytes (95 % interval"),
+        (False, 0.1, "TPE is ahead by damage at 8 traces: tracewright needs 9.5 % fewer bytes (95 % interval"),
+        (None, 0.1, "At 8 traces tracewright and TPE cannot be told apart: tracewright is better on 9 images and"),
+    ],
+)
+def test_the_verdict_and_the_bytes_may_point_to_different_sides(
+    results: Results, better: bool | None, bytes_gain: float, said: str
+) -> None:
+    sizes = Interval(bytes_gain, bytes_gain - 0.02, bytes_gain + 0.02)
+    value = {True: Interval(1, 0.5, 2), False: Interval(-1, -2, -0.5), None: Interval(0, -1, 1)}[better]
+    fought = replace(duel("tpe", 0, 0), gain=value, difference=sizes, better=better, wins=9, losses=4)
+    text = one(rival_findings.rivals(with_duels(results, fought))).text
+    assert text.startswith(said)
+    assert text.endswith("1 damaged against 30.")
+
+
+def test_damage_is_told_in_words(results: Results) -> None:
+    def region(kind: DamageKind, damage: float) -> DamagedRegion:
+        return DamagedRegion(x=0, y=0, width=4, height=4, damage=damage, kind=kind)
+
+    damaged = {
+        "a.png": (region("detail", 9.0), region("edge", 1.0)),
+        "b.png": (region("detail", 4.0),),
+        "c.png": (region("colour", 4.0),),
+        "gone.png": (),
+    }
+    images = tuple(replace(i, damage=5.0 if n < 4 else 0.0) for n, i in enumerate(results.images))
+    text = one(rival_findings.damage(replace(results, images=images, damaged=damaged))).text
+    assert text.startswith("4 of 40 test images show visible damage: 2 lost a detail and 1 lost a colour; VTracer's")
+
+
 def test_presets_are_mentioned_only_where_they_are_not_beaten(results: Results) -> None:
     beaten, ahead = duel("preset_bw", 0.1, 0.2), duel("preset_photo", -0.3, -0.1)
     finding = one(rival_findings.rivals(with_duels(results, beaten, ahead)))
@@ -117,13 +151,14 @@ def test_a_rival_ahead_on_one_category_is_named(results: Results) -> None:
 
 def test_a_lead_within_chance_is_told_as_one(results: Results) -> None:
     paths = [i.path for i in results.images if i.category == "simple"]
-    values = {
-        ("agent", 8): dict.fromkeys(paths, 0.5),
-        ("tpe", 4): {p: 0.5 + 0.1 * (-1) ** k + 0.01 for k, p in enumerate(paths)},
+    measures = {
+        ("agent", 8): {p: Measured(0.5, 0.5, 0.0) for p in paths},
+        ("tpe", 4): {p: Measured(0.5 + 0.1 * (-1) ** k + 0.01, 0.5, 0.0) for k, p in enumerate(paths)},
     }
-    finding = one(rival_findings.losses_in_categories(with_comparison(replace(results, values=values), traces=(4, 8))))
+    changed = with_comparison(replace(results, measures=measures), traces=(4, 8))
+    finding = one(rival_findings.losses_in_categories(changed))
     assert finding.level == "info"
-    assert finding.text == "Slightly ahead of tracewright, but within chance: TPE on simple logos at 8 traces."
+    assert finding.text == "Ahead of tracewright, but within chance: TPE on simple logos at 8 traces."
 
 
 @pytest.mark.parametrize(
@@ -146,7 +181,7 @@ def test_damage_is_counted_and_the_worst_are_named(results: Results) -> None:
     sound = [replace(i, damage=1.0) for i in results.images]
     finding = one(rival_findings.damage(replace(results, images=tuple(sound))))
     assert (finding.level, finding.evidence["damaged"]) == ("good", 0)
-    assert finding.text == "0 of 40 test images (0 %) show visible damage; the fair default's: 40."
+    assert finding.text == "None of 40 test images show visible damage; VTracer's default damages 40."
     hurt = [replace(image, damage=10.0 + n) if n < 7 else image for n, image in enumerate(sound)]
     finding = one(rival_findings.damage(replace(results, images=tuple(hurt))))
     assert finding.level == "attention"
@@ -255,11 +290,11 @@ def test_few_test_images_make_the_intervals_unsure(results: Results) -> None:
 @pytest.mark.parametrize(("decision", "level"), [("promoted", "good"), ("first", "info"), ("refused", "attention")])
 def test_the_gates_decision_is_told_with_its_reason(results: Results, decision: Any, level: str) -> None:
     assert results.decision
-    made = replace(results.decision, decision=decision, version="4", reason="because of the numbers.")
+    made = replace(results.decision, decision=decision, version="4", reason="because of the numbers; gain +12.1975")
     finding = one(run_findings.decision(replace(results, decision=made)))
     assert finding.level == level
     assert "tracewright version 4" in finding.text
-    assert finding.text.endswith(": because of the numbers.")
+    assert ": because of the numbers; better than version 2 on 25 of 40 test images, worse on 10." in finding.text
     assert list(run_findings.decision(replace(results, decision=None))) == []
 
 
@@ -307,6 +342,6 @@ def test_a_finding_tells_bytes_and_damage_where_the_value_is_neither(results: Re
     finding = one(rival_findings.rivals(with_duels(results, repaired)))
     assert finding.level == "good"
     assert finding.text == (
-        "At 8 traces tracewright needs 22 % more bytes than VTracer's default (95 % interval 16–28 %), "
-        "1 damaged against 30."
+        "At 8 traces tracewright is ahead of VTracer's default by damage: it needs 22 % more bytes (95 % interval "
+        "16–28 %), 1 damaged against 30."
     )

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.errors import TracewrightError
+from pipeline.core.facts.comparison import DamagedRegion
 from pipeline.core.records import Pixels
 from pipeline.reports import pictures
 from pipeline.reports.pictures import Subject, crop_box, difference, fit, fitted, sheet, zoom_of
@@ -29,18 +31,34 @@ class Painter:
     def __init__(self) -> None:
         self.sizes: list[tuple[int, int]] = []
 
-    def __call__(self, svg: str, width: int, height: int, background: tuple[int, int, int]) -> Pixels:
-        self.sizes.append((width, height))
+    def __call__(self, svg: str) -> Canvas:
         if svg == "broken":
             raise TracewrightError("cannot be drawn")
-        return np.full((height, width, 3), {"green": GREEN, "red": RED}[svg], dtype=np.uint8)
+        return Canvas({"green": GREEN, "red": RED}[svg].astype(np.uint8), self.sizes)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    colour: Pixels
+    sizes: list[tuple[int, int]]
+
+    def pixels(self, width: int, height: int, background: tuple[int, int, int]) -> Pixels:
+        self.sizes.append((width, height))
+        return self.rgba(width, height)[..., :3]
+
+    def rgba(self, width: int, height: int) -> Pixels:
+        return opaque(self.colour, width, height)
+
+
+def opaque(colour: NDArray[np.integer], width: int, height: int) -> Pixels:
+    return np.full((height, width, 4), [*colour, 255], dtype=np.uint8)
 
 
 def subject(
     width: int = 100, height: int = 80, svg: str | None = "green", default_svg: str | None = "red", **changes: object
 ) -> Subject:
-    rgb = np.full((height, width, 3), GREEN, dtype=np.uint8)
-    return Subject(result=replace(RESULT, **changes), rgb=rgb, default_svg=default_svg, svg=svg)  # type: ignore[arg-type]
+    rgba = opaque(GREEN, width, height)
+    return Subject(result=replace(RESULT, **changes), rgba=rgba, default_svg=default_svg, svg=svg)  # type: ignore[arg-type]
 
 
 def pixels(png: bytes) -> Pixels:
@@ -60,10 +78,10 @@ def test_each_version_stands_in_its_own_column() -> None:
     assert painted(page, RED.astype(np.uint8), 0) == painted(page, RED.astype(np.uint8), 2) == 0
 
 
-def test_svgs_are_drawn_at_their_own_size_and_three_times_as_large() -> None:
+def test_svgs_are_drawn_at_their_own_size_and_four_times_as_large() -> None:
     painter = Painter()
     sheet([subject(100, 80)], painter, WHITE, "tracewright")
-    assert painter.sizes == [(100, 80), (300, 240)] * 2
+    assert painter.sizes == [(100, 80), (400, 320)] * 2
 
 
 def test_where_ours_is_the_original_the_difference_is_white_else_dark() -> None:
@@ -91,7 +109,7 @@ def test_what_is_missing_or_broken_leaves_an_empty_panel(svg: str | None) -> Non
 
 def test_an_original_that_is_gone_is_named_without_pictures() -> None:
     painter = Painter()
-    gone = replace(subject(), rgb=None)
+    gone = replace(subject(), rgba=None)
     assert sheet([gone], painter, WHITE, "tracewright")
     assert painter.sizes == []
 
@@ -116,38 +134,46 @@ def test_a_whole_image_keeps_its_proportions_within_the_panel(width: int, height
     assert w == pytest.approx(max(1, width * h / height), abs=max(1.0, width / height))
 
 
-def test_the_crop_is_where_most_is_going_on() -> None:
-    interest = np.zeros((200, 400))
-    interest[150:160, 300:320] = 1.0
-    left, top, right, bottom = crop_box(interest, 3)
-    assert (right - left, bottom - top) == (pictures.PANEL // 3 * 3, pictures.CROP_HEIGHT // 3 * 3)
-    assert left <= 300 * 3
-    assert right >= 320 * 3
-    assert top <= 150 * 3
-    assert bottom >= 160 * 3
+def test_the_crop_is_around_its_focus_and_within_the_image() -> None:
+    left, top, right, bottom = crop_box((310, 155), (200, 400), 4)
+    assert (right - left, bottom - top) == (pictures.PANEL // 4 * 4, pictures.CROP_HEIGHT // 4 * 4)
+    assert (left + right) / 2 == pytest.approx(310 * 4, abs=4)
+    assert (top + bottom) / 2 == pytest.approx(155 * 4, abs=4)
 
 
-def test_a_wrong_detail_draws_the_crop_and_a_shade_that_is_off_does_not() -> None:
-    original = np.full((200, 400, 3), 100, dtype=np.uint8)
-    off = original.copy()
-    off[:, :200] += 60
-    off[150:156:2, 300:310] += 60
-    interest = pictures._interest(original, [off])
-    assert interest[:, 205:].sum() > interest[:100, :190].sum() == 0
-    left, top, right, bottom = crop_box(interest, 1)
-    assert left <= 300 < 310 <= right
-    assert top <= 150 < 156 <= bottom
+def test_a_damaged_region_is_boxed_and_its_kind_named() -> None:
+    def framed(svg: str) -> list[int]:
+        page = pixels(sheet([subject(svg=svg, damage=8000.0)], Painter(), WHITE, "tracewright"))
+        return [painted(page, np.array(pictures.FRAME, np.uint8), column) for column in (0, 1, 2)]
+
+    assert framed("green")[2] == 0
+    assert framed("red")[2] > 500
+    assert framed("red")[0] == 0, "the original has no damage"
+
+
+def test_the_crop_is_at_the_worst_region_of_ours() -> None:
+    small, large = (
+        DamagedRegion(x=x, y=40, width=10, height=6, damage=d, kind="detail") for x, d in ((0, 9.0), (80, 30.0))
+    )
+    canvas = np.zeros((100, 200, 3), np.uint8)
+    original, sound = pictures._Views(canvas, canvas), pictures._Views(canvas, canvas)
+    assert pictures._focus(original, sound, pictures._Views(canvas, canvas, [large, small])) == (85, 43)
+    assert pictures._focus(original, pictures._Views(canvas, canvas, [small]), sound) == (5, 43)
+    off = canvas.copy()
+    off[70, 90] = 60
+    assert pictures._focus(original, None, pictures._Views(off, canvas)) == (90, 70)
+    assert pictures._focus(original, None, sound) == (100, 50)
 
 
 @given(st.integers(1, 500), st.integers(1, 300))
 def test_the_crop_lies_within_the_image(width: int, height: int) -> None:
-    left, top, right, bottom = crop_box(np.ones((height, width)), 3)
+    left, top, right, bottom = crop_box((width // 2, height - 1), (height, width), 3)
     assert 0 <= left < right <= 3 * width
     assert 0 <= top < bottom <= 3 * height
 
 
 def test_huge_images_are_not_enlarged() -> None:
-    assert zoom_of(2048, 2048) == 3
+    assert zoom_of(1024, 1024) == 4
     assert zoom_of(8000, 8000) == 1
 
 

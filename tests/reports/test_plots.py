@@ -42,12 +42,13 @@ def test_the_headline_shows_ours_and_names_every_method(results: Results) -> Non
     figure = Figure()
     plots._headline(figure, results.comparison)
     labels = " ".join(texts(figure))
-    for name in ("0.54  tracewright", "random search", "Optuna TPE", "untrained policy", "1.00  VTracer's default",
-                 "3 VTracer presets", "best fixed per category", "portfolio per category"):  # fmt: skip
+    for name in ("54 %  tracewright", "random search", "Optuna TPE", "untrained policy", "100 %  VTracer's default",
+                 "best fixed per category", "portfolio per category"):  # fmt: skip
         assert name in labels
+    assert "preset" not in labels
 
 
-def test_presets_that_differ_are_named_one_by_one(results: Results) -> None:
+def test_a_preset_that_is_better_is_named(results: Results) -> None:
     comparison = results.comparison
     methods = [
         replace(m, curve=(replace(m.curve[0], traces=1, ratio=replace(m.curve[0].ratio, mean=0.6)),))
@@ -57,7 +58,18 @@ def test_presets_that_differ_are_named_one_by_one(results: Results) -> None:
     ]
     figure = Figure()
     plots._headline(figure, replace(comparison, methods=tuple(methods)))
-    assert {"0.60  preset photo", "0.97  preset bw"} <= set(texts(figure))
+    assert "60 %  preset photo" in texts(figure)
+
+
+def test_the_knee_of_size_against_damage_is_marked(results: Results) -> None:
+    figure = Figure()
+    plots._tradeoff(figure, results.comparison)
+    assert {"knee", "50 %", "80 %"} <= set(texts(figure))
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert ticks[2] == "3 px\n20 %"
+    figure = Figure()
+    plots._tradeoff(figure, replace(results.comparison, knee=None))
+    assert "knee" not in texts(figure)
 
 
 def test_the_same_results_give_the_same_bytes(results: Results) -> None:
@@ -68,7 +80,7 @@ def test_categories_show_ours_the_fixed_setting_and_tpe(results: Results) -> Non
     figure = Figure()
     plots._categories(figure, results.comparison)
     assert len(figure.axes[0].patches) == 12
-    assert {"tracewright", "best fixed per category", "Optuna TPE", "0.47"} <= set(texts(figure))
+    assert {"tracewright", "best fixed per category", "Optuna TPE", "47 %"} <= set(texts(figure))
 
 
 def test_a_method_without_a_category_has_no_bar(results: Results) -> None:
@@ -81,16 +93,15 @@ def test_a_method_without_a_category_has_no_bar(results: Results) -> None:
 
 def test_training_marks_the_model_kept_and_the_stages_that_failed(results: Results) -> None:
     figure = Figure()
-    training_plot._training(figure, results.training, results.progress, 0.95, True)
+    training_plot._training(figure, results.training, results.progress, 0.95)
     found = texts(figure)
     assert {"best, kept", "gradient ✗", "text", "Training, stage by stage (✗ not passed)"} <= set(found)
 
 
-@pytest.mark.parametrize("is_bytes", [True, False])
-def test_training_is_drawn_whatever_is_there(results: Results, is_bytes: bool) -> None:
+def test_training_is_drawn_whatever_is_there(results: Results) -> None:
     bare = replace(results.training, stages=(), validations=())
-    assert opened(training_plot.training(bare, results.progress, 0.95, is_bytes)).width == 1600
-    assert opened(training_plot.training(results.training, (), 0.95, is_bytes)).width == 1600
+    assert opened(training_plot.training(bare, results.progress, 0.95)).width == 1600
+    assert opened(training_plot.training(results.training, (), 0.95)).width == 1600
 
 
 def test_stages_span_what_the_progress_says_and_retries_are_one(results: Results) -> None:
@@ -120,7 +131,7 @@ def test_one_image_alone_can_be_drawn(results: Results) -> None:
 def test_names_that_the_font_lacks_or_that_look_like_formulas_are_drawn(results: Results) -> None:
     stages = (stage_result(name="漢字 $^{$\n\u202e", timesteps=100, passed=False),)
     training = replace(results.training, stages=stages)
-    assert opened(training_plot.training(training, (), 0.95, True)).width == 1600
+    assert opened(training_plot.training(training, (), 0.95)).width == 1600
 
 
 @given(st.lists(st.floats(0, 1), max_size=12).map(sorted), st.floats(0.01, 0.2))

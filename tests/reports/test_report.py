@@ -13,11 +13,12 @@ from pipeline.core.errors import DataError, ImageRejected
 from pipeline.core.facts.comparison import ImageResult
 from pipeline.core.json_records import to_json
 from pipeline.core.records import Pixels
+from pipeline.reports.archive import read_report
 from pipeline.reports.document import PICTURES, as_markdown
 from pipeline.reports.findings import find
 from pipeline.reports.report import read_results, write_report
 from pipeline.reports.results import Results
-from pipeline.reports.run_report import SCHEMA_VERSION, SHOWN_IMAGES, improved_and_worst, run_report
+from pipeline.reports.run_report import SCHEMA_VERSION, SHOWN_IMAGES, improved_and_worst, run_report, shown_images
 from pipeline.settings.params import Settings, load_settings
 from pipeline.stages import report
 from tests.support.facts import image_result
@@ -43,7 +44,7 @@ def written(make_project: Callable[..., Any], tmp_path_factory: pytest.TempPathF
     """A whole report, over images with hostile names."""
     root = tmp_path_factory.mktemp("written")
     made = make_project(root, names=HOSTILE)
-    path = write_report(made.root, load_settings(root / "params.yaml"), tools.read, tools.render, commit="ab" * 20)
+    path = write_report(made.root, load_settings(root / "params.yaml"), tools.read, tools.draw, commit="ab" * 20)
     assert path == root / "reports" / "report.md"
     return root
 
@@ -58,9 +59,10 @@ def test_all_files_are_there_and_every_link_leads_to_one(written: Path) -> None:
 def test_the_markdown_has_every_section_in_order(written: Path) -> None:
     text = (written / "reports" / "report.md").read_text(encoding="utf-8")
     assert re.findall(r"^#+ (.*)$", text, re.MULTILINE) == [
-        "tracewright: report of a run", "Findings", "Against its rivals", "Per category, at 8 traces", "Training",
-        "Curriculum", "Validation on held-out images", "Image by image, at 16 traces", "Most improved",
-        "Least improved", "Registry", "Settings", "Data", "How long it took", "How to reproduce",
+        "tracewright: report of a run", "Findings", "Image by image, at 8 traces", "A random sample", "Most improved",
+        "Worst", "Against its rivals", "Size against damage, over the 8 traces made", "Per category, at 8 traces",
+        "Training", "Curriculum", "Validation on held-out images", "Settings", "Data", "How long it took",
+        "How to reproduce",
     ]  # fmt: skip
     for said in ("95 % interval", "git checkout abababab", "6f1c2a90b7de4c0e8d5a3b1f0e9c7a24", "too-small"):
         assert said in text
@@ -91,6 +93,7 @@ def test_the_machine_form_says_the_same(written: Path) -> None:
     assert said["headline_traces"] == 8
     assert said["images_table"] == "images.parquet"
     assert len(said["most_improved"]) == len(said["least_improved"]) == SHOWN_IMAGES
+    assert len(said["sample"]) == SHOWN_IMAGES
     assert said["pictures"] == list(PICTURES)
     assert {f["level"] for f in said["findings"]} == {"good", "info", "attention"}
     assert said["settings"]["tracing"]["mode"] == {"fixed": "spline"}
@@ -155,7 +158,7 @@ def test_without_what_is_optional_the_report_is_shorter(project: Any, settings: 
     project.edit("results/train/train.json", lambda train: train.update(stages=[], validations=[]))
     (project.root / "reports").mkdir()
     (project.root / "reports/training.png").write_bytes(b"of an earlier run")
-    text = write_report(project.root, settings, tools.read, tools.render).read_text(encoding="utf-8")
+    text = write_report(project.root, settings, tools.read, tools.draw).read_text(encoding="utf-8")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert not {"Registry", "Training"} & set(titles)
     assert "training.png" not in text
@@ -172,7 +175,7 @@ def test_evaluation_without_curves_by_category_or_duels_is_enough(project: Any, 
             method["curve"] = [p for p in method["curve"] if p["traces"] == 4]
 
     project.edit("results/evaluate/evaluate.json", strip)
-    text = write_report(project.root, settings, tools.read, tools.render).read_text(encoding="utf-8")
+    text = write_report(project.root, settings, tools.read, tools.draw).read_text(encoding="utf-8")
     assert "Per category" not in text
     assert "**tracewright was evaluated on 40 test logos.**" in text
 
@@ -183,7 +186,7 @@ def test_images_and_svgs_that_are_gone_cost_only_their_panel(project: Any, setti
 
     for svg in (project.root / "results/evaluate/svg").rglob("*.svg"):
         svg.unlink()
-    assert write_report(project.root, settings, gone, tools.render).is_file()
+    assert write_report(project.root, settings, gone, tools.draw).is_file()
     assert (project.root / "reports/improved.png").stat().st_size > 1000
 
 
@@ -213,6 +216,27 @@ def test_nan_is_refused_where_it_is_read(project: Any, settings: Settings) -> No
     path.write_text(path.read_text().replace('"seconds": 612.0', '"seconds": NaN'))
     with pytest.raises(DataError, match="NaN"):
         read_results(project.root, settings)
+
+
+def test_the_random_sample_is_the_same_for_the_same_images(results: Results) -> None:
+    sample, _, _ = shown_images(results)
+    assert shown_images(replace(results, images=results.images[::-1]))[0] == sample
+    assert {i.path for i in sample} != {i.path for i in results.images[:SHOWN_IMAGES]}
+
+
+def test_damage_is_looked_at_where_it_is_visible(project: Any, settings: Settings, tools: Any) -> None:
+    """Of the grey canvas that stands for the SVG nothing is right, so the whole image is one damaged region."""
+    (project.root / "results/evaluate/svg" / f"{0:064x}.svg").unlink()
+    write_report(project.root, settings, tools.read, tools.draw)
+    report = read_report(project.root / "reports")
+    assert report.comparison.images == 40
+    kept = [image.damage > 1 for image in read_results(project.root, settings).images]
+    assert len(report.damaged) == sum(kept) > 0
+    for image in report.damaged:
+        if image.regions:
+            assert [(r.x, r.y, r.width, r.height, r.kind) for r in image.regions] == [(0, 0, 48, 40, "colour")]
+    assert "show visible damage: " in report.headline
+    assert "lost a colour" in report.headline
 
 
 def image(path: str, value: float, size: int = 100) -> ImageResult:

@@ -86,7 +86,7 @@ def test_the_limit_that_the_training_was_given() -> None:
 def test_swapping() -> None:
     samples = history()
     samples[-1] = replace(samples[-1], swap_used_bytes=300_000_000)
-    assert "300.0 MB were moved to swap" in found(samples)["swap"].text
+    assert "300 MB were moved to swap" in found(samples)["swap"].text
     assert "swap" not in found(history(swap_used_bytes=300_000_000)), "it was there before"
 
 
@@ -99,7 +99,7 @@ def test_the_disk_and_the_time_until_it_is_full() -> None:
     finding = found(filling(1_000_000, 7_200_000_000))["disk_full_soon"]  # 720 MB an hour
     assert finding.evidence["growth_bytes_per_hour"] == pytest.approx(720e6)
     assert finding.evidence["hours_to_full"] == pytest.approx(10)
-    assert "720.0 MB an hour" in finding.text
+    assert "720 MB an hour" in finding.text
     assert "last for 10 hours" in finding.text
     assert "checkpoints.max_bytes" in finding.text
     assert found(filling(1_000_000, 720_000_000_000))["disk_growth"].text.endswith("last for 42 days.")

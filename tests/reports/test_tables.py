@@ -38,10 +38,36 @@ def test_numbers_are_set_right_and_ours_in_bold() -> None:
 
 def test_methods_are_ranked_and_each_has_every_budget(results: Results) -> None:
     table = tables.methods(results.comparison)
-    assert table.columns == ("Method", "1 trace", "4 traces", "8 traces", "16 traces")
+    assert table.columns == ("Method", "1 trace", "4 traces", "8 traces", "16 traces", "Logos damaged, 8 traces")
     assert table.rows[0][0] == "tracewright"
     assert table.strong == {0}
-    assert table.rows[-1] == ("VTracer's default", "1.00", "1.00", "1.00", "1.00")
+    assert table.rows[0][-1] == "5.0 % (0–10 %)"
+
+
+def test_methods_that_keep_the_default_stand_in_a_footnote(results: Results) -> None:
+    comparison = results.comparison
+    left_out = {"VTracer's default", "preset bw", "preset poster", "preset photo"}
+    for table in (tables.methods(comparison), tables.categories(comparison, ()), tables.duels(comparison)):
+        assert not {row[0] for row in table.rows} & (left_out - {"VTracer's default"})
+    told = tables.aside(comparison)
+    assert "VTracer's default 100 %, preset bw 97 % (" in told
+    assert all(name in told for name in left_out)
+
+
+def test_the_raw_default_and_gzip_stand_beside_the_minified_bytes() -> None:
+    images = [
+        image_result(bytes=b, default_bytes=100, default_traced_bytes=200, gzip_bytes=b - 5, default_gzip_bytes=60)
+        for b in (20, 50, 80)
+    ]
+    assert [row[1:] for row in tables.sizes(images, "ours").rows] == [
+        ("200", "–", "200 %"), ("100", "60", "100 %"), ("50", "45", "43 %"),
+    ]  # fmt: skip
+
+
+def test_the_knee_is_in_bold(results: Results) -> None:
+    table = tables.tradeoff(results.comparison)
+    assert table.rows[2] == ("3", "50 % (40–60 %)", "20 % (0–60 %)")
+    assert table.strong == {2}
 
 
 def test_a_rival_that_stops_early_keeps_what_it_had_and_one_not_run_has_a_dash(results: Results) -> None:
@@ -49,13 +75,13 @@ def test_a_rival_that_stops_early_keeps_what_it_had_and_one_not_run_has_a_dash(r
     short = [replace(m, curve=m.curve[:1]) if m.name == "fixed" else m for m in comparison.methods]
     late = [replace(m, curve=m.curve[2:]) if m.name == "tpe" else m for m in short]
     rows = {r[0]: r for r in tables.methods(replace(comparison, methods=tuple(late))).rows}
-    assert len(set(rows["best fixed per category"][1:])) == 1
+    assert len(set(rows["best fixed per category"][1:-1])) == 1
     assert rows["Optuna TPE"][1:3] == (words.DASH, words.DASH)
 
 
 def test_duels_are_those_of_the_headline(results: Results) -> None:
     table = tables.duels(results.comparison)
-    assert len(table.rows) == 9
+    assert len(table.rows) == 6
     assert dict(zip(table.columns, table.rows[-1], strict=True))["Verdict"] == "better"
 
 

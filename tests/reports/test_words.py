@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import html
 import re
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.facts.comparison import DamageKind
 from pipeline.core.intervals import Interval
 from pipeline.reports import words
 
@@ -43,6 +45,17 @@ def test_an_interval_without_spread_is_one_number() -> None:
     assert words.interval(Interval(1.0, 1.0, 1.0)) == "1.00"
     assert words.interval(Interval(0.58, 0.54, 0.62)) == "0.58 (0.54–0.62)"
     assert words.interval(Interval(0.01, -0.02, 0.04)) == "0.01 (−0.02 to 0.04)"
+
+
+def test_a_ratio_is_told_in_percent() -> None:
+    assert words.ratio(Interval(0.58, 0.54, 0.621)) == "58 % (54–62 %)"
+    assert words.ratio(Interval(1.0, 1.0, 1.0)) == "100 %"
+    assert words.ratio(None) == words.DASH
+
+
+def test_damage_is_counted_in_words() -> None:
+    assert words.damage_in_words(["edge", "detail", "detail"]) == "2 lost a detail and 1 moved an edge"
+    assert words.DAMAGE_VERBS.keys() == words.DAMAGE_NOUNS.keys() == set(get_args(DamageKind))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pipeline.machine.samples import ResourceSample, to_line
 from pipeline.reports import archive
 from pipeline.reports.report import write_report
 from pipeline.settings.params import load_settings
-from tests.reports.conftest import Project, make_project
+from tests.reports.conftest import Project, Tools, make_project
 
 RUN = "6f1c2a90b7de4c0e8d5a3b1f0e9c7a24"
 """The run that make_project's results are of."""
@@ -52,11 +52,6 @@ def read(path: Path) -> Pixels:
     return np.asarray(Image.open(path).convert("RGBA"))
 
 
-def render(svg: str, width: int, height: int, background: tuple[int, int, int]) -> Pixels:
-    """A stand-in for the rasteriser."""
-    return np.full((height, width, 3), len(svg) % 256, dtype=np.uint8)
-
-
 def reported(root: Path, *, names: tuple[str, ...] = (), svg: str | None = None, seed: int = 3) -> Project:
     """A project with one finished run, its report, its catalogue. svg: in the place of every SVG of ours."""
     project = make_project(root, seed, names)
@@ -73,7 +68,7 @@ def reported(root: Path, *, names: tuple[str, ...] = (), svg: str | None = None,
     status(folder, state="finished", timesteps=20480)
     checkpoints(folder)
     resources(folder)
-    write_report(root, load_settings(root / "params.yaml"), read, render, commit="ab" * 20)
+    write_report(root, load_settings(root / "params.yaml"), read, Tools.draw, commit="ab" * 20)
     return project
 
 

@@ -17,6 +17,7 @@ from pipeline.core.facts.comparison import (
     MethodResult,
     ObjectiveTerms,
     SecondRenderer,
+    TradeoffPoint,
 )
 from pipeline.core.facts.data import (
     CategoryQuality,
@@ -68,6 +69,12 @@ EVALUATIONS = EvaluationTotals(
 )
 
 
+TRADEOFF = tuple(
+    TradeoffPoint(max_damage=limit, ratio=Interval(ratio, ratio - 0.1, ratio + 0.1), damaged=Interval(hurt, 0.0, 0.6))
+    for limit, ratio, hurt in ((0.0, 0.8, 0.05), (1.0, 0.7, 0.05), (3.0, 0.5, 0.2), (10.0, 0.46, 0.4))
+)
+
+
 def point(values: NDArray[np.float64], traces: int) -> CurvePoint:
     interval = BOOTSTRAP.mean(values)
     damaged = Interval(0.05, 0.0, 0.1)
@@ -107,7 +114,7 @@ def comparison_of(**changes: Any) -> Comparison:
     values: dict[str, Any] = {
         "run_id": RUN, "objective": terms, "images": 40, "test_digest": "ab" * 32, "traces": TRACES,
         "confidence": 0.95, "seconds": 431.5, "failures": {"panic": 3, "timeout": 1}, "methods": (), "duels": (),
-        "evaluations": EVALUATIONS, "second_renderer": second,
+        "evaluations": EVALUATIONS, "second_renderer": second, "tradeoff": TRADEOFF, "knee": 3.0,
     }  # fmt: skip
     return Comparison(**values | changes)
 
@@ -226,7 +233,8 @@ def image_result(**changes: Any) -> ImageResult:
     """One that kept the default."""
     values: dict[str, Any] = {
         "path": "a.png", "digest": "d", "category": "text", "value": 0.0, "ratio": 1.0, "bytes": 100,
-        "default_bytes": 100, "traced_bytes": 180, "default_traced_bytes": 180, "damage": 0.0, "default_damage": 0.0,
+        "default_bytes": 100, "traced_bytes": 180, "default_traced_bytes": 180, "gzip_bytes": 70,
+        "default_gzip_bytes": 70, "damage": 0.0, "default_damage": 0.0,
         "delta": 0.6, "default_delta": 0.6, "ssim": 0.97, "default_ssim": 0.97, "zoom_ssim": 0.96,
         "default_zoom_ssim": 0.96,
         "skill": 0.87, "default_skill": 0.87, "params": "{}", "improved": False, "failures": 0,

@@ -50,14 +50,20 @@ class MethodResult:
 
     def point_at(self, traces: int) -> CurvePoint | None:
         """What it reached with at most so many traces; a method that stops earlier keeps what it had."""
-        return _point_at(self.curve, traces)
+        return _reached(self.curve, traces)
 
     def at(self, traces: int) -> Interval | None:
-        """The ratio there."""
-        return _ratio_at(self.curve, traces)
+        """The ratio with at most so many traces; a method that stops earlier keeps what it had."""
+        point = _reached(self.curve, traces)
+        return point.ratio if point else None
+
+    def damaged_at(self, traces: int) -> Interval | None:
+        point = _reached(self.curve, traces)
+        return point.damaged if point else None
 
     def in_category(self, category: str, traces: int) -> Interval | None:
-        return _ratio_at(self.by_category.get(category, ()), traces)
+        point = _reached(self.by_category.get(category, ()), traces)
+        return point.ratio if point else None
 
     @property
     def is_flat(self) -> bool:
@@ -66,14 +72,8 @@ class MethodResult:
         return len(means) < 2 or max(means) - min(means) < 1e-9
 
 
-def _ratio_at(points: tuple[CurvePoint, ...], traces: int) -> Interval | None:
-    point = _point_at(points, traces)
-    return point.ratio if point else None
-
-
-def _point_at(points: tuple[CurvePoint, ...], traces: int) -> CurvePoint | None:
-    reached = [point for point in points if point.traces <= traces]
-    return max(reached, key=lambda point: point.traces) if reached else None
+def _reached(points: tuple[CurvePoint, ...], traces: int) -> CurvePoint | None:
+    return max((p for p in points if p.traces <= traces), key=lambda p: p.traces, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
