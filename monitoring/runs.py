@@ -160,7 +160,7 @@ class RunsFolder:
     def _tree(self, process: Any) -> ProcessTree | None:
         """None when the process has ended."""
         try:
-            return read_tree(self._machine, process)
+            return read_tree(process)
         except psutil.Error:
             return None
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler
 
-import psutil
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from pipeline.core.errors import Unavailable
+from pipeline.machine.ports import another, holder
 
 TIMEOUT_SECONDS = 10.0
 """For each read of a request, and for each write of an answer."""
@@ -90,22 +90,3 @@ def _refusal(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} is for root only; choose one above 1023: --port 9108"
     return f"--host {host}: {error.strerror}; name an address of this machine, such as 127.0.0.1"
-
-
-def another(port: int) -> int:
-    return port + 1 if port < 65535 else port - 1
-
-
-def holder(port: int) -> str:
-    """The process that listens on the port, in words."""
-    try:
-        connections = psutil.net_connections(kind="tcp")
-    except psutil.Error:
-        connections = []
-    pids = {c.pid for c in connections if c.status == psutil.CONN_LISTEN and c.laddr[1:] == (port,) and c.pid}
-    for pid in sorted(pids):
-        try:
-            return f"process {pid} ({' '.join(psutil.Process(pid).cmdline())[:120]})"
-        except psutil.Error:
-            continue
-    return f"a process of another user (`sudo ss -ltnp 'sport = :{port}'` shows it)"

@@ -13,7 +13,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,9 +26,9 @@ from typing import NoReturn
 
 import psutil
 
-from monitoring.server import another, holder
-from monitoring.services import FOLDER, HOST, PORTS, Service, plan
+from monitoring.services import FOLDER, PORTS, Service, plan
 from pipeline.core.errors import SettingsError, TracewrightError, Unavailable
+from pipeline.machine.ports import another, holder, is_free
 
 POLL_SECONDS, CALM_SECONDS = 1.0, 5.0
 """Between two looks: while something does not answer, and when all does."""
@@ -59,16 +58,6 @@ def taken(services: Iterable[Service], is_free: Callable[[int], bool], holder: C
         for service in services
         if not is_free(service.port)
     ]
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def configuration(services: Iterable[Service], root: Path, dies_with_parent: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -81,11 +82,29 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def drop_torn_line(path: Path) -> None:
-    """Truncates a file after its last whole line: a kill during an append leaves the start of one. Raises OSError."""
+def drop_torn_line(path: Path) -> int:
+    """Truncates a file after its last whole line: a kill during an append leaves the start of one.
+
+    Returns the number of lines. Raises OSError.
+    """
     content = path.read_bytes()
     if not content.endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)
+    return content.count(b"\n")
+
+
+def append_whole(file: io.FileIO, content: bytes, *, sync: bool = False) -> None:
+    """All of it or nothing, since a part of a line would spoil the next one. Raises OSError."""
+    end = os.fstat(file.fileno()).st_size
+    try:
+        rest = content
+        while rest:
+            rest = rest[os.write(file.fileno(), rest) :]
+        if sync:
+            os.fsync(file.fileno())
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def read_json(path: Path, made_by: str) -> Any:
@@ -93,12 +112,25 @@ def read_json(path: Path, made_by: str) -> Any:
 
     made_by: the command to run when it is missing. Raises DataError, also for NaN and infinity.
     """
-    try:
+    with reading(path, made_by):
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+
+
+@contextmanager
+def reading(path: Path, made_by: str) -> Iterator[None]:
+    """Turns what reading and parsing `path` in the block raises into a DataError that says which command makes it."""
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `{made_by}` first") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `{made_by}`") from error
+
+
+def sha256_of(path: Path) -> str:
+    """In hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_constant(constant: str) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Protocol, TypeVar
 
 from pipeline.core.errors import Stopped
 from pipeline.core.stop_signals import sigterm_when_parent_ends
@@ -23,7 +27,53 @@ class Process(Protocol):
     def wait(self, timeout: float) -> int: ...
 
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _Process = TypeVar("_Process", bound=Process)
+
+
+class ModuleProcess:
+    """A module of this package as a process, with pipes to and from it, and numeric libraries on one thread each.
+
+    Ctrl-C in the terminal reaches the parent only, which decides. input, output: the pipes' descriptors. Raises OSError
+    when it cannot be started.
+    """
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        package = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
+        variables = dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": path, "RUST_BACKTRACE": "0"}
+        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
+        try:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._messages,
+                bufsize=0,
+                env=os.environ | variables,
+                process_group=0,
+            )
+        except OSError:
+            self._messages.close()
+            raise
+        assert self.popen.stdin is not None
+        assert self.popen.stdout is not None
+        self.input, self.output = self.popen.stdin.fileno(), self.popen.stdout.fileno()
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def end(self) -> tuple[str, list[str]]:
+        """Waits for its end and frees what it held; how it ended, as `describe_exit` says, and what it said."""
+        status = self.popen.wait()
+        self._messages.seek(0)
+        lines = self._messages.read().decode(errors="replace").strip().splitlines()
+        for pipe in (self.popen.stdin, self.popen.stdout, self._messages):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+        return describe_exit(status), lines
 
 
 def end_with_parent(parent: int | None = None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -229,26 +229,6 @@ class Failed:
 
 
 Evaluation = Scored | Pruned | Failed
-
-
-def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """With `type`, the name of its class; `evaluation_from_json` gives the same evaluation back, to the bit."""
-    values = {f.name: getattr(evaluation, f.name) for f in fields(evaluation)}
-    values["params"] = evaluation.params.to_json()
-    if isinstance(evaluation, Scored):
-        values["scores"] = asdict(evaluation.scores)
-    return {"type": type(evaluation).__name__, **values}
-
-
-def evaluation_from_json(values: dict[str, Any]) -> Evaluation:
-    """Raises KeyError or TypeError for what `evaluation_json` did not write."""
-    known = {cls.__name__: cls for cls in (Scored, Pruned, Failed)}
-    rest = {name: value for name, value in values.items() if name != "type"}
-    rest["params"] = TracerParams.from_json(rest["params"])
-    if "scores" in rest:
-        rest["scores"] = scores_from_json(rest["scores"])
-    evaluation: Evaluation = known[values["type"]](**rest)
-    return evaluation
 
 
 def scores_from_json(values: dict[str, Any]) -> Scores:

@@ -27,10 +27,8 @@ _log = logging.getLogger(__name__)
 
 CachedAnswer = dict[str, Any]
 
-_TABLES = """
-    CREATE TABLE IF NOT EXISTS made_with (key TEXT);
-    CREATE TABLE IF NOT EXISTS answers (path TEXT PRIMARY KEY, bytes INTEGER, changed_ns INTEGER, answer TEXT);
-"""
+_TABLE = "CREATE TABLE IF NOT EXISTS stamped (path TEXT PRIMARY KEY, stamp TEXT, answer TEXT)"
+"""stamp: the file's size and time of change, and the key of the answer."""
 
 
 class AnswerCache:
@@ -44,8 +42,8 @@ class AnswerCache:
         name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
         self._file = folder / f"{name}.sqlite"
         self._root = root
-        self._key = key
-        self._stamps: dict[str, tuple[int, int]] = {}
+        self._key = hashlib.sha256(key.encode()).hexdigest()[:16]
+        self._stamps: dict[str, str] = {}
         self._unwritten: dict[str, CachedAnswer] = {}
         self._written_at = monotonic()
         with self._repair():
@@ -67,14 +65,14 @@ class AnswerCache:
             status = (self._root / path_of(path)).stat()
         except OSError:
             return None
-        stamp = (status.st_size, status.st_mtime_ns)
-        row: tuple[int, int, str] | None = None
-        query = "SELECT bytes, changed_ns, answer FROM answers WHERE path = ?"
+        stamp = f"{status.st_size} {status.st_mtime_ns} {self._key}"
+        row: tuple[str, str] | None = None
+        query = "SELECT stamp, answer FROM stamped WHERE path = ?"
         with self._repair():
             row = self._connection.execute(query, (path,)).fetchone()
-        if row is not None and row[:2] == stamp:
+        if row is not None and row[0] == stamp:
             with suppress(ValueError):  # damage that SQLite does not see
-                answer: CachedAnswer = json.loads(row[2])
+                answer: CachedAnswer = json.loads(row[1])
                 return answer
         self._stamps[path] = stamp
         return None
@@ -89,25 +87,20 @@ class AnswerCache:
     def keep_only(self, paths: Iterable[str]) -> None:
         """Forgets all other paths."""
         with self._repair(), self._connection:
-            gone = {path for (path,) in self._connection.execute("SELECT path FROM answers")}.difference(paths)
-            self._connection.executemany("DELETE FROM answers WHERE path = ?", ((path,) for path in gone))
+            gone = {path for (path,) in self._connection.execute("SELECT path FROM stamped")}.difference(paths)
+            self._connection.executemany("DELETE FROM stamped WHERE path = ?", ((path,) for path in gone))
 
     def _write(self) -> None:
-        rows = [(path, *self._stamps[path], json.dumps(answer)) for path, answer in self._unwritten.items()]
+        rows = [(path, self._stamps[path], json.dumps(answer)) for path, answer in self._unwritten.items()]
         with self._repair(), self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO stamped VALUES (?, ?, ?)", rows)
         self._unwritten.clear()
         self._written_at = monotonic()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS)
         try:
-            connection.executescript(_TABLES)
-            with connection:
-                if connection.execute("SELECT key FROM made_with").fetchall() != [(self._key,)]:
-                    connection.execute("DELETE FROM answers")
-                    connection.execute("DELETE FROM made_with")
-                    connection.execute("INSERT INTO made_with VALUES (?)", (self._key,))
+            connection.execute(_TABLE)
         except BaseException:  # a signal as well: the caller gets no connection to close
             connection.close()
             raise

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.core.errors import DataError, ImageRejected
-from pipeline.core.files import whole
+from pipeline.core.files import reading, whole
 from pipeline.core.records import Category
 from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import KINDS, ImageLimits, list_images, path_text
@@ -86,8 +86,8 @@ def build_catalogue(settings: DataSettings, project: Path, workers: int = 0) -> 
     return catalogue
 
 
-def _entry(path: str, reading: Reading, settings: DataSettings) -> CatalogueEntry:
-    measures = Measures(*reading.measures)
+def _entry(path: str, read: Reading, settings: DataSettings) -> CatalogueEntry:
+    measures = Measures(*read.measures)
     category = category_of_folder(PurePosixPath(path), settings.folders)
     source: CategorySource = "folder"
     confidence = None
@@ -96,18 +96,11 @@ def _entry(path: str, reading: Reading, settings: DataSettings) -> CatalogueEntr
         category, confidence = categorise(measures)
     return CatalogueEntry(
         path=path,
-        digest=reading.digest,
-        sha256=reading.sha256,
-        file_bytes=reading.file_bytes,
-        width=reading.width,
-        height=reading.height,
-        mode=reading.mode,
         category=category,
         category_source=source,
         confidence=confidence,
         brand=brand_of(path),
-        hash=reading.hash,
-        measures=measures,
+        **asdict(read) | {"measures": measures},
     )
 
 
@@ -147,12 +140,7 @@ def read_catalogue(path: Path) -> list[CatalogueEntry]:
     """Raises DataError when it is missing, damaged or of another version."""
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches(_ROWS_AT_ONCE) for row in batch.to_pylist())
-            # `measures` first: it takes its columns out of the row.
-            return [CatalogueEntry(measures=Measures(*map(row.pop, MEASURE_NAMES)), **row) for row in rows]
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; run `dvc repro catalogue` first") from None
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro catalogue`") from error
+    with reading(path, "dvc repro catalogue"), pq.ParquetFile(path) as file:
+        rows = (row for batch in file.iter_batches(_ROWS_AT_ONCE) for row in batch.to_pylist())
+        # `measures` first: it takes its columns out of the row.
+        return [CatalogueEntry(measures=Measures(*map(row.pop, MEASURE_NAMES)), **row) for row in rows]

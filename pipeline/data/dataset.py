@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError, ImageRejected, Mismatch
 from pipeline.core.facts.data import SplitSummary
+from pipeline.core.files import reading
 from pipeline.core.json_records import read_record
 from pipeline.core.records import Logo, SplitName
 from pipeline.data import split_table
@@ -20,13 +21,8 @@ def read_splits(root: Path) -> list[SplitRow]:
     import pyarrow.parquet as pq
 
     path = root / split_table.TABLE
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; run `dvc repro split` first") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro split`") from error
-    return [SplitRow(**row) for row in rows]
+    with reading(path, "dvc repro split"):
+        return [SplitRow(**row) for row in pq.read_table(path).to_pylist()]
 
 
 def load_split(root: Path, settings: DataSettings, names: Iterable[SplitName]) -> dict[SplitName, list[Logo]]:

@@ -14,9 +14,18 @@ from typing import Any
 from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.policy import build_policy
 from pipeline.agent.task import Task
-from pipeline.core.facts.comparison import CurvePoint, Duel, ImageResult, MethodKind, MethodResult
+from pipeline.core.facts.comparison import (
+    CurvePoint,
+    Duel,
+    ImageResult,
+    MethodKind,
+    MethodResult,
+    TradeoffPoint,
+    headline_traces,
+)
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import BYTES_OBJECTIVES, CATEGORIES, VISIBLE_DAMAGE, ObjectiveName, Scored
+from pipeline.core.tradeoff import Traced, knee, smallest_within
 from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches
 from pipeline.search.rivals import Listed, RandomSearch, TPESearch
 from pipeline.settings.params import EvaluateSettings
@@ -24,6 +33,8 @@ from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import PRESETS
 
 TIE = 1e-9  # values nearer than this are the same picture
+DAMAGE_LIMITS = (0.0, VISIBLE_DAMAGE, 3.0, 10.0, 30.0, 100.0, 300.0)
+"""Pixels, at which size is shown against damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +101,12 @@ def _run(
 
 
 def _joined(runs: Sequence[Outcome], traces: Sequence[int]) -> Outcome:
-    """Runs of one image at rising budgets as one outcome: at `traces[i]` stands what the i-th run ended with."""
-    joined = Outcome(runs[0].task, failures=[f for run in runs for f in run.failures])
+    """Runs of one image at rising budgets as one outcome: at `traces[i]` stands what the i-th run ended with.
+
+    The traces made are those of the run that headlines tell of.
+    """
+    told = runs[traces.index(headline_traces(traces))]
+    joined = Outcome(runs[0].task, failures=[f for run in runs for f in run.failures], made=told.made)
     for run, count in zip(runs, traces, strict=True):
         missing = count - len(joined.values)
         joined.values += [run.value_at(count)] * missing
@@ -126,6 +141,25 @@ def curve(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstr
         )
         for count in traces
     )
+
+
+def tradeoff(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[TradeoffPoint, ...]:
+    """Size at each limit of damage, from the traces made and the default's own."""
+    every = [[Traced(o.task.scores.svg_bytes, o.task.scores.damage), *o.made] for o in outcomes]
+    points = []
+    for limit in DAMAGE_LIMITS:
+        chosen = [smallest_within(made, limit) for made in every]
+        gains = [math.log(made[0].bytes / trace.bytes) for made, trace in zip(every, chosen, strict=True)]
+        damaged = [float(trace.damage > VISIBLE_DAMAGE) for trace in chosen]
+        ratio = bootstrap.mean(gains).as_ratio()
+        points.append(TradeoffPoint(max_damage=limit, ratio=ratio, damaged=bootstrap.mean(damaged)))
+    return tuple(points)
+
+
+def knee_of(points: Sequence[TradeoffPoint]) -> float | None:
+    """The limit of damage beyond which more of it saves little; limits are on a logarithmic scale."""
+    index = knee([(math.log1p(point.max_damage), point.ratio.mean) for point in points])
+    return None if index is None else points[index].max_damage
 
 
 def size_gain(outcome: Outcome, traces: int) -> float:
@@ -195,6 +229,8 @@ def _image_result(outcome: Outcome, traces: int, chosen: Scored) -> ImageResult:
         default_bytes=default.svg_bytes,
         traced_bytes=scores.traced_bytes,
         default_traced_bytes=default.traced_bytes,
+        gzip_bytes=metrics.gzip_bytes,
+        default_gzip_bytes=of_default.gzip_bytes,
         damage=scores.damage,
         default_damage=default.damage,
         delta=scores.delta,

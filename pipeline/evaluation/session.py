@@ -15,7 +15,7 @@ from pipeline.agent.agent import TRAINED, Agent, load_agent
 from pipeline.agent.objectives import objective_from
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
-from pipeline.core.facts.comparison import OURS, Comparison, ObjectiveTerms, SecondRenderer
+from pipeline.core.facts.comparison import OURS, Comparison, ObjectiveTerms, SecondRenderer, headline_traces
 from pipeline.core.facts.evaluations import EvaluationTotals
 from pipeline.core.facts.training import TrainReport
 from pipeline.core.files import whole, write_csv, write_json, write_text
@@ -23,7 +23,17 @@ from pipeline.core.intervals import Bootstrap
 from pipeline.core.json_records import read_record, write_record
 from pipeline.core.records import Logo
 from pipeline.data.dataset import load_split, split_summary
-from pipeline.evaluation.comparison import Method, MethodOutcomes, duel, image_rows, method_result, methods, run_method
+from pipeline.evaluation.comparison import (
+    Method,
+    MethodOutcomes,
+    duel,
+    image_rows,
+    knee_of,
+    method_result,
+    methods,
+    run_method,
+    tradeoff,
+)
 from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
 from pipeline.search.loop import Outcome, evaluate_again, run_agent, svg_text
 from pipeline.search.tasks import make_tasks
@@ -85,6 +95,7 @@ def comparison(
 ) -> Comparison:
     """started: when the evaluation was, by `time.perf_counter`."""
     bootstrap = Bootstrap(settings.bootstrap_samples, settings.confidence, settings.seed)
+    against_damage = tradeoff(results[OURS], bootstrap)
     return Comparison(
         run_id=run_id,
         objective=ObjectiveTerms(**asdict(agent.objective)),
@@ -103,6 +114,8 @@ def comparison(
             if name != OURS
             for traces in settings.traces
         ),
+        tradeoff=against_damage,
+        knee=knee_of(against_damage),
     )
 
 
@@ -160,11 +173,11 @@ def flat_metrics(report: Comparison) -> dict[str, float]:
 def _second_opinions(
     settings: Settings, agent: Agent, outcomes: Sequence[Outcome], rasteriser: str
 ) -> SecondRenderer | None:
-    """What the second renderer says of the agent's choices at the most traces; None where there is no second."""
+    """What the second renderer says of the agent's choices that headlines tell of; None where there is no second."""
     renderer = second_renderer(rasteriser)
     if renderer is None:
         return None
-    chosen = [(o.task, o.chosen_at(max(settings.evaluate.traces))) for o in outcomes]
+    chosen = [(o.task, o.chosen_at(headline_traces(settings.evaluate.traces))) for o in outcomes]
     with pool_from_settings(settings.compute, settings.data.background, rasteriser=renderer) as pool:
         opinions = second_opinions(chosen, agent.objective, pool)
         return opinions_report(pool.versions["rasteriser"], opinions)
@@ -172,7 +185,7 @@ def _second_opinions(
 
 def _write_svgs(folder: Path, settings: Settings, results: MethodOutcomes, evaluator: Evaluator) -> None:
     for method, name in SVG_METHODS.items():
-        chosen = [(o.task.logo, o.chosen_at(max(settings.evaluate.traces))) for o in results[method]]
+        chosen = [(o.task.logo, o.chosen_at(headline_traces(settings.evaluate.traces))) for o in results[method]]
         for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):
             # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
             write_text(folder / name / f"{logo.digest}.svg", svg_text(scored))

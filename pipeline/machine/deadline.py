@@ -27,20 +27,27 @@ class SourceReading:
 
 
 class Source:
-    """A name, and the function that reads it."""
+    """A name, and the function that reads it: each time in a thread, which it keeps while it hangs."""
 
     def __init__(self, name: str, read: Callable[[], Any]) -> None:
         self.name, self.read = name, read
-        self.hanging: _Reader | None = None
+        self._reading: _Reading | None = None
         self._was_up = False
         self._trouble = ""
 
-    @property
-    def hangs(self) -> bool:
-        """Whether a reading that missed its deadline has not ended yet."""
-        return self.hanging is not None and self.hanging.is_alive()
+    def outcome(self, deadline_seconds: float) -> SourceReading:
+        """One that missed its deadline is not read again until that reading has ended; its late answer is dropped."""
+        reading, hangs = self._reading, self._reading is not None and self._reading.is_alive()
+        if reading is None or not hangs:
+            reading = self._reading = _Reading(self.read)
+            reading.start()
+            reading.join(deadline_seconds)
+            hangs = reading.is_alive()
+        if hangs:
+            return self._told(None, TimeoutError("does not answer in time"), monotonic() - reading.began)
+        return self._told(reading.value, reading.error, reading.seconds)
 
-    def outcome(self, value: Any, error: Exception | None, seconds: float) -> SourceReading:
+    def _told(self, value: Any, error: Exception | None, seconds: float) -> SourceReading:
         if isinstance(error, SourceAbsentError) and not self._was_up:
             return SourceReading(None, None, seconds)
         self._was_up = self._was_up or error is None
@@ -58,62 +65,24 @@ class Source:
         return SourceReading(value, error is None, seconds)
 
 
-class _Reader(threading.Thread):
-    """Reads sources one after another, until all are read or it is abandoned.
+class _Reading(threading.Thread):
+    """began: by the monotonic clock. value, error, seconds: when it has ended."""
 
-    answers: by name, value or error, and seconds. began: when the current source was begun, by the monotonic clock.
-    """
-
-    def __init__(self, sources: Sequence[Source]) -> None:
-        super().__init__(name="read sources", daemon=True)
-        self._sources, self._lock, self._abandoned = sources, threading.Lock(), False
-        self.answers: dict[str, tuple[Any, Exception | None, float]] = {}
-        self.current, self.began = sources[0], monotonic()
+    def __init__(self, read: Callable[[], Any]) -> None:
+        super().__init__(name="read source", daemon=True)
+        self._read, self.began = read, monotonic()
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.seconds = 0.0
 
     def run(self) -> None:
-        for source in self._sources:
-            with self._lock:
-                if self._abandoned:
-                    return
-                self.current, self.began = source, monotonic()
-            value, error = None, None
-            try:
-                value = source.read()
-            except Exception as raised:  # noqa: BLE001 a source may fail in any way, and that costs its own metrics only
-                error = raised
-            self.answers[source.name] = value, error, monotonic() - self.began
-
-    def wait(self, deadline_seconds: float) -> Source | None:
-        """Until all are read; or the source that missed its deadline, which keeps this thread."""
-        while self.is_alive():
-            self.join(max(0.0, self.began + deadline_seconds - monotonic()))
-            with self._lock:
-                if self.is_alive() and monotonic() >= self.began + deadline_seconds:
-                    self._abandoned = True
-                    return self.current
-        return None
+        try:
+            self.value = self._read()
+        except Exception as raised:  # noqa: BLE001 a source may fail in any way, and that costs its own metrics only
+            self.error = raised
+        self.seconds = monotonic() - self.began
 
 
 def read_all(sources: Sequence[Source], deadline_seconds: float = DEADLINE_SECONDS) -> dict[str, SourceReading]:
-    """By name. What a source raises is its outcome. One caller at a time.
-
-    A source that misses its deadline costs that time and a thread once: the others are read by another thread, and
-    until its reading ends it is not read again. Its late answer is dropped.
-    """
-    answers: dict[str, tuple[Any, Exception | None, float]] = {}
-    left = [source for source in sources if not source.hangs]
-    while left:
-        reader = _Reader(left)
-        reader.start()
-        late = reader.wait(deadline_seconds)
-        done = left if late is None else left[: left.index(late)]
-        answers |= {source.name: reader.answers[source.name] for source in done}
-        left = left[len(done) + 1 :]
-        if late is not None:
-            late.hanging = reader
-    late_error = TimeoutError("does not answer in time")
-    for source in sources:
-        if source.name not in answers:
-            assert source.hanging is not None
-            answers[source.name] = None, late_error, monotonic() - source.hanging.began
-    return {source.name: source.outcome(*answers[source.name]) for source in sources}
+    """By name, one source after the other. What a source raises is its outcome. One caller at a time."""
+    return {source.name: source.outcome(deadline_seconds) for source in sources}

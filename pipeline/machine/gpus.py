@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pipeline.machine.readings import Gpu, GpuClock
@@ -72,19 +73,14 @@ class Gpus:
 
 
 def _card(nvml: Any, index: int, driver: str) -> Gpu:
+    """One that is lost, before or while it is read, has `up` False."""
     try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        return _answering(nvml, index, handle, driver)
+        return _answering(partial(_ask, nvml, nvml.nvmlDeviceGetHandleByIndex(index)), nvml, index, driver)
     except nvml.NVMLError:
         return Gpu(index, up=False)
 
 
-def _answering(nvml: Any, index: int, handle: Any, driver: str) -> Gpu:
-    """Raises NVMLError when the card is lost meanwhile."""
-
-    def ask(name: str, *arguments: Any) -> Any:
-        return _ask(nvml, name, handle, *arguments)
-
+def _answering(ask: Callable[..., Any], nvml: Any, index: int, driver: str) -> Gpu:
     busy, memory = ask("nvmlDeviceGetUtilizationRates"), ask("nvmlDeviceGetMemoryInfo")
     return Gpu(
         index=index,
@@ -105,7 +101,7 @@ def _answering(nvml: Any, index: int, handle: Any, driver: str) -> Gpu:
     )
 
 
-def _ask(nvml: Any, name: str, handle: Any, *arguments: Any) -> Any:
+def _ask(nvml: Any, handle: Any, name: str, *arguments: Any) -> Any:
     """None for what the card, the driver or this pynvml does not tell. Raises NVMLError when the card is lost."""
     function = getattr(nvml, name, None)
     if function is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from pipeline.core.files import append_whole, drop_torn_line
 from pipeline.machine.deadline import DEADLINE_SECONDS, Source, read_all
 from pipeline.machine.gpus import Gpus
 from pipeline.machine.processes import read_tree
@@ -43,10 +43,16 @@ class Recorder:
         most_samples: int = MOST_SAMPLES,
     ) -> None:
         self.latest: ResourceSample | None = None
-        self._folder, self._interval_seconds = folder, interval_seconds
-        self._machine = machine or Machine()
+        self._interval_seconds = interval_seconds
+        self._machine = here = machine or Machine()
         self._file = _File(folder / HISTORY, most_samples)
-        self._sources = _sources(self._machine, folder, gpus or Gpus(self._machine.monotonic))
+        self._sources = [
+            Source("host", lambda: read_host(here)),
+            Source("disk", lambda: disk_space(here, str(folder))),
+            Source("pressure", lambda: read_pressure(here)),
+            Source("training", lambda: read_tree(here.psutil.Process())),  # this very process
+            Source("gpu", (gpus or Gpus(here.monotonic)).read),
+        ]
         self._deadline_seconds = deadline_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="record resources", daemon=True)
@@ -81,12 +87,14 @@ class Recorder:
             return
         self.latest = sample_between(self._before, now, self._first)
         self._before = now
+        trouble = ""
         try:
             self._file.append(self.latest)
         except OSError as error:
-            self._tell(str(error))
-        else:
-            self._tell("")
+            trouble = str(error)
+        if trouble and trouble != self._trouble:  # once when it begins, not every few seconds
+            _log.warning("the history of the machine will be written later: %s", trouble)
+        self._trouble = trouble
 
     def _moment(self) -> Moment | None:
         """None when something that every sample has cannot be read, or hangs."""
@@ -97,23 +105,6 @@ class Recorder:
         machine = self._machine
         pressure, gpus = found["pressure"] or {}, found["gpu"] or ()
         return Moment(machine.clock(), machine.monotonic(), host, disk, pressure, tree, gpus)
-
-    def _tell(self, trouble: str) -> None:
-        """Once when it begins, not every few seconds."""
-        if trouble and trouble != self._trouble:
-            _log.warning("the history of the machine will be written later: %s", trouble)
-        self._trouble = trouble
-
-
-def _sources(machine: Machine, folder: Path, gpus: Gpus) -> list[Source]:
-    """folder: on the file system that is watched. The training is this very process."""
-    return [
-        Source("host", lambda: read_host(machine)),
-        Source("disk", lambda: disk_space(machine, str(folder))),
-        Source("pressure", lambda: read_pressure(machine)),
-        Source("training", lambda: read_tree(machine, machine.psutil.Process())),
-        Source("gpu", gpus.read),
-    ]
 
 
 class _File:
@@ -130,8 +121,9 @@ class _File:
         if len(self._waiting) > self._most_samples:
             self._waiting = halved(self._waiting)
         if self._lines is None:
-            self._lines = _repair(self._path)
-        _append_whole(self._path, "".join(f"{to_line(waiting)}\n" for waiting in self._waiting).encode())
+            self._lines = drop_torn_line(self._path) if self._path.exists() else 0
+        with self._path.open("ab", buffering=0) as file:
+            append_whole(file, "".join(f"{to_line(waiting)}\n" for waiting in self._waiting).encode())
         self._lines += len(self._waiting)
         self._waiting = []
         if self._lines >= self._most_samples:
@@ -143,29 +135,6 @@ class _File:
         temporary.write_text("".join(f"{to_line(sample)}\n" for sample in samples), encoding="utf-8")
         temporary.replace(self._path)
         return len(samples)
-
-
-def _repair(path: Path) -> int:
-    """Cut off a line that was never finished; returns how many there are."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return 0
-    if content and not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
-    return content.count(b"\n")
-
-
-def _append_whole(path: Path, content: bytes) -> None:
-    """All of it or nothing. Raises OSError."""
-    with path.open("ab", buffering=0) as file:
-        before = os.fstat(file.fileno()).st_size
-        try:
-            if file.write(content) != len(content):
-                raise OSError("the disk is full")
-        except OSError:
-            file.truncate(before)
-            raise
 
 
 def halved(samples: Sequence[ResourceSample]) -> list[ResourceSample]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -35,14 +34,14 @@ def is_alive(process: Any) -> bool:
         return False
 
 
-def read_tree(machine: Machine, root: Any) -> ProcessTree:
+def read_tree(root: Any) -> ProcessTree:
     """Sums over `root` and all below it; one that ends meanwhile is left out.
 
     Raises psutil.NoSuchProcess when the root itself has ended.
     """
     pids, cpu_seconds, resident_bytes, threads = {root.pid}, 0.0, 0, 0
     open_files: int | None = 0
-    for process in (root, *_below(machine, root)):
+    for process in (root, *root.children(recursive=True)[:MOST_PROCESSES]):
         try:
             with process.oneshot():
                 times, memory, its_threads = process.cpu_times(), process.memory_info().rss, process.num_threads()
@@ -68,43 +67,3 @@ def _open_files(process: Any) -> int | None:
         return None
     except (psutil.Error, OSError):
         return 0
-
-
-def _below(machine: Machine, root: Any) -> list[Any]:
-    """Linux lists a task's children; elsewhere psutil looks through every process of the machine."""
-    if not (machine.proc / "self" / "task").is_dir() or not _lists_children(machine):
-        return list(root.children(recursive=True))[:MOST_PROCESSES]
-    found = []
-    for pid in _descendants(machine, root.pid):
-        try:
-            found.append(machine.psutil.Process(pid))
-        except psutil.Error:
-            continue
-    return found
-
-
-def _lists_children(machine: Machine) -> bool:
-    return (machine.proc / "thread-self" / "children").exists()
-
-
-def _descendants(machine: Machine, root: int) -> list[int]:
-    found: list[int] = []
-    waiting = [root]
-    while waiting and len(found) < MOST_PROCESSES:
-        children = list(_children(machine, waiting.pop()))
-        found += children
-        waiting += children
-    return found[:MOST_PROCESSES]
-
-
-def _children(machine: Machine, pid: int) -> Iterator[int]:
-    """Each thread has the children that it started. What ends meanwhile has none."""
-    try:
-        tasks = list((machine.proc / str(pid) / "task").iterdir())
-    except OSError:
-        return
-    for task in tasks:
-        try:
-            yield from map(int, (task / "children").read_text().split())
-        except OSError:
-            continue

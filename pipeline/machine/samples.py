@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
+
 from pipeline.machine.readings import DiskSpace, Gpu, Host, Pressure, ProcessTree
 
 MEGABYTE = 1e6
@@ -61,6 +63,9 @@ class ResourceSample:
     gpus: tuple[GpuSample, ...] = ()
 
 
+_LINE = TypeAdapter(ResourceSample)
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """All that is read at one instant. monotonic_seconds: of a clock that never goes back."""
@@ -78,6 +83,7 @@ def sample_between(before: Moment, now: Moment, first: Moment) -> ResourceSample
     """What happened from `before` to `now`. first: when the recording began."""
     seconds = max(now.monotonic_seconds - before.monotonic_seconds, 1e-3)
     host, disk, tree = now.host, now.disk, now.tree
+    received, transmitted = _of_interfaces("received_bytes"), _of_interfaces("transmitted_bytes")
 
     def per_second(total: Callable[[Moment], float]) -> float:
         return max(0.0, total(now) - total(before)) / seconds
@@ -100,12 +106,12 @@ def sample_between(before: Moment, now: Moment, first: Moment) -> ResourceSample
         disk_used_bytes=disk.used_bytes,
         disk_available_bytes=disk.available_bytes,
         disk_size_bytes=disk.size_bytes,
-        disk_read_bytes_per_second=per_second(_read),
-        disk_written_bytes_per_second=per_second(_written),
-        network_received_bytes=int(max(0, _received(now) - _received(first))),
-        network_transmitted_bytes=int(max(0, _transmitted(now) - _transmitted(first))),
-        network_received_bytes_per_second=per_second(_received),
-        network_transmitted_bytes_per_second=per_second(_transmitted),
+        disk_read_bytes_per_second=per_second(_of_disks("read_bytes")),
+        disk_written_bytes_per_second=per_second(_of_disks("written_bytes")),
+        network_received_bytes=int(max(0, received(now) - received(first))),
+        network_transmitted_bytes=int(max(0, transmitted(now) - transmitted(first))),
+        network_received_bytes_per_second=per_second(received),
+        network_transmitted_bytes_per_second=per_second(transmitted),
         pressure_cpu_ratio=waited("cpu"),
         pressure_memory_ratio=waited("memory"),
         pressure_io_ratio=waited("io"),
@@ -114,7 +120,11 @@ def sample_between(before: Moment, now: Moment, first: Moment) -> ResourceSample
         training_processes=len(tree.pids),
         training_threads=tree.threads,
         training_open_files=tree.open_files,
-        gpus=tuple(_gpu_sample(gpu) for gpu in now.gpus if gpu.up),
+        gpus=tuple(
+            GpuSample(**{field.name: getattr(gpu, field.name) for field in fields(GpuSample)})
+            for gpu in now.gpus
+            if gpu.up
+        ),
     )
 
 
@@ -125,24 +135,12 @@ def _share_of_cpu(before: Host, now: Host, chosen: Callable[[str], bool]) -> flo
     return sum(seconds for mode, seconds in passed.items() if chosen(mode)) / everything if everything else 0.0
 
 
-def _read(moment: Moment) -> float:
-    return sum(disk.read_bytes for disk in moment.host.disks.values())
+def _of_disks(counter: str) -> Callable[[Moment], float]:
+    return lambda moment: sum(getattr(disk, counter) for disk in moment.host.disks.values())
 
 
-def _written(moment: Moment) -> float:
-    return sum(disk.written_bytes for disk in moment.host.disks.values())
-
-
-def _received(moment: Moment) -> float:
-    return sum(traffic.received_bytes for traffic in moment.host.interfaces.values())
-
-
-def _transmitted(moment: Moment) -> float:
-    return sum(traffic.transmitted_bytes for traffic in moment.host.interfaces.values())
-
-
-def _gpu_sample(gpu: Gpu) -> GpuSample:
-    return GpuSample(**{field.name: getattr(gpu, field.name) for field in fields(GpuSample)})
+def _of_interfaces(counter: str) -> Callable[[Moment], float]:
+    return lambda moment: sum(getattr(traffic, counter) for traffic in moment.host.interfaces.values())
 
 
 def to_line(sample: ResourceSample) -> str:
@@ -153,26 +151,7 @@ def to_line(sample: ResourceSample) -> str:
 
 def from_line(line: str | bytes) -> ResourceSample:
     """Raises ValueError for anything else than `to_line` gives; names that a later release adds are passed over."""
-    values = json.loads(line)
-    if not isinstance(values, dict):
-        raise ValueError("is no sample")
-    gpus = values.pop("gpus", [])
-    try:
-        return ResourceSample(
-            **_known(ResourceSample, values), gpus=tuple(GpuSample(**_known(GpuSample, gpu)) for gpu in gpus)
-        )
-    except TypeError as error:
-        raise ValueError(f"is no sample: {error}") from error
-
-
-def _known(kind: type[ResourceSample] | type[GpuSample], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers among `values` that the kind has; null stays None."""
-    names = {field.name for field in fields(kind)} - {"gpus"}
-    found = {name: value for name, value in values.items() if name in names}
-    for name, value in found.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ValueError(f"{name} is {value!r}, not a number")
-    return found
+    return _LINE.validate_json(line, strict=True)
 
 
 def merged(earlier: ResourceSample, later: ResourceSample) -> ResourceSample:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-import socket
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import yaml
 
 from pipeline.core.errors import DataError, TracewrightError
+from pipeline.core.files import sha256_of
+from pipeline.machine.ports import holder, is_free
 from pipeline.runs.resume import TRAINING, read_lineage
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.store_pool import STORE
 from pipeline.tracking import lineage, mlflow_store
+from pipeline.tracking.journal import JOURNAL, records
 from pipeline.training.checkpoint import read_checkpoint
 from pipeline.training.checkpoint_store import FOLDER, files_in
 
@@ -91,8 +90,7 @@ def _images(root: Path, settings: Settings) -> Iterator[Diagnosis]:
 
 def _sha256(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return None
 
@@ -173,29 +171,18 @@ def _checkpoints(root: Path) -> Iterator[Diagnosis]:
 
 
 def _journals(root: Path) -> Iterator[Diagnosis]:
-    count = 0
-    for path in (run / "journal.jsonl" for run in _run_folders(root)):
-        if not path.is_file():
-            continue
-        count += 1
-        lines = path.read_bytes().split(b"\n")
-        bad = [number for number, line in enumerate(lines[:-1], 1) if not _is_record(line)]
-        if bad:
-            text = f"line {bad[0]} cannot be read ({len(bad)} in all); take the file from a backup"
-            yield Diagnosis("damaged", "journals", f"{path}: {text}")
-    if count:
-        yield Diagnosis("fine", "journals", f"{count} were read")
+    journals = [path for run in _run_folders(root) if (path := run / JOURNAL).is_file()]
+    for path in journals:
+        try:
+            deque(records(path, 0), maxlen=0)
+        except DataError as error:
+            yield Diagnosis("damaged", "journals", f"{error}, or take the file from a backup")
+    if journals:
+        yield Diagnosis("fine", "journals", f"{len(journals)} were read")
 
 
 def _run_folders(root: Path) -> list[Path]:
     return sorted(path for path in (mlflow_store.home(root) / mlflow_store.RUNS_FOLDER).glob("*") if path.is_dir())
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _versions(root: Path) -> Iterator[Diagnosis]:
@@ -203,11 +190,12 @@ def _versions(root: Path) -> Iterator[Diagnosis]:
     if not lock.is_file():
         return
     pinned = dict(line.split("==") for line in lock.read_text(encoding="utf-8").splitlines() if "==" in line)
+    installed = lineage.version_tags()
     other = []
     for name in lineage.DISTRIBUTIONS:
-        installed = _installed(name)
-        if name in pinned and installed is not None and installed.partition("+")[0] != pinned[name]:
-            other.append(f"{name} {installed} (pinned: {pinned[name]})")
+        version = installed.get(f"version.{name}")
+        if version and name in pinned and version.partition("+")[0] != pinned[name]:
+            other.append(f"{name} {version} (pinned: {pinned[name]})")
     if other:
         text = (
             f"not those of requirements.lock: {', '.join(other)}; results may differ; `make setup` installs the pinned"
@@ -215,13 +203,6 @@ def _versions(root: Path) -> Iterator[Diagnosis]:
         yield Diagnosis("note", "versions", text)
     else:
         yield Diagnosis("fine", "versions", "what decides a result is installed as requirements.lock pins it")
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _disk(root: Path) -> Iterator[Diagnosis]:
@@ -235,20 +216,7 @@ def _disk(root: Path) -> Iterator[Diagnosis]:
 
 def _ports() -> Iterator[Diagnosis]:
     for port, what in PORTS.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                yield Diagnosis("note", "ports", f"{port}, of {what}, is taken{_holder(port)}")
-            else:
-                yield Diagnosis("fine", "ports", f"{port}, of {what}, is free")
-
-
-def _holder(port: int) -> str:
-    """Who listens there, where the system tells."""
-    try:
-        found = [c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid]
-        return f" by {psutil.Process(found[0]).name()} (process {found[0]})" if found else ""
-    except psutil.Error:
-        return ""
+        if is_free(port):
+            yield Diagnosis("fine", "ports", f"{port}, of {what}, is free")
+        else:
+            yield Diagnosis("note", "ports", f"{port}, of {what}, is taken by {holder(port)}")

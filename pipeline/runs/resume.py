@@ -72,17 +72,20 @@ def read_lineage(run_folder: Path) -> Lineage:
         raise DataError(f"{path}: does not describe a training ({error}); delete {run_folder}") from error
 
 
-def fingerprint_of(
-    root: Path, settings: Settings, split: SplitSummary, evaluation_versions: Mapping[str, str], seed: int
-) -> dict[str, str]:
-    """split: the split's summary, with a digest of each part's images."""
+def conditions_of(settings: Settings, split: SplitSummary) -> dict[str, str]:
+    """The settings and images that the bits of a training with any seed depend on."""
     values = {
         key: value
         for key, value in lineage.flatten(settings).items()
         if key.partition(".")[0] in SECTIONS and key not in WITHOUT_EFFECT
     }
-    values |= {"seed": str(seed)}
-    values |= {"images.train": split.train.digest, "images.val": split.val.digest}
+    return values | {"images.train": split.train.digest, "images.val": split.val.digest}
+
+
+def fingerprint_of(
+    root: Path, settings: Settings, split: SplitSummary, evaluation_versions: Mapping[str, str], seed: int
+) -> dict[str, str]:
+    values = conditions_of(settings, split) | {"seed": str(seed)}
     values |= {f"code.{path}": digest for path, digest in lineage.code_inputs(root, "train").items()}
     return values | {f"version.{name}": version for name, version in _versions(evaluation_versions)}
 

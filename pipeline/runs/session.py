@@ -236,7 +236,15 @@ def train_seed(context: TrainingContext, request: TrainingRequest) -> SeedRun:
         checkpoints, begin = _checkpoints(settings, run, request)
         bar = request.bar or ProgressBar(settings.train.total_timesteps)
         tracked = TrackingCallback(run, recorder, best_only=request.best_only)
-        status = _status(context, run, request.seed)
+        status = StatusCallback(
+            run.folder,
+            seed=request.seed,
+            total_timesteps=settings.train.total_timesteps,
+            stages=[stage.name for stage in settings.curriculum.stages],
+            evaluations=lambda: (context.evaluator.asked, context.evaluator.found),
+            refused=run.journal.refused.total,
+            behind=run.behind,
+        )
         with status, closing(bar):
             result = train(
                 settings,
@@ -277,45 +285,26 @@ def _opened(context: TrainingContext, request: TrainingRequest) -> Run:
     runs = mlflow_store.home(root) / mlflow_store.RUNS_FOLDER
     if isinstance(wanted, ResumeRequest):
         found = resume.find(runs, fingerprint, wanted.checkpoint, fork=wanted.fork)
+        named, forked_from = NewRun(), resume.place_of(wanted.checkpoint) if wanted.checkpoint else None
     else:
         folder = runs / wanted.run_id if wanted.run_id else None
         was_begun = folder is not None and (folder / resume.TRAINING).is_file()
         found = resume.held_to(folder, fingerprint, "start a new run") if folder and was_begun else None
+        named, forked_from = wanted, None
     if found is not None:
         return Run.resume(root, found.name)
-    checkpoint = wanted.checkpoint if isinstance(wanted, ResumeRequest) else None
-    forked_from = resume.place_of(checkpoint) if checkpoint else None
-    run = _begun(context, request, forked_from)
-    resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
-    return run
-
-
-def _begun(context: TrainingContext, request: TrainingRequest, forked_from: str | None) -> Run:
-    named = request.run if isinstance(request.run, NewRun) else NewRun()
-    tags = {"seed": str(request.seed), **named.tags} | ({"forked_from": forked_from} if forked_from else {})
-    return Run.start(
-        context.root,
-        context.settings,
+    run = Run.start(
+        root,
+        settings,
         stage="train",
         inputs=context.split,
-        tags=tags,
+        tags={"seed": str(request.seed), **named.tags} | ({"forked_from": forked_from} if forked_from else {}),
         parent_run_id=named.parent_run_id,
         name=named.name or f"seed {request.seed}",
         run_id=named.run_id,
     )
-
-
-def _status(context: TrainingContext, run: Run, seed: int) -> StatusCallback:
-    evaluator, settings = context.evaluator, context.settings
-    return StatusCallback(
-        run.folder,
-        seed=seed,
-        total_timesteps=settings.train.total_timesteps,
-        stages=[stage.name for stage in settings.curriculum.stages],
-        evaluations=lambda: (evaluator.asked, evaluator.found),
-        refused=run.journal.refused.total,
-        behind=run.behind,
-    )
+    resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
+    return run
 
 
 def progress_rows(progress: Sequence[Progress]) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.episode import Episode
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
-from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Pruned, Scored, TracerParams
+from pipeline.core.tradeoff import Traced
 from pipeline.tracing.evaluator import Evaluator, Pending
 
 PIECE = 256
@@ -51,12 +52,16 @@ class Proposer(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """What a search found. bests[k] is the best after k + 1 traces, None where the default still stood."""
+    """What a search found. bests[k] is the best after k + 1 traces, None where the default still stood.
+
+    made: the traces whose damage was measured.
+    """
 
     task: Task
     bests: list[Scored | None] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     failures: list[Failed] = field(default_factory=list)
+    made: list[Traced] = field(default_factory=list)
 
     def value_at(self, traces: int) -> float:
         """The best value with `traces` traces; a search that stopped earlier keeps what it had."""
@@ -133,8 +138,13 @@ def _record(episode: Episode, outcome: Outcome, evaluation: Evaluation) -> None:
     episode.record(evaluation)
     outcome.values.append(episode.best_value)
     outcome.bests.append(episode.best)
-    if isinstance(evaluation, Failed):
-        outcome.failures.append(evaluation)
+    match evaluation:
+        case Failed():
+            outcome.failures.append(evaluation)
+        case Scored(scores=scores):
+            outcome.made.append(Traced(scores.svg_bytes, scores.damage))
+        case Pruned(svg_bytes=size, damage=float(damage)):
+            outcome.made.append(Traced(size, damage))
 
 
 def evaluate_again(

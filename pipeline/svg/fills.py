@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.pixels import LMS_TO_OKLAB, SRGB_TO_LMS, linear_light
 from pipeline.core.records import Pixels
 from pipeline.svg.shapes import Drawing, Flat, LinearGradient, Paint, Point, RadialGradient, Shape, Stop
 
@@ -483,30 +484,13 @@ def _premultiplied(rgba: Floats) -> Floats:
     return np.column_stack([rgba[:, :3] * (rgba[:, 3:] / 255), rgba[:, 3]])
 
 
-_LINEAR = np.array(
-    [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in np.arange(1021) / 1020], np.float32
-)
-"""sRGB in quarters of a level to linear light."""
-_LMS = np.array(
-    [
-        [0.4122214708, 0.5363325363, 0.0514459929],
-        [0.2119034982, 0.6806995451, 0.1073969566],
-        [0.0883024619, 0.2817188376, 0.6299787005],
-    ],
-    np.float32,
-)
-_LAB = np.array(
-    [
-        [0.2104542553, 0.7936177850, -0.0040720468],
-        [1.9779984951, -2.4285922050, 0.4505937099],
-        [0.0259040371, 0.7827717662, -0.8086757660],
-    ],
-    np.float32,
-)
+_LINEAR = linear_light(4 * 255)
+"""Of sRGB in quarters of a level."""
+_LMS, _LAB = np.array(SRGB_TO_LMS, np.float32), np.array(LMS_TO_OKLAB, np.float32)
 
 
 def _oklab(rgb: Floats) -> Floats:
-    """OKLab times 100 of sRGB, 0 to 255: float32 (n, 3). Ottosson 2020, "A perceptual color space"."""
+    """OKLab times 100 of sRGB, 0 to 255: float32 (n, 3)."""
     linear = _LINEAR[(rgb * 4 + np.float32(0.5)).astype(np.int32)]
     lab: Floats = np.cbrt(linear @ _LMS.T) @ (_LAB.T * np.float32(100))
     return lab

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.settings.params import Backend, ComputeSettings
 from pipeline.tracing.pool import Pool
-from pipeline.tracing.tracer_pool import TracerPool, worker_count
+from pipeline.tracing.tracer_pool import TracerPool
 
 
 def open_pool(
@@ -21,23 +21,14 @@ def open_pool(
 ) -> Pool:
     """A pool, to be used with `with`.
 
-    workers: tracing processes; 0 for one per core of this machine, or per CPU of the cluster. The others: as
-    TracerPool's. Raises Unavailable, SettingsError or Mismatch when there is no cluster to be had.
+    workers and the others: as Pool's. Raises Unavailable, SettingsError or Mismatch when there is no cluster.
     """
+    kind: type[Pool] = TracerPool
     if backend == "ray":
         from pipeline.tracing.ray_pool import RayPool
 
-        return RayPool(
-            workers, timeout_seconds, worker_memory_bytes, background, rasteriser=rasteriser, check_stop=check_stop
-        )
-    return TracerPool(
-        worker_count(workers),
-        timeout_seconds,
-        worker_memory_bytes,
-        background,
-        rasteriser=rasteriser,
-        check_stop=check_stop,
-    )
+        kind = RayPool
+    return kind(workers, timeout_seconds, worker_memory_bytes, background, rasteriser=rasteriser, check_stop=check_stop)
 
 
 def pool_from_settings(

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, cast
+from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.pixels import on_background
+from pipeline.core.pixels import LMS_TO_OKLAB, SRGB_TO_LMS, linear_light, on_background
 from pipeline.core.records import Pixels
 from pipeline.tracing.preparation import packed
 
@@ -30,8 +30,8 @@ Indices = NDArray[np.intp]
 BACKGROUNDS = ((255, 255, 255), (0x20, 0x24, 0x2C))
 """A page in light and in dark mode."""
 
-SLACK = 0.7
-"""Pixels that an edge may move along x or y; along both at once half a pixel each."""
+SLACK = 0.5
+"""Pixels that an edge may move along x or y, or along both at once: a phase that rasterisers differ by."""
 
 NOTICED = 8.0
 """OKLab distance x 100 above which a pixel can count."""
@@ -51,28 +51,7 @@ _SOFT = np.uint32(0x00FFFFFF)
 _UNIT = 1024
 """Sums are of whole numbers of this fraction."""
 
-_LINEAR = np.array(
-    [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in np.arange(256) / 255], np.float32
-)
-_TO_LMS = (
-    (0.4122214708, 0.5363325363, 0.0514459929),
-    (0.2119034982, 0.6806995451, 0.1073969566),
-    (0.0883024619, 0.2817188376, 0.6299787005),
-)
-_TO_LAB = (
-    (21.04542553, 79.36177850, -0.40720468),
-    (197.79984951, -242.85922050, 45.05937099),
-    (2.59040371, 78.27717662, -80.86757660),
-)
-
-
-class Box(NamedTuple):
-    """Pixels of the image, x to the right and y down from the top left corner."""
-
-    x: int
-    y: int
-    width: int
-    height: int
+_LINEAR = linear_light(255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +133,6 @@ def damage_map(reference: Reference, rgba: Pixels) -> Floats:
     return worst.reshape(rgba.shape[:2])
 
 
-def worst_region(reference: Reference, rgba: Pixels) -> Box | None:
-    """The bounds of the connected region with the most damage, None where there is no damage."""
-    areas = damage_map(reference, rgba)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((areas > 0).astype(np.uint8), connectivity=8)
-    if count == 1:
-        return None
-    whole = np.rint(areas * _UNIT).astype(np.int64).ravel()
-    totals = np.zeros(count, np.int64)
-    np.add.at(totals, labels.ravel().astype(np.intp), whole)
-    x, y, width, height = stats[int(totals.argmax()), :4].tolist()
-    return Box(x, y, width, height)
-
-
 def composite(rgba: Pixels, background: tuple[int, int, int]) -> Pixels:
     """uint8 (H, W, 4), opaque: premultiplied alpha over one colour, rounded to the nearest."""
     if not rgba.size:
@@ -184,7 +150,7 @@ def _behind(background: tuple[int, int, int]) -> NDArray[np.uint32]:
 
 def oklab(rgb: Pixels) -> Floats:
     """OKLab x 100 of sRGB colours: uint8 (N, 3) to float32 (3, N)."""
-    return _mixed(_cube_root(_mixed(_LINEAR.take(rgb.T), _TO_LMS)), _TO_LAB)
+    return _mixed(_cube_root(_mixed(_LINEAR.take(rgb.T), SRGB_TO_LMS)), LMS_TO_OKLAB, 100)
 
 
 def _oklab_of(colours: NDArray[np.uint32]) -> Floats:
@@ -202,10 +168,10 @@ def _unpacked(colours: NDArray[np.uint32]) -> Pixels:
     return np.ascontiguousarray(colours).view(np.uint8).reshape(-1, 4)
 
 
-def _mixed(planes: Floats, matrix: tuple[tuple[float, float, float], ...]) -> Floats:
+def _mixed(planes: Floats, matrix: tuple[tuple[float, float, float], ...], scale: float = 1) -> Floats:
     """As a matrix product, which libraries round differently from machine to machine."""
     a, b, c = planes
-    rows = [np.float32(x) * a + np.float32(y) * b + np.float32(z) * c for x, y, z in matrix]
+    rows = [np.float32(scale * x) * a + np.float32(scale * y) * b + np.float32(scale * z) * c for x, y, z in matrix]
     return np.stack(rows)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from pipeline.core.records import ACCIDENTS, Evaluation, Failed, FailureKind, Job, TracerParams
 from pipeline.tracing.preparation import enlarged_size
+from pipeline.tracing.space import check_params
 
 if TYPE_CHECKING:
     from pipeline.tracing.evaluator import Pending
@@ -61,20 +62,56 @@ class PoolTask:
         return self.ticket.jobs[self.index]
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """Of one worker.
+
+    timeout_seconds: for one evaluation. memory_bytes: of address space. image_bytes: packed pixels that it keeps, the
+    oldest are dropped first. background: `#rrggbb` that transparent images are scored on. rasteriser: what draws, a
+    key of raster.DRAWINGS; None for the first.
+    """
+
+    timeout_seconds: float
+    memory_bytes: int
+    image_bytes: int
+    background: str
+    rasteriser: str | None
+
+
 class Pool(ABC):
     """Evaluates jobs in processes that may die; use it with `with`, from one thread.
 
-    check: refuses parameters before they are sent. check_stop: called several times a second while something is waited
-    for; what it raises ends the waiting. failures, evaluations: counts since the pool was made.
+    workers: processes; 0 for one per core of this machine, or per CPU of the cluster. timeout_seconds: deadline of one
+    evaluation. worker_memory_bytes: address-space limit of each process. rasteriser: a key of raster.DRAWINGS, None for
+    the first that is to be had. image_bytes: packed pixels that each keeps. check: refuses parameters before they are
+    sent (tests let bad ones through). check_stop: called several times a second while something is waited for; what it
+    raises ends the waiting. failures, evaluations: counts since the pool was made.
     """
 
-    def __init__(self, check: Callable[[TracerParams], str | None], check_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        workers: int,
+        timeout_seconds: float,
+        worker_memory_bytes: int,
+        background: str = "#ffffff",
+        *,
+        rasteriser: str | None = None,
+        image_bytes: int = IMAGE_BYTES,
+        check: Callable[[TracerParams], str | None] = check_params,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> None:
         self.failures: Counter[FailureKind] = Counter()
         self.evaluations = 0
         self._check, self._check_stop = check, check_stop
         self._pending: deque[PoolTask] = deque()
         self._versions: dict[str, str] = {}
         self._closed = False
+        self._limits = WorkerLimits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
+        try:
+            self._open(workers)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -176,6 +213,10 @@ class Pool(ABC):
         task = self._pending[best]
         del self._pending[best]
         return task
+
+    @abstractmethod
+    def _open(self, workers: int) -> None:
+        """Start the workers. `_end_workers` is called when it raises, too."""
 
     @abstractmethod
     def _exchange(self, timeout: float) -> None:

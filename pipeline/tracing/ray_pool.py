@@ -12,7 +12,7 @@ import logging
 import socket
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,10 +20,8 @@ from typing import Any
 from pipeline.core.cluster import ProcessLostError, answer_to, connect, ray_module
 from pipeline.core.errors import Mismatch, Unavailable
 from pipeline.core.records import Evaluation, Failed, Gate, Job, Logo, TracerParams
-from pipeline.tracing.pool import CHECK_SECONDS, IMAGE_BYTES, Pool, PoolTask
-from pipeline.tracing.space import check_params
+from pipeline.tracing.pool import CHECK_SECONDS, Pool, PoolTask, WorkerLimits
 from pipeline.tracing.tracer_pool import TracerPool
-from pipeline.tracing.worker_process import WorkerLimits
 
 START_SECONDS = 60.0
 MOST_LOSSES = 3
@@ -102,40 +100,27 @@ class Member:
 
 
 class RayPool(Pool):
-    """Evaluates jobs on a Ray cluster; use it with `with`, from one thread.
+    """Evaluates jobs on a Ray cluster.
 
-    workers: CPUs of the cluster to be used; 0 for all, those of nodes that join later too. tracer: what is made into
-    actors. The others: as TracerPool's. Raises what cluster.connect raises. What waits for answers raises Unavailable
-    when no CPU is to be had for START_SECONDS, actors do not start or the cluster's head is gone, and Mismatch when a
-    node has other versions.
+    workers: CPUs of the cluster to be used; 0 for all, those of nodes that join later too. Raises what cluster.connect
+    raises. What waits for answers raises Unavailable when no CPU is to be had for START_SECONDS, actors do not start or
+    the cluster's head is gone, and Mismatch when a node has other versions.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        timeout_seconds: float,
-        worker_memory_bytes: int,
-        background: str = "#ffffff",
-        *,
-        rasteriser: str | None = None,
-        image_bytes: int = IMAGE_BYTES,
-        check: Callable[[TracerParams], str | None] = check_params,
-        check_stop: Callable[[], None] = lambda: None,
-        tracer: type[Tracer] = Tracer,
-    ) -> None:
-        super().__init__(check, check_stop)
-        self._limits = WorkerLimits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
+    tracer: type[Tracer] = Tracer
+    """What is made into actors."""
+
+    def _open(self, workers: int) -> None:
         self._losses: Counter[PoolTask] = Counter()
         self._suspects: deque[PoolTask] = deque()
         self._failed_starts = 0
         self._members: list[Member] = []
         self._asked = workers
+        self._leave = ExitStack()
         self._ray = ray_module()
-        with ExitStack() as stack:
-            self._cluster = stack.enter_context(connect(workers))
-            self._remote = self._ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(tracer)
-            self._grow()
-            self._leave = stack.pop_all()
+        self._cluster = self._leave.enter_context(connect(workers))
+        self._remote = self._ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(self.tracer)
+        self._grow()
         self._idle_since = time.monotonic()
 
     @property

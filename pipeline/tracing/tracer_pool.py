@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import selectors
 import time
-from collections.abc import Callable
 
 from pipeline.core.errors import Unavailable
-from pipeline.core.records import Failed, TracerParams
-from pipeline.tracing.pool import CHECK_SECONDS, IMAGE_BYTES, Pool
-from pipeline.tracing.space import check_params
-from pipeline.tracing.worker_process import Worker, WorkerLimits
+from pipeline.core.records import Failed
+from pipeline.tracing.pool import CHECK_SECONDS, Pool
+from pipeline.tracing.worker_process import Worker
 
 _START_ATTEMPTS = 3
 _MAX_BACK_OFF_SECONDS = 1.0
@@ -23,41 +21,17 @@ _AHEAD = 4
 
 
 class TracerPool(Pool):
-    """Evaluates jobs in worker processes of this machine; use it with `with`, from one thread.
+    """Evaluates jobs in worker processes of this machine."""
 
-    workers: processes, at least 1. timeout_seconds: deadline of one evaluation. worker_memory_bytes: address-space
-    limit of each process. rasteriser: a key of raster.DRAWINGS, None for the first that is to be had. image_bytes:
-    packed pixels that each keeps. check: refuses parameters before they are sent (tests let bad ones through).
-    check_stop: called several times a second while something is waited for; what it raises ends the waiting.
-    failures, evaluations: counts since the pool was made.
-    """
-
-    def __init__(
-        self,
-        workers: int,
-        timeout_seconds: float,
-        worker_memory_bytes: int,
-        background: str = "#ffffff",
-        *,
-        rasteriser: str | None = None,
-        image_bytes: int = IMAGE_BYTES,
-        check: Callable[[TracerParams], str | None] = check_params,
-        check_stop: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(check, check_stop)
-        self._workers = workers
-        self._limits = WorkerLimits(timeout_seconds, worker_memory_bytes, image_bytes, background, rasteriser)
+    def _open(self, workers: int) -> None:
+        self._workers = worker_count(workers)
         self._failed_starts = 0
         self._deaths_in_a_row = 0
         self._starts_due: list[float] = []
         self._selector = selectors.DefaultSelector()
         self._members: list[Worker] = []
-        try:
-            for _ in range(workers):
-                self._start()
-        except BaseException:  # a signal as well: the processes already started must not stay behind
-            self.close()
-            raise
+        for _ in range(self._workers):
+            self._start()
 
     @property
     def workers(self) -> int:

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections import OrderedDict, deque
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 from pipeline.core.errors import Unavailable
+from pipeline.core.processes import ModuleProcess
 from pipeline.core.records import Evaluation, FailureKind
 from pipeline.tracing.frames import Unpacker, forget_frame, image_frame, job_frame, parse_answer
-from pipeline.tracing.pool import PoolTask
+from pipeline.tracing.pool import PoolTask, WorkerLimits
 
 _START_SECONDS = 60.0
 _PIECE = 1 << 18
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "Cannot allocate memory")
 """What Rust, C++, Python and the C library say when the address-space limit is reached."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLimits:
-    """Of one worker.
-
-    timeout_seconds: for one evaluation. memory_bytes: of address space. image_bytes: packed pixels that it keeps, the
-    oldest are dropped first. background: `#rrggbb` that transparent images are scored on. rasteriser: what draws, a
-    key of raster.DRAWINGS; None for the first.
-    """
-
-    timeout_seconds: float
-    memory_bytes: int
-    image_bytes: int
-    background: str
-    rasteriser: str | None
 
 
 class Worker:
@@ -54,15 +32,14 @@ class Worker:
         self.deadline = self._since + _START_SECONDS
         self.held: OrderedDict[str, int] = OrderedDict()  # digest -> bytes, in the order of last use
         self._unpacker = Unpacker()
-        self.messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        arguments = ["--memory-bytes", str(limits.memory_bytes), "--timeout-seconds", str(limits.timeout_seconds)]
+        arguments += ["--background", limits.background]
+        arguments += ["--rasteriser", limits.rasteriser] if limits.rasteriser else []
         try:
-            self.process = _spawn(limits, self.messages)
+            self.process = ModuleProcess("pipeline.tracing.worker", *arguments)
         except OSError as error:
-            self.messages.close()
             raise Unavailable(f"a tracing worker cannot be started ({error.strerror}); close other programs") from error
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.input, self.output = self.process.stdin.fileno(), self.process.stdout.fileno()
+        self.input, self.output = self.process.input, self.process.output
         os.set_blocking(self.input, False)
 
     def give(self, task: PoolTask) -> None:
@@ -115,43 +92,10 @@ class Worker:
 
     def stop(self) -> tuple[FailureKind, str]:
         """End the process and free what it held; why it ended, where it had ended by itself."""
-        self.process.kill()
-        status = self.process.wait()
-        self.messages.seek(0)
-        said = self.messages.read().decode(errors="replace").strip()
-        self.messages.close()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):
-                pipe.close()
+        self.process.popen.kill()
+        how, lines = self.process.end()
+        said = "\n".join(lines)
         kind: FailureKind = "memory" if any(sign in said for sign in _OUT_OF_MEMORY) else "died"
-        lines = said.splitlines() or ["no message"]
         # A Python traceback ends with what went wrong; all else begins with it.
-        return (
-            kind,
-            f"the worker ended with status {status}: {lines[-1 if lines[0].startswith('Traceback') else 0][:500]}",
-        )
-
-
-def one_thread_environment() -> dict[str, str]:
-    """Of a Python process that runs modules of this package, numeric libraries on one thread each."""
-    package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
-    return os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": path}
-
-
-def _spawn(limits: WorkerLimits, messages: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "pipeline.tracing.worker"]
-    command += ["--memory-bytes", str(limits.memory_bytes)]
-    command += ["--timeout-seconds", str(limits.timeout_seconds), "--background", limits.background]
-    command += ["--rasteriser", limits.rasteriser] if limits.rasteriser else []
-    # A group of its own, so that Ctrl-C in the terminal reaches the pool's process only.
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=messages,
-        bufsize=0,
-        env=one_thread_environment() | {"RUST_BACKTRACE": "0"},
-        process_group=0,
-    )
+        shown = lines[-1 if said.startswith("Traceback") else 0][:500] if lines else "no message"
+        return kind, f"the worker {how}: {shown}"

@@ -18,7 +18,6 @@ metric that differs from the one at its step is a new measurement, and is writte
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -35,7 +34,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core.errors import DataError, StorageError
-from pipeline.core.files import drop_torn_line, writing
+from pipeline.core.files import append_whole, drop_torn_line, sha256_of, writing
 from pipeline.tracking.lineage import Dataset
 
 JOURNAL = "journal.jsonl"
@@ -114,7 +113,7 @@ class Journal:
     def artifact(self, path: Path, folder: str | None) -> None:
         """Records a file, and copies it, because it may change before it is sent. Raises StorageError."""
         with writing(self.path):
-            digest = _sha256(path)
+            digest = sha256_of(path)
             if (path.name, folder, digest) in self._artifacts:
                 return
             kept = Path("files", digest[:16], path.name)
@@ -143,7 +142,7 @@ class Journal:
         self._append(
             {"kind": "model", "name": name, "step": step, "params": {k: str(v) for k, v in params.items()}}
             | {"metrics": {n: v for n, v in achieved.items() if isinstance(v[0], float)}, "dataset": dataset}
-            | {"sha256": {file.name: _sha256(kept / file.name) for file in files}}
+            | {"sha256": {file.name: sha256_of(kept / file.name) for file in files}}
         )
 
     def resume(self) -> None:
@@ -180,14 +179,7 @@ class Journal:
         if not content:
             return
         with writing(self.path):
-            try:
-                rest = content
-                while rest:
-                    rest = rest[os.write(self._file.fileno(), rest) :]
-                os.fsync(self._file.fileno())
-            except OSError:
-                self._file.truncate(self.size)  # a part of a line would spoil the next one
-                raise
+            append_whole(self._file, content, sync=True)
         self.size += len(content)
         self._waiting.clear()
 
@@ -232,11 +224,6 @@ def records(path: Path, begin: int) -> Iterator[tuple[Record, int]]:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import DataError, StorageError, Unavailable
+from pipeline.core.files import sha256_of
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.lineage import Dataset
 
@@ -101,7 +101,7 @@ def dataset_input(dataset: Dataset) -> DatasetInput:
 def file_digests(agent_dir: Path) -> dict[str, str]:
     """Tags `sha256.NAME` of an agent's files. Raises DataError when one is missing."""
     try:
-        return {f"sha256.{f}": hashlib.sha256((agent_dir / f).read_bytes()).hexdigest() for f in AGENT_FILES}
+        return {f"sha256.{f}": sha256_of(agent_dir / f) for f in AGENT_FILES}
     except OSError as error:
         raise DataError(f"{agent_dir}: is no agent ({error.strerror}: {error.filename}); run `make repro`") from error
 

@@ -15,6 +15,7 @@ from pipeline.core.errors import DataError, Mismatch, TracewrightError, Unavaila
 from pipeline.core.facts.comparison import Comparison
 from pipeline.core.facts.decision import ChampionVersion, Decision
 from pipeline.core.facts.training import TrainReport
+from pipeline.core.files import reading
 from pipeline.core.json_records import from_json, read_record, to_json
 from pipeline.settings.params import Settings
 from pipeline.tracking import gate, mlflow_store, models
@@ -117,10 +118,8 @@ def read_values(path: Path, traces: int) -> dict[str, float]:
     """Image -> the agent's value at `traces`; images without a value are left out. Raises DataError."""
     import pyarrow.parquet as pq
 
-    try:
+    with reading(path, "dvc repro --force evaluate"):
         table = pq.read_table(path, columns=["path", "method", "traces", "value"])
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); run `dvc repro --force evaluate`") from error
     return {
         row["path"]: float(row["value"])
         for row in table.to_pylist()

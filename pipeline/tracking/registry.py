@@ -46,10 +46,6 @@ class Registry:
                 return None
             raise
 
-    def version_of(self, model_id: str) -> ModelVersion | None:
-        """The version under which a logged model is registered already."""
-        return next((v for v in self.versions() if models.model_id_of(v) == model_id), None)
-
     def versions(self) -> list[ModelVersion]:
         """All versions, newest first."""
         found: list[ModelVersion] = []
@@ -64,7 +60,7 @@ class Registry:
         """Registers a logged model, or finds its version if it is registered already. Gives it no alias."""
         from mlflow.exceptions import MlflowException
 
-        known = self.version_of(model.model_id)
+        known = next((v for v in self.versions() if models.model_id_of(v) == model.model_id), None)
         if known is not None:
             return known
         try:

@@ -7,7 +7,6 @@ the same file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.core.errors import DataError, Unavailable
-from pipeline.core.files import write_json
+from pipeline.core.files import sha256_of, write_json
 from pipeline.core.locks import Lock
 from pipeline.tracking import mlflow_store, models
 from pipeline.tracking.journal import JOURNAL, Record, records
@@ -156,8 +155,7 @@ class Replica:
     def _is_sound(self, path: str, digest: str) -> bool:
         """Whether a kept file is as it was written; a changed one is logged and not sent."""
         try:
-            with (self._folder / path).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256_of(self._folder / path)
         except OSError as error:
             found = str(error.strerror)
         if found != digest:

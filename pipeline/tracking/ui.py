@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 
 from pipeline.core.errors import TracewrightError, Unavailable
+from pipeline.machine.ports import is_free
 from pipeline.settings.params import load_settings
 from pipeline.tracking import mlflow_store
 
@@ -23,14 +23,8 @@ def command(root: Path) -> list[str]:
     if uri.startswith(("http://", "https://")):
         raise Unavailable(f"runs are kept by the MLflow server at {mlflow_store.public(uri)}; open that address")
     port = os.environ.get("MLFLOW_PORT", PORT)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", int(port)))
-        except (OSError, ValueError, OverflowError) as error:
-            raise Unavailable(
-                f"port {port} cannot be used ({error}); name another: MLFLOW_PORT=5001 make ui"
-            ) from error
+    if not (port.isdecimal() and is_free(int(port))):
+        raise Unavailable(f"port {port} cannot be used; name another: MLFLOW_PORT=5001 make ui")
     mlflow_store.client(root)  # creates the database in one piece; MLflow's own creation could be interrupted
     listen = ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, *listen]

@@ -27,7 +27,8 @@ from pipeline.agent.episode import Episode, Screening
 from pipeline.agent.objectives import Objective
 from pipeline.agent.policy import action_space, observation_box
 from pipeline.agent.task import Task, Vector
-from pipeline.core.records import Evaluation, evaluation_from_json, evaluation_json
+from pipeline.core.json_records import from_json, to_json
+from pipeline.core.records import Evaluation
 from pipeline.tracing.evaluator import Evaluator, Pending
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.sampling import Start, Starts
@@ -141,7 +142,7 @@ class PoolVecEnv(VecEnv):
         """What JSON can say of the episodes and of what is drawn next."""
         return {
             "running": [
-                {"start": asdict(start), "evaluations": [evaluation_json(e) for e in episode.evaluations]}
+                {"start": asdict(start), "evaluations": [to_json(e) for e in episode.evaluations]}
                 for start, episode in self._running
             ],
             "drawn": [asdict(start) for start in self._drawn],
@@ -154,8 +155,8 @@ class PoolVecEnv(VecEnv):
         self._drawn = [Start(**start) for start in state["drawn"]]
         self._running = [self._started(Start(**saved["start"])) for saved in state["running"]]
         for (_, episode), saved in zip(self._running, state["running"], strict=True):
-            for evaluation in saved["evaluations"]:
-                episode.record(evaluation_from_json(evaluation))
+            for evaluation in from_json(list[Evaluation], saved["evaluations"]):
+                episode.record(evaluation)
 
     def _started(self, start: Start) -> tuple[Start, Episode]:
         return start, self._begin(start)

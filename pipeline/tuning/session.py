@@ -51,12 +51,12 @@ def tune(
     Mismatch, DataError, Unavailable, StorageError, and Stopped when a signal asks for it: the next call resumes the
     interrupted trials.
     """
-    summary, images = _split(root)
+    split = split_summary(root)
     with (
         stop_request() as stop,
         reachable(storage),
-        closing(Study(root, settings, images, name, storage)) as study,
-        _parent_run(root, settings, study, summary) as (run_id, run),
+        closing(Study(root, settings, split, name, storage)) as study,
+        _parent_run(root, settings, study, split) as (run_id, run),
     ):
         order = TuneTask(
             root=str(root),
@@ -88,14 +88,8 @@ def report_of(root: Path, settings: Settings, name: str, storage: str | None) ->
     """The report of a study as it is now. Raises as `tune`, and DataError when there is no such study."""
     if storage is None and not (mlflow_store.home(root) / ".tracewright/tune" / name).is_dir():
         raise DataError(f"there is no study {name!r}; `tracewright tune --study {name}` begins it")
-    with reachable(storage), closing(Study(root, settings, _split(root)[1], name, storage)) as study:
+    with reachable(storage), closing(Study(root, settings, split_summary(root), name, storage)) as study:
         return write_report(study)
-
-
-def _split(root: Path) -> tuple[SplitSummary, dict[str, str]]:
-    """The split's summary, and the digests of the images that trials may see."""
-    summary = split_summary(root)
-    return summary, {"train": summary.train.digest, "val": summary.val.digest}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.core.errors import Mismatch, SettingsError, Unavailable, brief
+from pipeline.core.facts.data import SplitSummary
 from pipeline.core.files import drop_torn_line
 from pipeline.core.locks import Lock
 from pipeline.runs import resume
@@ -67,13 +68,12 @@ class Study:
         self,
         root: Path,
         settings: Settings,
-        images: Mapping[str, str],
+        split: SplitSummary,
         name: str,
         url: str | None,
         *,
         shared: bool = False,
     ) -> None:
-        """images: digests of the images of train and val."""
         self.folder = mlflow_store.home(root) / FOLDER / name
         self.settings, self.space = settings, Space.of(settings)
         self._seed, self._shared = settings.tune.seed, shared
@@ -87,7 +87,9 @@ class Study:
                 directions=[direction(objective) for objective in settings.tune.objectives],
                 pruner=_pruner(settings),
             )
-            now = conditions_of(settings, images)
+            flat = lineage.flatten(settings)
+            now = resume.conditions_of(settings, split) | {"train.seed": flat["train.seed"]}
+            now |= {k: value for k, value in flat.items() if k.startswith("tune.") and k != "tune.trials"}
             then = self.optuna.user_attrs.get(CONDITIONS)
             if then is None:
                 self.optuna.set_user_attr(CONDITIONS, now)
@@ -157,18 +159,6 @@ class Study:
             self._storage.set_trial_user_attr(trial_id, RETRIED, True)
             self.optuna.tell(frozen.number, state=TrialState.FAIL)
             self.optuna.enqueue_trial(frozen.params)
-
-
-def conditions_of(settings: Settings, images: Mapping[str, str]) -> dict[str, str]:
-    """The settings and images that all trials of a study share, flat."""
-    flat = lineage.flatten(settings)
-    own = {
-        key: value
-        for key, value in flat.items()
-        if (key.partition(".")[0] in resume.SECTIONS and key not in resume.WITHOUT_EFFECT)
-        or (key.startswith("tune.") and key != "tune.trials")
-    }
-    return own | {"train.seed": flat["train.seed"]} | {f"images.{part}": digest for part, digest in images.items()}
 
 
 def _pruner(settings: Settings) -> optuna.pruners.BasePruner:

@@ -95,16 +95,15 @@ def work(order: TuneTask) -> None:
     """Runs trials until the study has enough. Raises Stopped; another worker can resume the interrupted trial."""
     root = Path(order.root)
     settings = parse_settings(order.settings, "the study's settings")
-    with prepared(root, settings) as context:
-        images = {"train": context.split.train.digest, "val": context.split.val.digest}
-        with (
-            reachable(order.storage),
-            closing(Study(root, settings, images, order.study, order.storage, shared=order.shared)) as study,
-        ):
-            while claim := study.claim(order.limit):
-                with claim.lock:
-                    run_trial(context, study, claim, order.parent_run_id)
-                context.stop.check()
+    with (
+        prepared(root, settings) as context,
+        reachable(order.storage),
+        closing(Study(root, settings, context.split, order.study, order.storage, shared=order.shared)) as study,
+    ):
+        while claim := study.claim(order.limit):
+            with claim.lock:
+                run_trial(context, study, claim, order.parent_run_id)
+            context.stop.check()
 
 
 def run_trial(context: TrainingContext, study: Study, claim: Claim, parent_run_id: str) -> None:

@@ -9,18 +9,14 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import subprocess
-import sys
-import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from pipeline.core.errors import TracewrightError, Unavailable
-from pipeline.core.processes import describe_exit, stop_processes
-from pipeline.tracing.worker_process import one_thread_environment
+from pipeline.core.processes import ModuleProcess, stop_processes
 from pipeline.vectorizing.batch import VectorizeResult, failed_result
 from pipeline.vectorizing.plan import Plan
 from pipeline.vectorizing.request import Assignment
@@ -57,8 +53,7 @@ class ShardProgress:
 class ShardProcess:
     """order: what it works on. files: those of the order that it has reported."""
 
-    process: subprocess.Popen[bytes]
-    messages: IO[bytes]
+    process: ModuleProcess
     ready: bool = False
     order: ShardTask | None = None
     files: int = 0
@@ -66,17 +61,7 @@ class ShardProcess:
 
     @classmethod
     def start(cls, assignment: Assignment) -> Self:
-        messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.vectorizing.process", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=messages,
-            bufsize=0,
-            env=one_thread_environment(),
-            process_group=0,  # Ctrl-C reaches this process alone, which passes it on
-        )
-        started = cls(process, messages)
+        started = cls(ModuleProcess("pipeline.vectorizing.process", str(os.getpid())))
         started._write(assignment.to_line().encode())
         return started
 
@@ -86,8 +71,7 @@ class ShardProcess:
 
     def answers(self) -> list[dict[str, Any]] | None:
         """The new lines of its output; None when it has ended."""
-        assert self.process.stdout is not None
-        piece = os.read(self.process.stdout.fileno(), _PIECE)
+        piece = os.read(self.process.output, _PIECE)
         if not piece:
             return None
         *lines, self.unread = (self.unread + piece).split(b"\n")
@@ -95,20 +79,12 @@ class ShardProcess:
 
     def last_words(self) -> str:
         """Of a process that has ended: its signal or exit status, and the last line of its messages."""
-        how = describe_exit(self.process.wait())
-        self.messages.seek(0)
-        lines = self.messages.read().decode(errors="replace").strip().splitlines()
+        how, lines = self.process.end()
         return f"{how} ({lines[-1][:300]})" if lines else how
 
-    def close(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout, self.messages):
-            assert pipe is not None
-            pipe.close()
-
     def _write(self, line: bytes) -> None:
-        assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended, and its output tells next
-            self.process.stdin.write(line)
+            os.write(self.process.input, line)
 
 
 class ShardPool:
@@ -132,11 +108,10 @@ class ShardPool:
 
     def __exit__(self, *_: object) -> None:
         """Ends the processes; what they were working on is left as it is."""
-        for process in stop_processes((p.process for p in self._processes), STOP_SECONDS):
+        for process in stop_processes((p.process.popen for p in self._processes), STOP_SECONDS):
             process.kill()
-            process.wait()
         for member in self._processes:
-            member.close()
+            member.process.end()
         self._processes.clear()
         self._selector.close()
 
@@ -177,8 +152,7 @@ class ShardPool:
             else:
                 process = ShardProcess.start(self._assignment)
                 self._processes.append(process)
-                assert process.process.stdout is not None
-                self._selector.register(process.process.stdout, selectors.EVENT_READ, process)
+                self._selector.register(process.process.output, selectors.EVENT_READ, process)
             process.give(order)
 
     def _take(self, process: ShardProcess, answer: dict[str, Any]) -> Iterator[ShardProgress]:
@@ -203,11 +177,9 @@ class ShardPool:
 
     def _bury(self, process: ShardProcess, again: deque[ShardTask]) -> Iterator[ShardProgress]:
         """A process has ended: its order runs again, or file by file, or fails."""
-        assert process.process.stdout is not None
         self._processes.remove(process)
-        self._selector.unregister(process.process.stdout)
+        self._selector.unregister(process.process.output)
         how = process.last_words()
-        process.close()
         order = process.order
         if not process.ready:
             self._failed_starts += 1

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from pipeline.core.json_records import from_json, to_json
 from pipeline.core.records import (
     CATEGORIES,
     DEFAULT_PARAMS,
@@ -21,8 +22,6 @@ from pipeline.core.records import (
     Pruned,
     Scored,
     TracerParams,
-    evaluation_from_json,
-    evaluation_json,
     pixel_digest,
 )
 from pipeline.settings.ranges import ALLOWED, is_allowed
@@ -85,7 +84,7 @@ def test_params_travel_as_json() -> None:
     ids=["scored", "with metrics", "lost by size", "lost by damage", "failed"],
 )
 def test_an_evaluation_travels_as_json(evaluation: Evaluation) -> None:
-    assert evaluation_from_json(json.loads(json.dumps(evaluation_json(evaluation)))) == evaluation
+    assert from_json(list[Evaluation], json.loads(json.dumps([to_json(evaluation)]))) == [evaluation]
 
 
 def test_metrics_that_were_not_measured_are_not_made_up() -> None:

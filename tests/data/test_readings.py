@@ -145,7 +145,7 @@ def test_what_is_gone_is_forgotten(folder: Folder) -> None:
 def kept(cache: Path) -> list[str]:
     [file] = cache.glob("*.sqlite")
     with closing(sqlite3.connect(file)) as connection:
-        return [path for (path,) in connection.execute("SELECT path FROM answers ORDER BY path")]
+        return [path for (path,) in connection.execute("SELECT path FROM stamped ORDER BY path")]
 
 
 def test_a_file_that_could_not_be_opened_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_what_was_read_before_a_kill_is_kept(folder: Folder) -> None:
         "import os, signal, sys",
         "from pathlib import Path",
         "from pipeline.data import answer_cache, readings",
-        "from pipeline.data.images import Limits",
+        "from pipeline.data.images import ImageLimits",
         "answer_cache.WRITE_EVERY_SECONDS = 0.0",
         "read_one = readings.read_one",
         "def deadly(root, path, limits):",

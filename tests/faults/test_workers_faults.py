@@ -118,7 +118,7 @@ def test_a_killed_worker_costs_the_job_it_was_at(pool: TracerPool) -> None:
     results = strike_while_busy(pool, lambda pid: os.kill(pid, signal.SIGKILL))
     assert kinds(results) == ["died", "scored", "scored", "scored"]
     assert isinstance(results[0], Failed)
-    assert results[0].detail == "the worker ended with status -9: no message"
+    assert results[0].detail == "the worker was ended by SIGKILL: no message"
     assert len(set(pool.pids)) == 2
 
 

@@ -19,7 +19,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from monitoring import server
-from monitoring.server import ScrapeRequest, Server, another, holder
+from monitoring.server import ScrapeRequest, Server
+from pipeline.machine.ports import another, holder
 from tests.support.source import ROOT
 
 SLOW_CLIENTS = 500

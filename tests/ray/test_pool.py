@@ -22,7 +22,7 @@ from pipeline.search.loop import run_agent
 from pipeline.search.tasks import make_tasks
 from pipeline.tracing.backends import open_pool
 from pipeline.tracing.evaluator import Evaluator
-from pipeline.tracing.ray_pool import RayPool
+from pipeline.tracing.ray_pool import RayPool, Tracer
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.training.validation import validate
 from tests.faults.test_workers_faults import GIGABYTES, GOOD, LONG, PANIC, kinds
@@ -60,6 +60,11 @@ def none_left(mark: str) -> bool:
     while processes(mark) and time.monotonic() < until:
         time.sleep(0.1)
     return not processes(mark)
+
+
+def pool_of(kind: type[Tracer]) -> type[RayPool]:
+    """A pool whose actors are of this kind."""
+    return type("PoolOfOthers", (RayPool,), {"tracer": kind})
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +194,7 @@ def test_an_actor_that_is_lost_alone_is_replaced(spread: RayPool, local: TracerP
 def test_a_job_that_always_loses_its_actor_is_given_up(running: Cluster) -> None:
     """And takes no other with it, though they travelled together."""
     trap = Job(LOGOS[0], replace(DEFAULT_PARAMS, filter_speckle=tracers.TRAP_SPECKLE))
-    with RayPool(1, 20, GIGABYTES, tracer=tracers.Trapped) as pool:
+    with pool_of(tracers.Trapped)(1, 20, GIGABYTES) as pool:
         results = pool.evaluate([*jobs(20), trap, *jobs(20), trap])
         assert kinds(results) == [*["scored"] * 20, "died"] * 2
         assert isinstance(results[20], Failed)
@@ -199,7 +204,7 @@ def test_a_job_that_always_loses_its_actor_is_given_up(running: Cluster) -> None
 
 def test_nodes_with_other_versions_are_refused(running: Cluster) -> None:
     with (
-        RayPool(2, 20, GIGABYTES, tracer=tracers.Different) as pool,
+        pool_of(tracers.Different)(2, 20, GIGABYTES) as pool,
         pytest.raises(Mismatch, match=r"has tracer vtracer 0\.\d+, where others have tracer vtracer 0\.\d+"),
     ):
         all_begin(pool, 2)
@@ -207,7 +212,7 @@ def test_nodes_with_other_versions_are_refused(running: Cluster) -> None:
 
 def test_actors_that_do_not_start_are_an_error(running: Cluster) -> None:
     with (
-        RayPool(1, 20, GIGABYTES, tracer=tracers.Broken) as pool,
+        pool_of(tracers.Broken)(1, 20, GIGABYTES) as pool,
         pytest.raises(Unavailable, match="tracing does not start on the Ray cluster"),
     ):
         pool.evaluate(jobs(1))

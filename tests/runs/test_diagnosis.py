@@ -140,7 +140,7 @@ HARM: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a journal": (
         lambda root: (root / RUN / "journal.jsonl").write_text('{"kind": "start"}\n[]\n{bad\n{}\n'),
         "journals",
-        "line 2 cannot be read (2 in all)",
+        "the line that ends at byte 21 is no record of this release",
     ),
     "params.yaml": (lambda root: (root / "params.yaml").write_text("x: 1\n"), "settings", "params.yaml"),
 }

@@ -56,6 +56,7 @@ class FakeProcess:
     state: str = psutil.STATUS_RUNNING
     ended: bool = False
     secret: bool = False
+    below: list[FakeProcess] = field(default_factory=list)
 
     def _there(self) -> None:
         if self.ended:
@@ -101,8 +102,9 @@ class FakeProcess:
         return self.files
 
     def children(self, recursive: bool) -> list[FakeProcess]:
+        self._there()
         assert recursive
-        return []
+        return [process for child in self.below for process in (child, *child.children(recursive))]
 
 
 @dataclass

@@ -19,7 +19,6 @@ from pipeline.tracing.fidelity import (
     damage,
     damage_map,
     oklab,
-    worst_region,
 )
 
 skia = pytest.importorskip("skia", exc_type=ImportError)
@@ -129,15 +128,6 @@ def test_delta_is_the_mean_distance_on_white() -> None:
     page = f'<rect width="{SIDE}" height="{SIDE}" fill="{{}}"/>'
     assert compare(page.format("#000"), page.format("#fff")).delta == pytest.approx(100, abs=0.1)
     assert compare("", page.format("#fff")).delta == 0
-
-
-def test_the_worst_region_is_where_most_is_wrong() -> None:
-    small, large = '<circle cx="16" cy="16" r="2" fill="#fff"/>', '<circle cx="40" cy="36" r="6" fill="#fff"/>'
-    reference = Reference.of(straight(draw(CARD + small + large)))
-    box = worst_region(reference, draw(CARD))
-    assert box is not None
-    assert box == pytest.approx((34, 30, 12, 12), abs=2)
-    assert worst_region(reference, draw(CARD + small + large)) is None
 
 
 def test_the_map_adds_up_to_the_score_where_both_backgrounds_agree() -> None:

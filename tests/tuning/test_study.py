@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from pipeline.core.errors import Mismatch, SettingsError, Unavailable
 from pipeline.settings.params import Settings
 from pipeline.tuning import study as module
 from pipeline.tuning.study import HOST, JOURNAL, RETRIED, RUN, SEEN, Claim, Study
+from tests.support.facts import split_summary
 from tests.support.fakes import settings_with
 from tests.support.postgres import IS_INSTALLED, postgres_server
 
 SPACE = {"train.ppo.learning_rate": {"low": 0.0001, "high": 0.01}, "train.n_envs": {"low": 2, "high": 8}}
-IMAGES = {"train": "a", "val": "b"}
+SPLIT = split_summary()
 
 
 def settings(**changes: Any) -> Settings:
@@ -26,7 +28,7 @@ def settings(**changes: Any) -> Settings:
 
 
 def opened(root: Path, url: str | None = None, **changes: Any) -> Study:
-    return Study(root, settings(**changes), IMAGES, "s", url)
+    return Study(root, settings(**changes), SPLIT, "s", url)
 
 
 def done(study: Study, claimed: Claim, value: float = 0.5) -> None:
@@ -124,8 +126,8 @@ def test_other_conditions_are_refused_with_what_changed(tmp_path: Path) -> None:
     with pytest.raises(Mismatch, match=r"train\.max_steps: 8 -> 4") as raised:
         opened(tmp_path, train__max_steps=4, train__seed=9)
     assert "train.seed: 1 -> 9" in str(raised.value)
-    with pytest.raises(Mismatch, match=r"images\.val: b -> other"):
-        Study(tmp_path, settings(), IMAGES | {"val": "other"}, "s", None)
+    with pytest.raises(Mismatch, match=r"images\.val: valval\w* -> other"):
+        Study(tmp_path, settings(), replace(SPLIT, val=replace(SPLIT.val, digest="other")), "s", None)
 
 
 def test_a_line_that_a_kill_cut_short_spoils_nothing(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def settings(**changes: Any) -> Settings:
 
 
 def study_of(root: Path, **changes: Any) -> Study:
-    return Study(root, settings(**changes), {"train": "train", "val": "val"}, "s", None)
+    return Study(root, settings(**changes), SPLIT, "s", None)
 
 
 def do(root: Path, study: Study, evaluator: Evaluator | None = None, claimed: Claim | None = None) -> FrozenTrial:

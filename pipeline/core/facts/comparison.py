@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,15 @@ OURS, UNTRAINED, DEFAULT, FIXED, PORTFOLIO, RANDOM, TPE = (
 """Names of methods."""
 
 MethodKind = Literal["ours", "rival", "reference"]
+
+DamageKind = Literal["colour", "detail", "edge", "transparency", "artefact"]
+"""What a damaged region shows: a colour of the image that the drawing has nowhere; a detail that is gone; an edge that
+moved; what was transparent and is opaque; or something that the image does not have."""
+
+
+def headline_traces(traces: Sequence[int]) -> int:
+    """Of the numbers compared, the one that headlines, pictures and SVGs are of."""
+    return HEADLINE_TRACES if HEADLINE_TRACES in traces else max(traces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +121,24 @@ class SecondRenderer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TradeoffPoint:
+    """What the smallest of ours within a limit of damage would come to; where none is within it, the least damaged.
+
+    max_damage: the limit, in pixels. ratio and damaged: as in CurvePoint.
+    """
+
+    max_damage: float
+    ratio: Interval
+    damaged: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """results/evaluate/evaluate.json. failures: traces of all methods, by kind. second_renderer: None without one."""
+    """results/evaluate/evaluate.json. failures: traces of all methods, by kind. second_renderer: None without one.
+
+    tradeoff: size against damage over ours' traces, those of the headline's number, by rising limit. knee: the limit
+    where the curve bends most, None where it does not bend.
+    """
 
     run_id: str
     objective: ObjectiveTerms
@@ -126,6 +152,8 @@ class Comparison:
     second_renderer: SecondRenderer | None
     methods: tuple[MethodResult, ...]
     duels: tuple[Duel, ...]
+    tradeoff: tuple[TradeoffPoint, ...]
+    knee: float | None
 
     def method(self, name: str) -> MethodResult | None:
         return next((m for m in self.methods if m.name == name), None)
@@ -139,7 +167,7 @@ class Comparison:
 
     @property
     def headline_traces(self) -> int:
-        return HEADLINE_TRACES if HEADLINE_TRACES in self.traces else max(self.traces)
+        return headline_traces(self.traces)
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -151,8 +179,9 @@ class Comparison:
 class ImageResult:
     """One method on one test image at a number of traces: a row of results/evaluate/images.parquet.
 
-    path: posix, relative to the data's root. digest: of its pixels, the name of its SVG. params: the setting chosen,
-    as JSON. failures: traces of the method that failed on it.
+    path: posix, relative to the data's root. digest: of its pixels, the name of its SVG. bytes: minified, those of
+    VTracer's own text are traced_bytes. params: the setting chosen, as JSON. failures: traces of the method that failed
+    on it.
     """
 
     path: str
@@ -164,6 +193,8 @@ class ImageResult:
     default_bytes: int
     traced_bytes: int
     default_traced_bytes: int
+    gzip_bytes: int
+    default_gzip_bytes: int
     damage: float
     default_damage: float
     delta: float
@@ -177,3 +208,15 @@ class ImageResult:
     params: str
     improved: bool
     failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedRegion:
+    """Part of a drawing that is visibly damaged: its bounds in pixels of the image, and the pixels of damage in it."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    damage: float
+    kind: DamageKind
