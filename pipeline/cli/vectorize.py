@@ -168,7 +168,7 @@ def _vectorize_sharded(
     given: Inputs | None = PathList(files_from) if files_from else Folders(inputs) if inputs else None
     with tqdm(unit="image", disable=None) as bar:
 
-        class ProgressBar(session.ShardCallback):
+        class ShardProgressBar(session.ShardCallback):
             def on_plan(self, plan: Plan, done: int) -> None:
                 bar.reset(plan.files)
                 bar.update(sum(plan.count(shard) for shard in range(plan.shards) if plan.part(shard).is_file()))
@@ -181,7 +181,7 @@ def _vectorize_sharded(
                     line = _summary(asdict(progress.tally))
                     tqdm.write(f"part-{progress.shard:05d}: {line}", file=sys.stdout)
 
-        tally = session.vectorize_sharded(request, given, ProgressBar(), backend=backend, workers=workers)
+        tally = session.vectorize_sharded(request, given, ShardProgressBar(), backend=backend, workers=workers)
     _finish(asdict(tally), request.output / "results")
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.machine.samples import GpuSample, ResourceSample
 from pipeline.reports import words
-
-Level = Literal["good", "info", "attention"]
+from pipeline.reports.parts import Level
 
 BUSY = 0.85  # of the cores, on average, from which they are what limits
 IDLE = 0.60  # below which they wait for something else

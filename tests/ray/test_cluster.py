@@ -195,7 +195,7 @@ def test_the_end_of_the_head_is_told(cluster: Any, work: str) -> None:
 
 def test_a_cluster_without_authentication_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with pytest.raises(SettingsError, match="whoever reached such a cluster could run code on it"), connect():
+    with pytest.raises(SettingsError, match="anybody who reaches such a cluster can run code on it"), connect():
         """Not reached."""
 
 

@@ -235,7 +235,7 @@ def test_the_trend_is_said_with_what_follows(results: Results, direction: Any, l
 def test_failed_stages_are_named_and_all_passed_is_good(results: Results) -> None:
     finding = one(run_findings.curriculum(results))
     assert finding.text == (
-        "Stage gradient of the curriculum was not passed: 64 % of its episodes reached the goal, 70 % were asked for "
+        "Stage gradient of the curriculum was not passed: 64 % of its episodes reached the goal, 70 % were required "
         "(2 attempts)."
     )
     passed = tuple(replace(s, passed=True) for s in results.training.stages)

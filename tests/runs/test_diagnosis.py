@@ -124,7 +124,7 @@ HARM: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "the evaluations": (
         lambda root: _zero_pages(root / ".tracewright/evaluations.sqlite"),
         "databases",
-        "delete it: it is made anew",
+        "delete it: it is created again",
     ),
     "MLflow's database": (
         lambda root: (root / "mlruns/mlflow.db").write_bytes(b"x" * 9000),
