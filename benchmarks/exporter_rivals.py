@@ -96,7 +96,9 @@ def free_port() -> int:
 
 def write_training(project: Path) -> None:
     """The status of a training in its second stage, whose process is this one."""
-    scores = {name: CategoryScores(bytes_ratio=0.4, skill=0.9) for name in ("simple", "text", "gradient", "complex")}
+    scores = {
+        name: CategoryScores(bytes_ratio=0.4, damaged_ratio=0.1) for name in ("simple", "text", "gradient", "complex")
+    }
     now = time.time()
     status = RunStatus(
         run="benchmark",
@@ -118,7 +120,7 @@ def write_training(project: Path) -> None:
         evaluations_asked=4000,
         evaluations_found=100,
         validation=ValidationStatus(
-            timesteps=256, value=0.9, bytes_ratio=0.4, skill=0.9, ssim=0.98, by_category=scores
+            timesteps=256, value=0.9, bytes_ratio=0.4, damage=2.0, damaged_ratio=0.1, by_category=scores
         ),
         checkpoint=CheckpointStatus(timesteps=384, saved_seconds=now, save_seconds=0.02, bytes=300_000),
     )

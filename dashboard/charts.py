@@ -196,7 +196,7 @@ def tradeoff(points: Sequence[CurvePoint], palette: Palette) -> RenderedChart:
     scale = alt.Scale(type="symlog", constant=1, domainMin=0)
     x = alt.X("bytes:Q", title="bytes of the SVG", scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(format=",d"))
     y = alt.Y("damage:Q", title="damage, pixels", scale=scale, axis=alt.Axis(values=ticks, format=",d"))
-    tips = [alt.Tooltip("bytes:Q", format=",d"), alt.Tooltip("damage:Q", format=",.1f"), "said:N"]
+    tips = [alt.Tooltip("bytes:Q", format=",d"), alt.Tooltip("damage:Q", format=",.1f"), alt.Tooltip("said:N")]
     base = alt.Chart(rows).encode(x=x, y=y, tooltip=tips)
     line = base.mark_line(interpolate="step-after", color=palette.muted, strokeWidth=1.5)
     dots = base.mark_point(filled=True, size=70, opacity=1, color=palette.muted)

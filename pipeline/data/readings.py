@@ -53,6 +53,8 @@ class Reading:
     measures: tuple[float, ...]
 
 
+WHITE = "#ffffff"
+
 ReadingResult = Reading | ImageRejected
 
 
@@ -60,7 +62,7 @@ def read_one(root: Path, path: str, limits: ImageLimits) -> Reading:
     """Read and measure one image, named relative to the root as in `images.path_text`. Raises ImageRejected."""
     content = images.read_file(root / path_of(path), limits, path)
     rgba, mode = images.decode(content, limits, path)
-    seen = pixels.on_background(rgba, pixels.rgb_of(limits.background))
+    seen = pixels.on_background(rgba, pixels.rgb_of(limits.background or WHITE))
     return Reading(
         sha256=hashlib.sha256(content).hexdigest(),
         digest=pixel_digest(rgba),

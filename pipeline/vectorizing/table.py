@@ -94,5 +94,5 @@ def _tally(table: pa.Table) -> Tally:
     counts = {row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()}
     sums = {name: pc.sum(table[name]).as_py() or 0 for name in _SUMS}
     unparsed = pc.sum(pc.invert(table["parsed"])).as_py() or 0
-    statuses = (counts.get(status, 0) for status in ("improved", "default", "failed"))
-    return Tally(*statuses, unparsed, **sums)
+    statuses = {status: counts.get(status, 0) for status in ("improved", "default", "failed")}
+    return Tally(**statuses, unparsed=unparsed, **sums)

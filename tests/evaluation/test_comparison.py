@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError
 from pipeline.core.intervals import Bootstrap, Interval
-from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName, Scored, Scores
+from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName, Pruned, Scored, Scores
 from pipeline.core.tradeoff import Traced
 from pipeline.evaluation.comparison import (
     DAMAGE_LIMITS,
@@ -65,7 +65,10 @@ def test_the_damaged_share_counts_pictures_that_show_it() -> None:
 def test_size_against_damage_takes_the_smallest_of_each_image_within_the_limit() -> None:
     """The default, 1000 bytes and half a pixel of damage, is one of the traces: within none it is the least damaged."""
     made = ((Traced(500, 2.0), Traced(250, 40.0)), (Traced(500, 0.5),))
-    found = [replace(o, made=list(traces)) for o, traces in zip(outcomes([0.0, 0.0]), made, strict=True)]
+    found = [
+        replace(o, evaluations=[Pruned(o.task.logo.digest, DEFAULT_PARAMS, t.bytes, t.damage, 0.1) for t in traces])
+        for o, traces in zip(outcomes([0.0, 0.0]), made, strict=True)
+    ]
     points = tradeoff(found, BOOTSTRAP)
     ratios = {point.max_damage: (point.ratio.mean, point.damaged.mean) for point in points}
     assert [p.max_damage for p in points] == list(DAMAGE_LIMITS)
