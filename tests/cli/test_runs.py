@@ -25,6 +25,9 @@ CORES = len(os.sched_getaffinity(0))
 PATIENCE_SECONDS = 120
 
 
+pytestmark = pytest.mark.slow
+
+
 def runs(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["runs", *arguments])
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import queries
 from tests.support import dashboard_project
-
-PAGES = ("overview", "dataset", "training", "results", "images", "models", "resources", "compare", "try-it")
-
-Open = Callable[..., AppTest]
+from tests.support.app_pages import Open
 
 
 @pytest.fixture(scope="session")
@@ -60,12 +57,6 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Open:
         return app.run()
 
     return opened
-
-
-def said(app: AppTest) -> str:
-    """All text of a page that a person reads outside of tables and charts."""
-    kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.info, app.warning, app.text, app.code)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 @pytest.fixture(autouse=True)

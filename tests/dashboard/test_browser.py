@@ -17,8 +17,8 @@ import pytest
 
 from dashboard import queries
 from pipeline.reports import archive
-from tests.dashboard.conftest import PAGES
 from tests.support import dashboard_project
+from tests.support.app_pages import PAGES
 from tests.support.fakes import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -27,6 +27,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]

@@ -15,8 +15,8 @@ from pipeline.machine.gpus import Gpus
 from pipeline.machine.history import HISTORY, Recorder, halved, read_history
 from pipeline.machine.samples import to_line
 from pipeline.machine.sources import Machine
-from tests.machine.test_samples import SAMPLE
 from tests.support.machine import NOW, Clock, FakeCard, FakeNvml, FakePsutil, machine_of
+from tests.support.samples import SAMPLE
 
 
 class Recording:

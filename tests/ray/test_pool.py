@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 
@@ -25,12 +24,12 @@ from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.ray_pool import RayPool
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.training.validation import validate
-from tests.faults.test_workers_faults import GIGABYTES, GOOD, LONG, PANIC, kinds
-from tests.ray.conftest import cut_power
 from tests.support import tracers
 from tests.support.fakes import rgba_of, settings_with, tiny_agent
+from tests.support.jobs import GIGABYTES, GOOD, LONG, PANIC, kinds, noise
+from tests.support.ray_nodes import cut_power
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 LOGOS = [Logo.of(f"logo-{seed}", rgba_of(seed, 48), "simple") for seed in range(6)]
 
@@ -128,7 +127,7 @@ def test_more_images_than_an_actor_keeps(running: Joined, local: TracerPool) -> 
 def test_hostile_jobs_cost_themselves(running: Joined) -> None:
     with RayPool(0, 1.5, GIGABYTES, check=lambda _: None) as pool:
         all_begin(pool, 2)
-        endless = replace(LONG, logo=Logo.of("noise", noise(1500), "complex"))
+        endless = replace(LONG, logo=noise(1500))
         results = pool.evaluate([GOOD, PANIC, GOOD, endless, GOOD, PANIC, GOOD])
         assert kinds(results) == ["scored", "panic", "scored", "timeout", "scored", "panic", "scored"]
         assert dict(pool.failures) == {"panic": 2, "timeout": 1}
@@ -137,12 +136,6 @@ def test_hostile_jobs_cost_themselves(running: Joined) -> None:
         [refused] = checked.evaluate([PANIC])
         assert isinstance(refused, Failed)
         assert refused.kind == "invalid"
-
-
-def noise(side: int) -> Any:
-    rgba = np.random.default_rng(0).integers(0, 256, (side, side, 4), dtype=np.uint8)
-    rgba[..., 3] = 255
-    return rgba
 
 
 def test_a_tracing_process_that_is_killed_costs_the_job_it_was_at(running: Joined) -> None:

@@ -14,12 +14,12 @@ from pipeline.vectorizing.inputs import Folders
 from pipeline.vectorizing.request import Request
 from pipeline.vectorizing.session import Progress, vectorize_sharded
 from pipeline.vectorizing.shard_pool import ShardProgress
-from tests.ray.conftest import cut_power
 from tests.support.agents import small_agent
 from tests.support.fakes import rgba_of
-from tests.vectorizing.test_session import rows, svgs
+from tests.support.ray_nodes import cut_power
+from tests.support.sharded_output import rows, svgs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 FILES, SHARD_FILES = 12, 2
 

@@ -9,8 +9,8 @@ import yaml
 
 from pipeline.machine.samples import Sample
 from pipeline.reports.resource_findings import Finding, Setup, find
-from tests.machine.test_samples import CARD, SAMPLE
 from tests.support.machine import GIB, NOW
+from tests.support.samples import CARD, SAMPLE
 from tests.support.source import ROOT
 
 SETUP = Setup(workers=2, n_envs=16, batch_size=128, images_per_category=48, memory_limit_bytes=2_000_000_000)

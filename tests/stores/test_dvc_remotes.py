@@ -98,11 +98,9 @@ def there_and_back(checkout: Checkout, remote: str, to: Path) -> None:
     assert "files pushed" in checkout.dvc("push", "--remote", remote, *WHAT)
     clone = checkout.clone(to)
     assert len(clone.digests()) == 0
-    assert "in sync" not in clone.dvc("status", "--cloud", "--remote", remote, *WHAT)
     clone.dvc("pull", "--remote", remote, *WHAT)
     assert clone.digests() == checkout.digests()
     assert len(clone.digests()) == 24 + 4
-    assert "in sync" in clone.dvc("status", "--cloud", "--remote", remote, *WHAT)
 
 
 def test_a_folder(checkout: Checkout, tmp_path: Path) -> None:
@@ -138,6 +136,7 @@ def test_a_key_that_the_server_does_not_know_is_told(checkout: Checkout, ssh: Ss
     assert "Permission denied" in said
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "url"),
     [

@@ -80,7 +80,10 @@ GUARDS = {
     "the file is synced": Guard(FILES, "            _sync(temporary)\n", "", DURABLE),
     "the folder is synced": Guard(FILES, "            _sync(path.parent)\n", "", DURABLE),
     "the file is renamed, not written in place": Guard(
-        FILES, "            temporary.replace(path)\n", "            path.write_bytes(temporary.read_bytes())\n", DURABLE
+        FILES,
+        "            temporary.replace(path)\n",
+        "            path.write_bytes(temporary.read_bytes())\n",
+        DURABLE,
     ),
     "damaged ones are skipped": Guard(
         CHECKPOINTS,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -47,7 +48,10 @@ def wait_for_checkpoints(root: Path, count: int) -> None:
     raise AssertionError((root / ".tracewright/tune/s/log.txt").read_text())
 
 
-def test_a_study_survives_kills_and_stops_and_gives_settings_that_dvc_takes(tmp_path: Path) -> None:
+def test_a_study_survives_kills_and_stops_and_gives_settings_that_dvc_takes(
+    tmp_path: Path, with_mlflow: Callable[[Path], None]
+) -> None:
+    with_mlflow(tmp_path)
     small_project(tmp_path, train__total_timesteps=512, checkpoints__every_timesteps=64, tune__startup_trials=1)
     command = [*TRACEWRIGHT, "tune", "--study", "s", "--trials", "3", "--workers", "2"]
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}

@@ -24,12 +24,15 @@ from pipeline.tuning.study import ERROR, RUN, Claim, Study
 from pipeline.tuning.worker import run_trial
 from tests.support.facts import split_summary
 from tests.support.fakes import FakeEvaluator, task_of
-from tests.training.test_loop import tiny
+from tests.support.tiny_training import tiny
 
 TRAIN, VAL = [task_of(seed) for seed in range(8)], [task_of(seed) for seed in range(100, 104)]
 SPLIT = split_summary()
 SPACE = {"train.ppo.learning_rate": {"low": 0.0001, "high": 0.01, "log": True}}
 PARENT = "20260101-000000-000000"
+
+
+pytestmark = pytest.mark.slow
 
 
 class Evaluator(FakeEvaluator):
