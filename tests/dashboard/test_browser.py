@@ -146,7 +146,9 @@ def test_an_address_below_the_first_page_opens_at_once(hostile: Path, visit: Vis
     assert visit.page.inner_text("h1") == "Results"
 
 
-@pytest.mark.parametrize(("width", "scheme"), [("desktop", "light"), ("phone", "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [pytest.param("desktop", "light", marks=pytest.mark.nightly), ("phone", "dark")]
+)
 def test_every_page_fits_its_screen_and_runs_nothing_from_data(
     chromium: Any, address: str, width: str, scheme: str
 ) -> None:

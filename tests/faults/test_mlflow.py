@@ -151,7 +151,9 @@ def test_trouble_in_the_middle_costs_nothing(
     tally("MLflow troubled", behaviour=behaviour, spoilt=proxy.troubles, metrics_lost=0, metrics_doubled=0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("behaviour", ["refuse", "500", "half"])
+@pytest.mark.parametrize(
+    "behaviour", ["refuse", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("500", "half"))]
+)
 def test_trouble_from_the_start_for_ever_keeps_everything_for_sync(
     proxy: Proxy, root: Path, settings: Settings, tmp_path: Path, behaviour: Behaviour
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_tracing_process_that_is_killed_costs_the_job_it_was_at(running: Joine
 def test_a_node_that_is_killed_loses_nothing_and_doubles_nothing(
     another_node: Any, cluster: Any, local: TracerPool
 ) -> None:
-    asked = jobs(400)
+    asked = jobs(200)
     with RayPool(3, 20, GIGABYTES) as pool:
         all_begin(pool, 3)
         pool.evaluate(asked[:30])

@@ -20,7 +20,7 @@ from tests.support.small_project import small_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
-PATIENCE_SECONDS = 150
+PATIENCE_SECONDS = 600
 
 
 def trials(root: Path) -> list[FrozenTrial]:

@@ -122,6 +122,7 @@ def test_s3(checkout: Checkout, s3: S3, tmp_path: Path) -> None:
     assert len(s3.names()) == 24 + 1 + 4
 
 
+@pytest.mark.nightly
 def test_a_wrong_secret_is_told(checkout: Checkout, s3: S3) -> None:
     checkout.configure("refused", url=f"s3://{s3.bucket}/other", endpointurl=s3.address)
     environment = s3.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"}
@@ -129,6 +130,7 @@ def test_a_wrong_secret_is_told(checkout: Checkout, s3: S3) -> None:
     assert "signature we calculated does not match" in said
 
 
+@pytest.mark.nightly
 def test_a_key_that_the_server_does_not_know_is_told(checkout: Checkout, ssh: Ssh) -> None:
     address = f"ssh://{ssh.user}@127.0.0.1:{ssh.port}{ssh.folder}/other"
     checkout.configure("stranger", url=address, keyfile=str(ssh.folder.parent / "host"))
