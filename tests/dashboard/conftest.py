@@ -51,7 +51,7 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def opened(root: Path, page: str, **query: str) -> AppTest:
         monkeypatch.setenv(queries.PROJECT, str(root))
-        app = AppTest.from_string(f"from dashboard.app import main\nmain({page!r})\n", default_timeout=20)
+        app = AppTest.from_string(f"from dashboard.app import main\nmain({page!r})\n", default_timeout=120)
         for name, value in query.items():
             app.query_params[name] = value
         return app.run()

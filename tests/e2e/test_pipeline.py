@@ -19,7 +19,7 @@ from pipeline.tracking.mlflow_store import client
 from tests.support.fakes import ROOT
 from tests.support.small_logos import tiny_params, write_logos
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 

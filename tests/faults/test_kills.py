@@ -21,7 +21,7 @@ KILLS = int(os.environ.get("TRACEWRIGHT_KILLS", "3"))
 STOPS = int(os.environ.get("TRACEWRIGHT_STOPS", "1"))
 LONGEST_SECONDS = 1.5
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kills")]
+pytestmark = pytest.mark.slow
 
 
 def damaged(folder: Path) -> int:

@@ -32,7 +32,7 @@ STARTS = int(os.environ.get("TRACEWRIGHT_STARTS", "2"))
 TROUBLES = int(os.environ.get("TRACEWRIGHT_TROUBLES", "2"))
 STEPS = 200
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

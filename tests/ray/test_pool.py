@@ -29,7 +29,7 @@ from tests.support.fakes import rgba_of, settings_with, tiny_agent
 from tests.support.jobs import GIGABYTES, GOOD, LONG, PANIC, kinds, noise
 from tests.support.ray_nodes import cut_power
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 LOGOS = [Logo.of(f"logo-{seed}", rgba_of(seed, 48), "simple") for seed in range(6)]
 
@@ -55,7 +55,7 @@ def processes(mark: str) -> list[psutil.Process]:
 
 
 def none_left(mark: str) -> bool:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while processes(mark) and time.monotonic() < until:
         time.sleep(0.1)
     return not processes(mark)

@@ -18,7 +18,7 @@ from pipeline.tuning.worker_pool import cpus_per_worker
 from tests.support.ray_nodes import cut_power
 from tests.support.small_project import small_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 PATIENCE_SECONDS = 600
 

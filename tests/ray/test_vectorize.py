@@ -19,7 +19,7 @@ from tests.support.fakes import rgba_of
 from tests.support.ray_nodes import cut_power
 from tests.support.sharded_output import rows, svgs
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 FILES, SHARD_FILES = 12, 2
 

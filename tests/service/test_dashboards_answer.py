@@ -30,7 +30,6 @@ PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(PROMETHEUS is None, reason="the program prometheus is not installed"),
-    pytest.mark.xdist_group("prometheus"),
 ]
 
 SCRAPES = 4

@@ -70,7 +70,7 @@ def test_a_deadline_ends_the_work_and_frees_the_lane(service: Service) -> None:
     assert caught.value.status == 503
     assert time.monotonic() - began < 30
     assert answered(service, [order(1), order(2)], seconds=15)
-    until = time.monotonic() + 15
+    until = time.monotonic() + 120
     while set(working) & set(service.lanes.pids):  # what they were at is nobody's any more
         assert time.monotonic() < until
         time.sleep(0.05)

@@ -167,7 +167,7 @@ def test_a_version_that_cannot_be_used_is_not_taken(server: Server, project: Pat
 
 
 def _wait_for(server: Server, version: str) -> None:
-    until = time.monotonic() + 15
+    until = time.monotonic() + 120
     while predictions(server.invoke(records(row(traces=1))))[0]["model"] != f"{NAME}/{version}":
         assert time.monotonic() < until
         time.sleep(0.1)

@@ -16,7 +16,7 @@ import pytest
 from tests.support.small_project import small_project
 from tests.support.store_servers import HAS_S3, HAS_SSH, S3, Ssh, ssh_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stores")]
+pytestmark = pytest.mark.slow
 
 DVC = (sys.executable, "-m", "dvc")
 WHAT = ("catalogue", "split", "logos.dvc")

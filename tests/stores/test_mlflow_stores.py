@@ -21,7 +21,6 @@ from tests.support.store_servers import S3, mlflow_server
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("stores"),
     pytest.mark.skipif(not postgres.IS_INSTALLED, reason="no PostgreSQL: apt install postgresql, pip install psycopg"),
 ]
 

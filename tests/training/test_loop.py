@@ -24,6 +24,10 @@ from tests.support.tiny_training import TRAIN, VAL, tiny
 pytestmark = pytest.mark.slow
 
 
+ONCE = tiny(curriculum__stages=[dict(stage, retries=0) for stage in tiny().curriculum.model_dump()["stages"]])
+"""No stage is trained again: as many timesteps as were asked for."""
+
+
 class Notes(Hooks):
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
@@ -51,8 +55,8 @@ class Notes(Hooks):
 def trained() -> tuple[Result, Notes]:
     notes = Notes()
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = CheckpointStore(Path(folder), tiny().checkpoints)
-        result = train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=1, followers=[notes], checkpoints=checkpoints)
+        checkpoints = CheckpointStore(Path(folder), ONCE.checkpoints)
+        result = train(ONCE, TRAIN, VAL, FakeEvaluator(), seed=1, followers=[notes], checkpoints=checkpoints)
     return result, notes
 
 
@@ -63,11 +67,11 @@ def test_every_hook_is_called_in_its_time() -> None:
     assert list(dict.fromkeys(what for what, _ in told)) == ["portfolios", "table", "surrogate"]
     for what, share in dict(told).items():  # the last of each
         assert 0.8 < share <= 1, f"{what} ended at {share}"
-    assert [p.timesteps for p in notes.of("progress")] == list(range(64, 513, 64))
-    assert [v.timesteps for v in notes.of("validation")] == [0, 256, 512]
-    assert [c.timesteps for c in notes.of("checkpoint")] == [0, 128, 256, 384, 512]
+    assert [p.timesteps for p in notes.of("progress")] == list(range(32, 257, 32))
+    assert [v.timesteps for v in notes.of("validation")] == [0, 128, 256]
+    assert [c.timesteps for c in notes.of("checkpoint")] == [0, 64, 128, 192, 256]
     assert [s.name for s in notes.of("stage")] == ["simple", "text", "gradient", "complex"]
-    assert result.timesteps == 512
+    assert result.timesteps == 256
     assert result.stopped is None
 
 
@@ -80,7 +84,7 @@ def test_the_best_on_validation_is_what_comes_back() -> None:
 
 
 def test_the_same_seed_gives_the_same_agent_and_another_another(tmp_path: Path) -> None:
-    same, other = (train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=seed).agent for seed in (1, 2))
+    same, other = (train(ONCE, TRAIN, VAL, FakeEvaluator(), seed=seed).agent for seed in (1, 2))
     first = trained()[0].agent.save(tmp_path)
     assert same.save(tmp_path) == first
     assert other.save(tmp_path) != first
@@ -96,10 +100,10 @@ def test_inference_sees_what_training_saw() -> None:
 
 
 def test_early_stopping_ends_a_training_that_does_not_improve() -> None:
-    impatient = tiny(train__early_stopping_patience=1, train__eval_every_timesteps=64)
+    impatient = tiny(train__early_stopping_patience=1, train__eval_every_timesteps=32)
     result = train(impatient, TRAIN, VAL, FakeEvaluator(fails=lambda job: True), seed=1)
     assert result.stopped == EarlyStop(kind="no_improvement", text="no improvement in 1 validations")
-    assert result.timesteps < 512
+    assert result.timesteps < 256
     assert result.failures == {"panic": result.timesteps}
 
 
