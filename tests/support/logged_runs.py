@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from mlflow.entities import LoggedModel
-from mlflow.entities import Run as MlflowRun
+from typing import TYPE_CHECKING
 
 from pipeline.tracking.run import Run
+
+if TYPE_CHECKING:  # MLflow is to be imported after its variables are set
+    from mlflow.entities import LoggedModel
+    from mlflow.entities import Run as MlflowRun
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

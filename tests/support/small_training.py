@@ -11,6 +11,7 @@ from pipeline.tracking.models import download, file_digests
 from pipeline.tracking.registry import open_registry
 from pipeline.tracking.replica import Replica
 from pipeline.tracking.run import Run
+from pipeline.tracking.sync import sync
 from tests.support.logged_runs import make_agent
 
 
@@ -33,6 +34,7 @@ def log_and_register(folder: str) -> None:
 
 def _register(root: Path, run_id: str, model: str, agent: Path) -> None:
     settings = load_settings(root / "params.yaml")
+    list(sync(root))  # on a busy machine the run may have ended before all of it was sent
     replica = Replica(root, root / mlflow_store.RUNS / run_id)
     client, sent = replica.experiment().client, replica.sent
     run = client.get_run(str(sent.run_id))
