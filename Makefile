@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 DATA ?=
 ONLY ?=
 TORCH := 2.13.0
+# One thread each: two workers, and what they start, keep two cores busy.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export PYTHONUTF8 := 1
@@ -58,7 +60,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.bench_catalogue
@@ -98,12 +100,14 @@ profile: $(READY)
 faults: $(READY)
 	TRACEWRIGHT_RANDOM_SETTINGS=10000 TRACEWRIGHT_KILLS=500 TRACEWRIGHT_STOPS=200 TRACEWRIGHT_EVERY_BOUNDARY=1 \
 	TRACEWRIGHT_FLIPS=100000 TRACEWRIGHT_GUARDS=1 TRACEWRIGHT_SERVER_KILLS=50 TRACEWRIGHT_STALL_SECONDS=30 \
-	TRACEWRIGHT_TALLY=$${TRACEWRIGHT_TALLY:-$(CURDIR)/.tracewright/faults.jsonl} $(BIN)/pytest -n 2 --dist loadfile tests/faults
+	TRACEWRIGHT_STARTS=4 TRACEWRIGHT_TROUBLES=4 \
+	TRACEWRIGHT_TALLY=$${TRACEWRIGHT_TALLY:-$(CURDIR)/.tracewright/faults.jsonl} $(PYTEST) tests/faults
 
 soak: $(READY)
 	$(BIN)/python -m benchmarks.soak
 
 nightly: test faults soak bench
+	TRACEWRIGHT_EXAMPLES=300 $(PYTEST) -m 'nightly or hypothesis'
 
 up: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m monitoring.up $(ONLY)

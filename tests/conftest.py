@@ -2,8 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
 from hypothesis import settings
 
-# A busy machine is no failure: no test is timed.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# No MLflow of the developer's.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+# A busy machine is no failure: no test is timed. `make nightly` asks for more examples.
+settings.register_profile("here", deadline=None, max_examples=int(os.environ.get("TRACEWRIGHT_EXAMPLES", "20")))
+settings.load_profile("here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow files begin first, so that no worker waits for another at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow, to be copied: migrated once for all workers, since that takes seconds."""
+    from pipeline.tracking import mlflow_store
+
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "migrated"
+    with FileLock(f"{root}.lock"), pytest.MonkeyPatch.context() as patch:
+        for name, value in mlflow_store.DEFAULTS.items():
+            patch.setenv(name, value)
+        mlflow_store.client(root)
+    return root / "mlruns" / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def with_mlflow(mlflow_database: Path) -> Callable[[Path], None]:
+    """Gives a project's folder that database."""
+
+    def copy(root: Path) -> None:
+        (root / "mlruns").mkdir()
+        shutil.copy(mlflow_database, root / "mlruns")
+
+    return copy

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.agent.episode import Episode
@@ -20,7 +20,6 @@ def episode(max_steps: int = 6, trained_steps: int | None = None) -> Episode:
 
 
 @given(st.lists(st.integers(0, SCREEN.size - 1), min_size=6, max_size=6), st.sets(st.integers(0, 5)))
-@settings(max_examples=30, deadline=None)
 def test_the_rewards_add_up_to_what_was_achieved(chosen: list[int], failing: set[int]) -> None:
     running = episode()
     evaluator = FakeEvaluator(fails=lambda job: len(evaluator.jobs) - 1 in failing)

@@ -17,9 +17,8 @@ from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_store import CheckpointStore, files_in
 from pipeline.training.loop import train
 from tests.support.fakes import ROOT, FakeEvaluator, settings_with
-from tests.training.test_loop import TRAIN, VAL, tiny
-
-OLDER, NEWER = "20260101-000000-aaaa", "20260102-000000-bbbb"
+from tests.support.saved_runs import NEWER, OLDER, run_of, state
+from tests.support.tiny_training import TRAIN, VAL, tiny
 
 
 @pytest.fixture
@@ -29,23 +28,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def state(timesteps: int, **metrics: float) -> Checkpoint:
-    summary = {"timesteps": timesteps, "seed": 1, "phase": "training", "metrics": metrics}
-    stages = [{"name": "simple", "attempts": 2, "passed": True, "seconds": 1.5}]
-    facts = {"summary": summary, "stages": stages, "settings": {"experiment": "x"}}
-    return Checkpoint(facts, {"weights": np.zeros((2, 3), np.float32)})
-
-
-def run_of(project: Path, name: str, values: list[float], *, delivered: bool = False, keep_last: int = 9) -> Path:
-    """A run with a checkpoint for each value, at 10, 20, ... steps."""
-    folder = project / ".tracewright" / "runs" / name
-    store = CheckpointStore(folder, settings_with(checkpoints__keep_last=keep_last).checkpoints)
-    for number, value in enumerate(values, 1):
-        store.save(state(10 * number, value=value), "validation")
-    Lineage({"seed": "1"}, delivered=delivered).write(folder)
-    return folder
 
 
 def tracewright(*arguments: object) -> Result:

@@ -22,7 +22,10 @@ from tests.support.fakes import ROOT
 from tests.support.small_project import small_project
 
 CORES = len(os.sched_getaffinity(0))
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
+
+
+pytestmark = pytest.mark.slow
 
 
 def runs(*arguments: str) -> Result:

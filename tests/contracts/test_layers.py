@@ -77,3 +77,10 @@ def test_a_stage_is_a_main_alone() -> None:
         assert defined == ["main"], name
         others = [i for i, _ in imports(tree(path)) if i.startswith("pipeline.stages.")]
         assert others == ["pipeline.stages.entry.run"], name
+
+
+def test_tests_share_through_support_alone() -> None:
+    """A test module that another one imports would run with it, and could not be changed or moved alone."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        for imported, line in imports(tree(path)):
+            assert not imported.startswith("tests.") or imported.startswith("tests.support"), f"{path}:{line}"

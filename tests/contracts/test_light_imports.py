@@ -36,7 +36,7 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={k: v for k, v in os.environ.items() if not k.startswith(("COV_", "PYTEST_"))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import queries
 from tests.support import dashboard_project
-
-PAGES = ("overview", "dataset", "training", "results", "images", "models", "resources", "compare", "try-it")
-
-Open = Callable[..., AppTest]
+from tests.support.app_pages import Open
 
 
 @pytest.fixture(scope="session")
@@ -54,18 +51,12 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def opened(root: Path, page: str, **query: str) -> AppTest:
         monkeypatch.setenv(queries.PROJECT, str(root))
-        app = AppTest.from_string(f"from dashboard.app import main\nmain({page!r})\n", default_timeout=20)
+        app = AppTest.from_string(f"from dashboard.app import main\nmain({page!r})\n", default_timeout=120)
         for name, value in query.items():
             app.query_params[name] = value
         return app.run()
 
     return opened
-
-
-def said(app: AppTest) -> str:
-    """All text of a page that a person reads outside of tables and charts."""
-    kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.info, app.warning, app.text, app.code)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ import pytest
 
 from dashboard import queries
 from pipeline.reports import archive
-from tests.dashboard.conftest import PAGES
 from tests.support import dashboard_project
+from tests.support.app_pages import PAGES
 from tests.support.fakes import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -27,7 +27,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("browser"),
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]
 
@@ -63,7 +63,7 @@ def address(hostile: Path) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
 
 
 def _wait_for(url: str, seconds: float = 60) -> None:
@@ -145,7 +145,9 @@ def test_an_address_below_the_first_page_opens_at_once(hostile: Path, visit: Vis
     assert visit.page.inner_text("h1") == "Results"
 
 
-@pytest.mark.parametrize(("width", "scheme"), [("desktop", "light"), ("phone", "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [pytest.param("desktop", "light", marks=pytest.mark.nightly), ("phone", "dark")]
+)
 def test_every_page_fits_its_screen_and_runs_nothing_from_data(
     chromium: Any, address: str, width: str, scheme: str
 ) -> None:

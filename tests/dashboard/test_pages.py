@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.reports import archive
-from tests.dashboard.conftest import PAGES, Open, said
 from tests.support import dashboard_project
+from tests.support.app_pages import PAGES, Open, said
 
 TITLES = dict(zip(PAGES, ("tracewright", "Dataset", "Training", "Results", "Images", "Models", "Resources", "Compare",
                           "Try it"), strict=True))  # fmt: skip
 KEPT = archive.RUNS / dashboard_project.RUN / archive.FOLDER
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -54,7 +57,7 @@ def test_half_written_files_break_no_page(project: Path, visit: Open, page: str)
         assert "dvc repro" in said(app)
 
 
-@pytest.mark.parametrize("content", ["", "null", "[]", '{"schema_version": 1}', '{"schema_version": 2}', "[" * 9000])
+@pytest.mark.parametrize("content", ["", '{"schema_version": 1}', "[" * 9000])
 def test_a_report_of_another_form_is_said_not_raised(project: Path, visit: Open, content: str) -> None:
     (project / KEPT / "report.json").write_text(content)
     (project / "reports/report.json").unlink()

@@ -7,70 +7,24 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image, ImageDraw
 
 from pipeline.core.records import VISIBLE_DAMAGE
 from pipeline.reports.archive import read_report
 from pipeline.reports.document import PICTURES
+from pipeline.tracking.mlflow_store import client
 from tests.support.fakes import ROOT
 from tests.support.filled import MAY_BE_EMPTY, empty_fields
+from tests.support.small_logos import tiny_params, write_logos
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.slow
 
-FOLDERS = ("simple_geometric", "text_based", "gradients", "complex")
 BIN = Path(sys.executable).parent
-
-
-def drawn_logo(kind: str, seed: int) -> Image.Image:
-    rng = np.random.default_rng([seed, FOLDERS.index(kind)])
-    image = Image.new("RGB", (64, 64), "white")
-    draw = ImageDraw.Draw(image)
-    if kind == "gradients":
-        start, end = rng.integers(0, 255, (2, 3))
-        shades = np.linspace(start, end, 40).astype(np.uint8)
-        image.paste(Image.fromarray(np.tile(shades[:, None], (1, 40, 1))), (12, 12))
-    elif kind == "text_based":
-        draw.text(
-            (4, 20),
-            "".join(chr(65 + c) for c in rng.integers(0, 26, 5)),
-            fill=tuple(rng.integers(0, 180, 3)),
-            font_size=16,
-        )
-    for _ in range(6 if kind == "complex" else 1):
-        x, y = (int(v) for v in rng.integers(2, 40, 2))
-        shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
-        side = int(rng.integers(8, 22))
-        shape((x, y, x + side, y + side), fill=tuple(int(c) for c in rng.integers(0, 220, 3)))
-    return image
-
-
-def tiny_params(values: dict[str, Any], data: str) -> dict[str, Any]:
-    values["data"] |= {"root": data, "sample_images": 20}
-    values["split"] |= {"train_ratio": 0.5, "val_ratio": 0.25, "test_ratio": 0.25}
-    values["train"] |= {
-        "total_timesteps": 256,
-        "n_envs": 4,
-        "max_steps": 3,
-        "table_traces": 8,
-        "surrogate_steps": 20,
-        "shortlist": 6,
-        "portfolio_images": 4,
-        "portfolio_candidates": 4,
-        "other_portfolio_candidates": 0,
-        "eval_every_timesteps": 128,
-    }
-    values["train"]["ppo"] |= {"n_steps": 16, "batch_size": 32, "n_epochs": 2, "hidden_units": [16]}
-    for stage in values["curriculum"]["stages"]:
-        stage["retries"] = 0
-    values["validation"] |= {"images_per_category": 1, "stochastic_runs": 1}
-    values["evaluate"] |= {"traces": [1, 3], "bootstrap_samples": 200}
-    return values
 
 
 class Project:
@@ -103,8 +57,9 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory, with_mlflow: Callable[[Path], None]) -> Project:
     root = tmp_path_factory.mktemp("project")
+    with_mlflow(root)
     for name in ("pipeline", "monitoring", "dvc.yaml", ".dvcignore", ".gitignore"):
         source = ROOT / name
         if source.is_dir():
@@ -113,10 +68,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             shutil.copy(source, root / name)
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     (root / "params.yaml").write_text(yaml.safe_dump(tiny_params(values, "logos"), sort_keys=False))
-    for kind in FOLDERS:
-        (root / "logos" / kind).mkdir(parents=True)
-        for seed in range(6):
-            drawn_logo(kind, seed).save(root / "logos" / kind / f"{kind}{chr(97 + seed)}.png")
+    write_logos(root / "logos")
     (root / "logos" / "complex" / "broken.png").write_bytes(b"not a picture")
     made = Project(root)
     made.run("git", "init", "--quiet")
@@ -147,23 +99,18 @@ def test_the_report_lacks_nothing_that_the_pipeline_knows(project: Project) -> N
     assert all(image.regions for image in report.damaged)
 
 
+def in_mlflow(project: Project, run: str) -> Any:
+    return client(project.root).get_run(project.json(f".tracewright/runs/{run}/replica.json")["run_id"])
+
+
 def test_the_run_and_its_models_are_in_mlflow(project: Project) -> None:
-    script = (
-        "import json, mlflow; from pathlib import Path; from pipeline.tracking.mlflow_store import client\n"
-        "c = client(Path('.')); r = json.load(open('results/train/train.json'))\n"
-        "sent = json.load(open(f\".tracewright/runs/{r['run_id']}/replica.json\"))\n"
-        "run = c.get_run(sent['run_id']); e = run.info.experiment_id\n"
-        "models = c.search_logged_models(experiment_ids=[e])\n"
-        "print(json.dumps({'status': run.info.status, 'metrics': run.data.metrics, 'models': len(models),"
-        " 'inputs': [d.dataset.name for d in run.inputs.dataset_inputs], 'params': run.data.params}))\n"
-    )
-    found = json.loads(project.run(sys.executable, "-W", "ignore", "-c", script).strip().splitlines()[-1])
-    assert found["status"] == "FINISHED"
-    assert found["models"] == 3
-    assert found["metrics"]["val/value"] >= 0
-    assert "test/agent_ratio_at_3" in found["metrics"]
-    assert found["params"]["train.seed"] == "1"
-    assert len(found["inputs"]) == 3
+    run = in_mlflow(project, project.json("results/train/train.json")["run_id"])
+    assert run.info.status == "FINISHED"
+    assert len(client(project.root).search_logged_models([run.info.experiment_id])) == 3
+    assert run.data.metrics["val/value"] >= 0
+    assert "test/agent_ratio_at_3" in run.data.metrics
+    assert run.data.params["train.seed"] == "1"
+    assert len(run.inputs.dataset_inputs) == 3
 
 
 def test_nothing_is_done_again_when_nothing_changed(project: Project) -> None:
@@ -183,19 +130,13 @@ def test_an_experiment_with_another_seed_keeps_both_runs(project: Project) -> No
     project.run("git", "add", "--all", ":!logos")
     project.run("git", "commit", "--quiet", "--message", "results")
     first = project.json("results/train/train.json")["run_id"]
-    project.run("dvc", "exp", "run", "--set-param", "train.seed=2", "report")
+    project.run("dvc", "exp", "run", "--set-param", "train.seed=2", "train")
     second = project.json("results/train/train.json")
     assert second["seed"] == 2
     assert second["run_id"] != first
     changed = project.run("dvc", "metrics", "diff", "--json", "HEAD")
-    assert "results/train/metrics.json" in changed or "results/evaluate/metrics.json" in changed
-    script = (
-        "import json; from pathlib import Path; from pipeline.tracking.mlflow_store import client\n"
-        f"runs = [Path('.tracewright/runs') / run / 'replica.json' for run in ('{first}', '{second['run_id']}')]\n"
-        "c = client(Path('.')); ids = [json.loads(run.read_text())['run_id'] for run in runs]\n"
-        "print([c.get_run(run).info.status for run in ids])\n"
-    )
-    assert "['FINISHED', 'FINISHED']" in project.run(sys.executable, "-W", "ignore", "-c", script)
+    assert "results/train/metrics.json" in changed
+    assert [in_mlflow(project, run).info.status for run in (first, second["run_id"])] == ["FINISHED"] * 2
 
 
 def test_vectorize_gives_nothing_worse_than_the_default(project: Project) -> None:

@@ -24,7 +24,7 @@ from tests.support.tally import tally
 from tests.support.writers import SAVES, write_all
 
 CALLS = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat"
-EVERY = int(os.environ.get("TRACEWRIGHT_EVERY_BOUNDARY", "40"))
+EVERY = int(os.environ.get("TRACEWRIGHT_EVERY_BOUNDARY", "60"))
 
 WRITERS = ROOT / "tests/support/writers.py"
 

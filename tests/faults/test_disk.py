@@ -18,7 +18,7 @@ from pipeline.training.checkpoint_store import files_in, latest_in
 from tests.support.nursery import Nursery, run_training, settings
 from tests.support.tally import tally
 
-pytestmark = pytest.mark.xdist_group("kills")
+pytestmark = pytest.mark.slow
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 FULL = "cannot be written (No space left on device); is the disk full?"

@@ -21,32 +21,24 @@ from pipeline.tracking import mlflow_store
 from pipeline.tracking.replica import Replica
 from pipeline.tracking.run import Run
 from pipeline.tracking.sync import sync
+from tests.support.logged_runs import make_agent
 from tests.support.mlflow_server import Behaviour, MlflowServer, Proxy
 from tests.support.source import ROOT
 from tests.support.tally import tally
-from tests.tracking.conftest import make_agent
 
 KILLS = int(os.environ.get("TRACEWRIGHT_SERVER_KILLS", "1"))
 STALL_SECONDS = float(os.environ.get("TRACEWRIGHT_STALL_SECONDS", "3"))
+STARTS = int(os.environ.get("TRACEWRIGHT_STARTS", "2"))
+TROUBLES = int(os.environ.get("TRACEWRIGHT_TROUBLES", "2"))
 STEPS = 200
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Migrated once, which takes seconds."""
-    root = tmp_path_factory.mktemp("migrated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        mlflow_store.client(root)
-    return root / "mlruns/mlflow.db"
-
-
-@pytest.fixture(scope="module")
-def server(database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def server(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(database, folder / "mlflow.db")
+    shutil.copy(mlflow_database, folder)
     running = MlflowServer(folder)
     running.start()
     yield running
@@ -137,17 +129,20 @@ def test_trouble_in_the_middle_costs_nothing(
     agent = make_agent(tmp_path / "agent", b"weights")
 
     def trouble() -> None:
-        for _ in range(4):
+        for _ in range(TROUBLES):
             time.sleep(0.5)
+            before, until = proxy.troubles, time.monotonic() + 30
             proxy.behaviour = behaviour
             time.sleep(0.5)
+            while proxy.troubles == before and time.monotonic() < until:
+                time.sleep(0.05)
             proxy.behaviour = "pass"
 
     spoiling = threading.Thread(target=trouble)
     with started(root, settings) as run:
         run.deliver()
         spoiling.start()
-        kept_seconds = log_everything(run, agent, 4.0)
+        kept_seconds = log_everything(run, agent, float(TROUBLES))
     spoiling.join()
     assert [type(outcome) for _, outcome in sync(root)] == [str]
     assert in_mlflow(root, run) == WHOLE
@@ -156,7 +151,9 @@ def test_trouble_in_the_middle_costs_nothing(
     tally("MLflow troubled", behaviour=behaviour, spoilt=proxy.troubles, metrics_lost=0, metrics_doubled=0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("behaviour", ["refuse", "500", "half"])
+@pytest.mark.parametrize(
+    "behaviour", ["refuse", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("500", "half"))]
+)
 def test_trouble_from_the_start_for_ever_keeps_everything_for_sync(
     proxy: Proxy, root: Path, settings: Settings, tmp_path: Path, behaviour: Behaviour
 ) -> None:
@@ -192,7 +189,7 @@ def test_a_server_that_is_killed_while_it_is_written_to(
     killing.start()
     while not ended.is_set():
         with started(root, settings) as run:
-            log_everything(run, agent, 2.0)
+            log_everything(run, agent, 4.0)
         runs.append(run)
     killing.join()
     assert all(isinstance(outcome, str) for _, outcome in sync(root))
@@ -220,18 +217,16 @@ print(run.run_id)
 """
 
 
-def test_four_runs_that_start_at_once_without_a_database_all_succeed(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_that_start_at_once_without_a_database_all_succeed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     processes = [
         subprocess.Popen([sys.executable, "-W", "ignore", "-c", START, str(root)], cwd=ROOT, stdout=subprocess.PIPE)
-        for _ in range(4)
+        for _ in range(STARTS)
     ]
     ids = [process.communicate()[0].decode().strip() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0, 0]
-    assert len(set(ids)) == 4
+    assert [process.returncode for process in processes] == [0] * STARTS
+    assert len(set(ids)) == STARTS
     experiment = Replica(root, root / mlflow_store.RUNS_FOLDER / ids[0]).experiment()
     found = experiment.client.search_runs([experiment.experiment_id])
     assert {run.data.tags["tracewright.run"] for run in found} == set(ids)
-    assert [(run.info.status, run.data.metrics) for run in found] == [("FINISHED", {"a": 1.0})] * 4
+    assert [(run.info.status, run.data.metrics) for run in found] == [("FINISHED", {"a": 1.0})] * STARTS

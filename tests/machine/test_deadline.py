@@ -43,7 +43,7 @@ def read(source: Source, deadline_seconds: float = 5.0) -> SourceReading:
 def test_a_source_that_answers_is_up(answer: Answer) -> None:
     outcome = read(Source("it", answer))
     assert (outcome.value, outcome.up) == ("value", True)
-    assert 0 <= outcome.seconds < 5
+    assert outcome.seconds >= 0
 
 
 def test_a_source_that_fails_is_down_and_says_why_once(answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
@@ -94,7 +94,7 @@ def test_a_hanging_source_costs_one_deadline_and_one_thread_and_is_back_when_it_
         outcome = read(source, SOON)
         assert outcome.up is False
         assert outcome.seconds >= SOON, "what it took so far"
-    assert time.monotonic() - began < 2.0, "while it hangs nobody waits for it again"
+    assert time.monotonic() - began < 90 * SOON, "while it hangs nobody waits for it again"
     assert threading.active_count() <= before + 1
     assert answer.begun == 1
     answer.gate.set()
@@ -140,7 +140,7 @@ def test_an_answer_that_comes_too_late_is_not_shown_later(answer: Answer) -> Non
 
 
 def eventually(told: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         if told():
             return True

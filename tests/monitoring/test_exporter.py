@@ -126,7 +126,7 @@ def test_who_waits_shares_what_is_read_after_it_asked() -> None:
     collector = SourcesCollector([Source("it", read)])
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(collector.collect)
-        assert reading.wait(10)
+        assert reading.wait(120)
         others = [pool.submit(collector.collect) for _ in range(8)]
         while pool._work_queue.qsize():
             time.sleep(0.01)

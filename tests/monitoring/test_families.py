@@ -160,7 +160,7 @@ JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(sorted(set(status_values()) - {"run"})), JSON, max_size=4))
 def test_whatever_a_status_says_the_scrape_can_be_read(tmp_path: Path, changes: dict[str, Any]) -> None:
     write_status_values(tmp_path, **changes)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-import psutil
 import pytest
 
 from pipeline.core.cluster import Cluster, connect, ray_module
@@ -51,12 +50,3 @@ def another_node(cluster: Any, running: Cluster) -> Iterator[Any]:
     yield node
     if node in cluster.worker_nodes:
         cluster.remove_node(node)
-
-
-def cut_power(cluster: Any, node: Any) -> None:
-    """All processes of a node at once. Ray alone lets actors go on for as long as they do not miss their raylet."""
-    [raylet] = node.all_processes["raylet"]
-    below = psutil.Process(raylet.process.pid).children(recursive=True)
-    for process in below:
-        process.kill()
-    cluster.remove_node(node, allow_graceful=False)

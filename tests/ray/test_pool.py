@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 
@@ -25,10 +24,10 @@ from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.ray_pool import RayPool, Tracer
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.training.validation import validate
-from tests.faults.test_workers_faults import GIGABYTES, GOOD, LONG, PANIC, kinds
-from tests.ray.conftest import cut_power
 from tests.support import tracers
 from tests.support.fakes import rgba_of, settings_with, tiny_agent
+from tests.support.jobs import GIGABYTES, GOOD, LONG, PANIC, kinds, noise
+from tests.support.ray_nodes import cut_power
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +55,7 @@ def processes(mark: str) -> list[psutil.Process]:
 
 
 def none_left(mark: str) -> bool:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while processes(mark) and time.monotonic() < until:
         time.sleep(0.1)
     return not processes(mark)
@@ -133,7 +132,7 @@ def test_more_images_than_an_actor_keeps(running: Cluster, local: TracerPool) ->
 def test_hostile_jobs_cost_themselves(running: Cluster) -> None:
     with RayPool(0, 1.5, GIGABYTES, check=lambda _: None) as pool:
         all_begin(pool, 2)
-        endless = replace(LONG, logo=Logo.of("noise", noise(1500), "complex"))
+        endless = replace(LONG, logo=noise(1500))
         results = pool.evaluate([GOOD, PANIC, GOOD, endless, GOOD, PANIC, GOOD])
         assert kinds(results) == ["scored", "panic", "scored", "timeout", "scored", "panic", "scored"]
         assert dict(pool.failures) == {"panic": 2, "timeout": 1}
@@ -142,12 +141,6 @@ def test_hostile_jobs_cost_themselves(running: Cluster) -> None:
         [refused] = checked.evaluate([PANIC])
         assert isinstance(refused, Failed)
         assert refused.kind == "invalid"
-
-
-def noise(side: int) -> Any:
-    rgba = np.random.default_rng(0).integers(0, 256, (side, side, 4), dtype=np.uint8)
-    rgba[..., 3] = 255
-    return rgba
 
 
 def test_a_tracing_process_that_is_killed_costs_the_job_it_was_at(running: Cluster) -> None:
@@ -166,7 +159,7 @@ def test_a_tracing_process_that_is_killed_costs_the_job_it_was_at(running: Clust
 def test_a_node_that_is_killed_loses_nothing_and_doubles_nothing(
     another_node: Any, cluster: Any, local: TracerPool
 ) -> None:
-    asked = jobs(400)
+    asked = jobs(200)
     with RayPool(3, 20, GIGABYTES) as pool:
         all_begin(pool, 3)
         pool.evaluate(asked[:30])

@@ -15,12 +15,12 @@ from pipeline.core.cluster import Cluster
 from pipeline.core.errors import SettingsError
 from pipeline.tuning.session import tune
 from pipeline.tuning.worker_pool import cpus_per_worker
-from tests.ray.conftest import cut_power
+from tests.support.ray_nodes import cut_power
 from tests.support.small_project import small_project
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_SECONDS = 150
+PATIENCE_SECONDS = 600
 
 
 def trials(root: Path) -> list[FrozenTrial]:
@@ -28,6 +28,7 @@ def trials(root: Path) -> list[FrozenTrial]:
     return JournalStorage(JournalFileBackend(str(path))).get_all_trials(0) if path.is_file() else []
 
 
+@pytest.mark.nightly
 def test_a_study_goes_on_with_the_trial_of_a_node_that_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Cluster, another_node: Any, cluster: Any
 ) -> None:

@@ -14,10 +14,10 @@ from pipeline.vectorizing.inputs import Folders
 from pipeline.vectorizing.request import Request
 from pipeline.vectorizing.session import ShardCallback, vectorize_sharded
 from pipeline.vectorizing.shard_pool import ShardProgress
-from tests.ray.conftest import cut_power
 from tests.support.agents import small_agent
 from tests.support.fakes import rgba_of
-from tests.vectorizing.test_session import rows, svgs
+from tests.support.ray_nodes import cut_power
+from tests.support.sharded_output import rows, svgs
 
 pytestmark = pytest.mark.slow
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pipeline.reports import archive
 from pipeline.reports.archive import Version, keep, open_svgs, read_images, read_report, read_written
 from pipeline.reports.findings import find
 from pipeline.reports.results import Results
-from pipeline.reports.run_report import run_report
+from pipeline.reports.run_report import RunReport, run_report
 from pipeline.reports.trouble import Trouble, attempted
 
 SVG = '<svg width="1" height="1"/>'
@@ -22,23 +23,35 @@ def read_svg(folder: Path, version: Version, digest: str) -> str | None:
     return archive.read_svg(packed, version, digest) if packed else None
 
 
-@pytest.fixture
-def svgs(tmp_path: Path, results: Results) -> dict[Version, Path]:
-    folders: dict[Version, Path] = {"ours": tmp_path / "svg", "default": tmp_path / "default"}
+@pytest.fixture(scope="module")
+def svgs(tmp_path_factory: pytest.TempPathFactory, results: Results) -> dict[Version, Path]:
+    folders: dict[Version, Path] = {version: tmp_path_factory.mktemp(version) for version in ("ours", "default")}
     for version, folder in folders.items():
-        folder.mkdir()
         for image in results.images:
             (folder / f"{image.digest}.svg").write_text(f"{SVG}<!-- {version} -->")
     return folders
 
 
+@pytest.fixture(scope="module")
+def report(results: Results) -> RunReport:
+    return run_report(results, find(results), ())
+
+
+@pytest.fixture(scope="module")
+def kept_once(
+    tmp_path_factory: pytest.TempPathFactory, results: Results, report: RunReport, svgs: dict[Version, Path]
+) -> Path:
+    return keep(tmp_path_factory.mktemp("run"), report, "<!doctype html>", results, svgs)
+
+
 @pytest.fixture
-def kept(tmp_path: Path, results: Results, svgs: dict[Version, Path]) -> Path:
-    return keep(tmp_path / "run", run_report(results, find(results), ()), "<!doctype html>", results, svgs)
+def kept(kept_once: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(kept_once, tmp_path / "kept"))
 
 
-def test_what_was_kept_is_read_back(kept: Path, results: Results) -> None:
-    assert read_report(kept) == run_report(results, find(results), ())
+def test_what_was_kept_is_read_back(kept: Path, results: Results, report: RunReport) -> None:
+    assert read_report(kept) == report
     assert read_written(kept, "report.html") == b"<!doctype html>"
     table = read_images(kept)
     assert len(table) == 40
@@ -57,10 +70,13 @@ def test_only_its_own_files_are_read(kept: Path) -> None:
 
 
 def test_it_is_bounded_and_what_one_looks_at_first_is_kept(
-    tmp_path: Path, results: Results, svgs: dict[Version, Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    results: Results,
+    report: RunReport,
+    svgs: dict[Version, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(archive, "MOST_SVG_BYTES", 1000)
-    report = run_report(results, (), ())
     folder = keep(tmp_path / "run", report, "", results, svgs)
     with zipfile.ZipFile(folder / "svgs.zip") as packed:
         members = packed.infolist()
@@ -103,14 +119,18 @@ def test_a_flipped_bit_in_an_svg_is_seen(kept: Path, results: Results) -> None:
 
 
 def test_the_report_comes_last_so_that_the_others_are_there(
-    tmp_path: Path, results: Results, svgs: dict[Version, Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    results: Results,
+    report: RunReport,
+    svgs: dict[Version, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(path: Path, text: str) -> None:
         raise StorageError("the disk is full")
 
     monkeypatch.setattr(archive, "write_text", full)
     with pytest.raises(StorageError):
-        keep(tmp_path / "run", run_report(results, (), ()), "", results, svgs)
+        keep(tmp_path / "run", report, "", results, svgs)
     assert not (tmp_path / "run/report/report.json").exists()
 
 

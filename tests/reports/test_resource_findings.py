@@ -9,8 +9,8 @@ import yaml
 
 from pipeline.machine.samples import ResourceSample
 from pipeline.reports.resource_findings import ResourceFinding, Setup, find
-from tests.machine.test_samples import CARD, SAMPLE
 from tests.support.machine import GIB, NOW
+from tests.support.samples import CARD, SAMPLE
 from tests.support.source import ROOT
 
 SETUP = Setup(workers=2, n_envs=16, batch_size=128, images_per_category=48, memory_limit_bytes=2_000_000_000)
@@ -154,7 +154,9 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_every_kind_is_documented() -> None:
     kinds = set(
-        re.findall(r'Finding\(\s*"(\w+)"', (ROOT / "pipeline/reports/resource_findings.py").read_text(encoding="utf-8"))
+        re.findall(
+            r'ResourceFinding\(\s*"(\w+)"', (ROOT / "pipeline/reports/resource_findings.py").read_text(encoding="utf-8")
+        )
     )
     rows = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8").split("### Findings")[1].split("## ")[0]
     assert kinds == set(re.findall(r"`(\w+)`", rows)) - {"compute.memory_limit_bytes"}

@@ -18,7 +18,7 @@ from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.loop import train
 from tests.support.facts import rollout_progress, validation
 from tests.support.fakes import FakeEvaluator
-from tests.training.test_loop import TRAIN, VAL, tiny
+from tests.support.tiny_training import TRAIN, VAL, tiny
 
 
 class Counted:

@@ -19,9 +19,9 @@ from pipeline.runs.diagnosis import Diagnosis, examine
 from pipeline.runs.resume import Lineage
 from pipeline.stages import catalogue
 from pipeline.tracking import lineage
-from tests.cli.test_checkpoints import NEWER, run_of
 from tests.support.drawing import draw
 from tests.support.fakes import ROOT
+from tests.support.saved_runs import NEWER, run_of
 
 
 @pytest.fixture

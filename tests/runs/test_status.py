@@ -29,7 +29,7 @@ STATUSES = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(status=STATUSES)
 def test_what_is_written_is_what_is_read(tmp_path: Path, status: RunStatus) -> None:
     write_status(tmp_path / "status.json", status)

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
@@ -105,7 +105,6 @@ def units_of(values: Mapping[str, Any]) -> list[float]:
 
 
 @given(st.integers(0, 2**31 - 1), st.sets(st.integers(0, 9)))
-@settings(max_examples=20, deadline=None)
 def test_what_a_study_is_told_is_what_was_graded_and_a_failure_is_no_value(seed: int, failing: set[int]) -> None:
     sampler, task = Listening(seed), task_of(1)
     evaluator = FakeEvaluator(fails=lambda job: evaluator.jobs.index(job) in failing)

@@ -6,18 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from monitoring.passwords import VALUES
+from tests.support.compose import COMPOSE, DOCKERFILE, SERVICES, TEXT
 from tests.support.source import ROOT
-
-TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 AWAITED = {
     name

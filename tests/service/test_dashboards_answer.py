@@ -28,8 +28,8 @@ from tests.support.source import ROOT
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(PROMETHEUS is None, reason="the program prometheus is not installed"),
-    pytest.mark.xdist_group("prometheus"),
 ]
 
 SCRAPES = 4

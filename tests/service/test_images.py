@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.service.test_compose import DOCKERFILE
+from tests.support.compose import DOCKERFILE
 from tests.support.source import PACKAGES, ROOT, imports, modules, tree
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from monitoring.services import PORTS
-from tests.service.test_compose import SERVICES
+from tests.support.compose import SERVICES
 from tests.support.source import ROOT
 
 TEXT = (ROOT / "docs/operations.md").read_text(encoding="utf-8")

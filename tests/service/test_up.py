@@ -85,7 +85,7 @@ def left(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, what
@@ -113,7 +113,7 @@ def test_a_signal_stops_all_in_order_and_nothing_is_left(up: Start, tmp_path: Pa
     assert "http://127.0.0.1:" in lines[0]
     assert len(left(tmp_path)) >= 5, "two servers, their workers and the supervisor"
     process.send_signal(number)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=120)
     assert out.splitlines() == ["stopping all services", "all services are stopped"]
     assert process.returncode == 0
     assert left(tmp_path) == []
@@ -123,7 +123,7 @@ def test_a_killed_front_leaves_nothing(up: Start, tmp_path: Path) -> None:
     process = up()
     lines_until(process, "one", "two")
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     wait_until(lambda: not left(tmp_path), "the services outlived it")
 
 
@@ -137,7 +137,7 @@ def test_a_service_that_dies_is_started_again_on_its_port_and_the_other_goes_on(
     assert other in servers(tmp_path)
     wait_until(lambda: not any(worker.is_running() for worker in workers), "what it left would be there for ever")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
 
 
 def servers(folder: Path) -> list[psutil.Process]:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
@@ -16,13 +17,14 @@ from pipeline.settings.params import load_settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
 from tests.support.fakes import tiny_agent
-from tests.tracking.conftest import PARAMS, model_in_mlflow
+from tests.support.logged_runs import PARAMS, model_in_mlflow
 
 
 @pytest.fixture(scope="module")
-def location(tmp_path_factory: pytest.TempPathFactory) -> str:
+def location(tmp_path_factory: pytest.TempPathFactory, with_mlflow: Callable[[Path], None]) -> str:
     """An untrained agent, logged."""
     root = tmp_path_factory.mktemp("project")
+    with_mlflow(root)
     shutil.copy(PARAMS, root)
     folder = tmp_path_factory.mktemp("agent")
     tiny_agent(max_steps=2, timeout_seconds=10.0).save(folder)

@@ -16,7 +16,7 @@ import pytest
 from tests.support.small_project import small_project
 from tests.support.store_servers import HAS_S3, HAS_SSH, S3, Ssh, ssh_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stores")]
+pytestmark = pytest.mark.slow
 
 DVC = (sys.executable, "-m", "dvc")
 WHAT = ("catalogue", "split", "logos.dvc")
@@ -98,11 +98,9 @@ def there_and_back(checkout: Checkout, remote: str, to: Path) -> None:
     assert "files pushed" in checkout.dvc("push", "--remote", remote, *WHAT)
     clone = checkout.clone(to)
     assert len(clone.digests()) == 0
-    assert "in sync" not in clone.dvc("status", "--cloud", "--remote", remote, *WHAT)
     clone.dvc("pull", "--remote", remote, *WHAT)
     assert clone.digests() == checkout.digests()
     assert len(clone.digests()) == 24 + 4
-    assert "in sync" in clone.dvc("status", "--cloud", "--remote", remote, *WHAT)
 
 
 def test_a_folder(checkout: Checkout, tmp_path: Path) -> None:
@@ -124,6 +122,7 @@ def test_s3(checkout: Checkout, s3: S3, tmp_path: Path) -> None:
     assert len(s3.names()) == 24 + 1 + 4
 
 
+@pytest.mark.nightly
 def test_a_wrong_secret_is_told(checkout: Checkout, s3: S3) -> None:
     checkout.configure("refused", url=f"s3://{s3.bucket}/other", endpointurl=s3.address)
     environment = s3.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"}
@@ -131,6 +130,7 @@ def test_a_wrong_secret_is_told(checkout: Checkout, s3: S3) -> None:
     assert "signature we calculated does not match" in said
 
 
+@pytest.mark.nightly
 def test_a_key_that_the_server_does_not_know_is_told(checkout: Checkout, ssh: Ssh) -> None:
     address = f"ssh://{ssh.user}@127.0.0.1:{ssh.port}{ssh.folder}/other"
     checkout.configure("stranger", url=address, keyfile=str(ssh.folder.parent / "host"))
@@ -138,6 +138,7 @@ def test_a_key_that_the_server_does_not_know_is_told(checkout: Checkout, ssh: Ss
     assert "Permission denied" in said
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "url"),
     [

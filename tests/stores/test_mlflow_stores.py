@@ -13,12 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from pipeline.core.errors import Unavailable
-from pipeline.runs.session import train_into
-from pipeline.settings.params import load_settings
 from pipeline.tracking import mlflow_store
-from pipeline.tracking.models import download, file_digests
-from pipeline.tracking.registry import open_registry
-from pipeline.tracking.replica import Replica
 from tests.support import postgres
 from tests.support.small_project import small_project
 from tests.support.source import ROOT
@@ -26,7 +21,6 @@ from tests.support.store_servers import S3, mlflow_server
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("stores"),
     pytest.mark.skipif(not postgres.IS_INSTALLED, reason="no PostgreSQL: apt install postgresql, pip install psycopg"),
 ]
 
@@ -45,12 +39,12 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def trained_elsewhere(root: Path, environment: Mapping[str, str]) -> str:
-    """What a training says that a process of its own makes in `root`, and that takes its model from the registry.
+def elsewhere(what: str, root: Path, environment: Mapping[str, str]) -> str:
+    """What a process of its own says that logs a model in `root` and takes it from the registry.
 
     In a process of its own because MLflow leaves connections to a database open until the end.
     """
-    script = f"from tests.stores.test_mlflow_stores import train_and_register; train_and_register({str(root)!r})"
+    script = f"from tests.support.small_training import {what}; {what}({str(root)!r})"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         cwd=root,
@@ -64,36 +58,20 @@ def trained_elsewhere(root: Path, environment: Mapping[str, str]) -> str:
     return done.stdout
 
 
-def train_and_register(folder: str) -> None:
-    """Train, make the best model champion, fetch it and hold its files against those of the training."""
-    root = Path(folder)
-    settings = load_settings(root / "params.yaml")
-    result = train_into(root / "out", settings, root=root, progress=False)
-    replica = Replica(root, root / mlflow_store.RUNS_FOLDER / result.run_id)
-    client, sent = replica.experiment().client, replica.sent
-    run = client.get_run(str(sent.run_id))
-    registry = open_registry(root, settings.experiment)
-    registry.promote(registry.add(client.get_logged_model(sent.models[result.report.model])))
-    fetched = download(f"models:/{settings.experiment}@champion", root)
-    assert file_digests(fetched) == file_digests(result.folder / "models/agent")
-    print(f"status {run.info.status}, timesteps {run.data.params['train.total_timesteps']}, at {run.info.artifact_uri}")
-    print("metrics", *sorted(run.data.metrics))
-
-
 def test_a_training_on_a_server_with_postgresql_and_s3(database: str, s3: S3, root: Path) -> None:
     """The training itself knows neither the database nor the bucket's keys: all goes through the server."""
     with mlflow_server(database, s3, root.parent) as address:
         keyless = {"MLFLOW_TRACKING_URI": address}
-        said = trained_elsewhere(root, keyless)
+        said = elsewhere("train_and_register", root, keyless)
     assert "status FINISHED, timesteps 128, at mlflow-artifacts:/" in said
     assert " val/value" in said
     assert any(name.endswith("agent/policy.safetensors") for name in s3.names())
     assert not (root / "mlruns").exists()
 
 
-def test_a_training_on_postgresql_itself(database: str, root: Path) -> None:
+def test_a_run_on_postgresql_itself(database: str, root: Path) -> None:
     """Without a server: runs go to the database, files stay in the project's folder."""
-    said = trained_elsewhere(root, {"MLFLOW_TRACKING_URI": another(database)})
+    said = elsewhere("log_and_register", root, {"MLFLOW_TRACKING_URI": another(database)})
     assert f"status FINISHED, timesteps 128, at {root}/mlruns/" in said
     assert " val/value" in said
 

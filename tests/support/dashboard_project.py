@@ -19,7 +19,7 @@ from pipeline.machine.samples import ResourceSample, to_line
 from pipeline.reports import archive
 from pipeline.reports.report import write_report
 from pipeline.settings.params import load_settings
-from tests.reports.conftest import Project, Tools, make_project
+from tests.support.report_project import Project, Tools, make_project
 
 RUN = "6f1c2a90b7de4c0e8d5a3b1f0e9c7a24"
 """The run that make_project's results are of."""

@@ -42,7 +42,7 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command, env=os.environ | quiet, stdout=log, stderr=log, start_new_session=True
             )
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while time.monotonic() < until:
             with suppress(URLError, ConnectionError, TimeoutError):
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2).close()

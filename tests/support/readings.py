@@ -24,9 +24,9 @@ from pipeline.tracing.store_pool import stored_pool
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.mlflow_store import RUNS_FOLDER
 from pipeline.training.checkpoint_store import files_in
-from tests.reports.conftest import make_project
 from tests.support.drawing import draw
 from tests.support.nursery import run_training
+from tests.support.report_project import make_project
 from tests.support.source import ROOT
 
 

@@ -17,7 +17,7 @@ import psutil
 from tests.support.fakes import ROOT
 from tests.support.ports import free_port
 
-START_SECONDS = 120
+START_SECONDS = 600
 
 
 class Server:
@@ -82,7 +82,7 @@ class Server:
         family = self.family if self.process.poll() is None else []
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, kind)
-        self.process.wait(10)
+        self.process.wait(120)
         left: list[psutil.Process] = psutil.wait_procs(family, timeout=10)[1]
         return left
 

@@ -15,8 +15,8 @@ from pipeline.data.split_table import TABLE as SPLITS
 from pipeline.data.splits import summarise
 from pipeline.settings.overrides import with_overrides
 from pipeline.settings.params import Settings, parse_settings
-from tests.e2e.test_pipeline import FOLDERS, drawn_logo, tiny_params
 from tests.support.fakes import MUCH_MEMORY_BYTES, ROOT
+from tests.support.small_logos import tiny_params, write_logos
 
 
 def small_project(root: Path, **changes: Any) -> Settings:
@@ -28,10 +28,7 @@ def small_project(root: Path, **changes: Any) -> Settings:
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     settings = with_overrides(parse_settings(values, "params.yaml"), dotted, "the test")
     (root / "params.yaml").write_text(yaml.safe_dump(settings.to_json(), sort_keys=False))
-    for kind in FOLDERS:
-        (root / "logos" / kind).mkdir(parents=True)
-        for seed in range(6):
-            drawn_logo(kind, seed).save(root / "logos" / kind / f"{kind}{chr(97 + seed)}.png")
+    write_logos(root / "logos")
     catalogue = build_catalogue(settings.data, root, 1)
     write_catalogue(catalogue.entries, root / TABLE)
     rows = split_catalogue(catalogue.entries, settings, [])

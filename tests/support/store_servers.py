@@ -24,7 +24,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 HAS_SSH = SSHD is not None and shutil.which("ssh-keygen") is not None and bool(importlib.util.find_spec("dvc_ssh"))
 HAS_S3 = all(importlib.util.find_spec(name) for name in ("boto3", "dvc_s3", "moto"))
 
-_START_SECONDS = 120
+_START_SECONDS = 600
 _PRIVILEGE_SEPARATION = Path("/run/sshd")  # sshd wants it where root starts it; Debian's service makes it
 
 _SSHD_CONFIG = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -48,7 +48,6 @@ def paint_of(rgba: Pixels, outline: Ellipse | Rectangle | tuple[Loop, ...] = WHO
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
-@settings(max_examples=20, deadline=None)
 def test_one_colour_comes_back(color: tuple[int, int, int]) -> None:
     assert paint_of(image(np.full((SIDE, SIDE, 3), color))) == Flat(color)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -30,8 +30,8 @@ from pipeline.svg.shapes import (
     Stop,
 )
 from pipeline.tracing.raster import DRAWINGS, render
-from tests.svg.path_reader import flatten, segments
-from tests.svg.test_parse import loop_data, traced
+from tests.support.path_reader import flatten, segments
+from tests.support.vtracer_output import loop_data, traced
 
 WIDTH, HEIGHT = 32, 24
 HEAD = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'
@@ -144,7 +144,6 @@ outlines = st.one_of(
 drawings = st.lists(st.builds(Shape, outlines, flats), min_size=0, max_size=6).map(lambda shapes: drawing_of(*shapes))
 
 
-@settings(max_examples=30, deadline=None)
 @given(drawings, st.sampled_from(STEPS))
 def test_the_picture_is_that_of_a_plain_printer(drawing: Drawing, steps: int) -> None:
     assert_same_picture(drawing, steps)
@@ -157,14 +156,12 @@ def test_the_picture_of_a_trace(mode: str, hierarchical: str, steps: int) -> Non
     assert_same_picture(parse(traced(mode, hierarchical), 48, 40), steps)
 
 
-@settings(max_examples=25, deadline=None)
 @given(drawings, st.sampled_from(STEPS))
 def test_the_same_drawing_prints_the_same_text(drawing: Drawing, steps: int) -> None:
     assert minify(drawing, steps) == minify(drawing, steps)
     assert not re.search(r"[eE]-?\d|\s\s|nan|inf|\d-0\b", body(drawing, steps))
 
 
-@settings(max_examples=30, deadline=None)
 @given(loops(), st.sampled_from(STEPS))
 def test_what_is_printed_prints_itself(loop: Loop, steps: int) -> None:
     """Read back and printed again it is as long: nothing was left to gain by a second pass."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -177,7 +177,6 @@ def test_a_half_disc_is_a_line_and_few_curves() -> None:
     assert len(loop.degrees) <= 5
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.floats(-1, 1), min_size=3, max_size=3),
     st.floats(0.0, 6.0),

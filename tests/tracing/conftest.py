@@ -8,26 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from pipeline.core.records import Logo
 from pipeline.settings.params import load_settings
 from pipeline.settings.ranges import TracingSettings
 from pipeline.tracing.tracer_pool import TracerPool
+from tests.support.drawing import drawn
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def drawn(side: int, background: tuple[int, int, int, int]) -> Logo:
-    """A disc, a bar and a ring with anti-aliased edges."""
-    big = side * 4
-    image = Image.new("RGBA", (big, big), background)
-    pen = ImageDraw.Draw(image)
-    pen.ellipse((big // 8, big // 8, big * 6 // 8, big * 6 // 8), fill=(200, 30, 40, 255))
-    pen.rectangle((big // 3, big // 2, big * 7 // 8, big * 7 // 8), fill=(20, 60, 180, 255))
-    pen.ellipse((big // 4, big // 4, big // 2, big // 2), outline=(250, 210, 0, 255), width=big // 24)
-    pixels = np.asarray(image.resize((side, side), Image.Resampling.BOX))
-    return Logo.of(f"drawn-{side}", pixels, "simple")
 
 
 @pytest.fixture(scope="session")

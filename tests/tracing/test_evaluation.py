@@ -6,7 +6,7 @@ import gzip
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.records import (
@@ -26,7 +26,7 @@ from pipeline.tracing.evaluation import Bench, Cache
 from pipeline.tracing.raster import DRAWINGS
 from pipeline.tracing.store_pool import through_gate
 from pipeline.tracing.tracer import encode, trace
-from tests.tracing.conftest import drawn
+from tests.support.drawing import drawn
 
 DRAWING = next(iter(DRAWINGS.values()))
 WHITE = (255, 255, 255)
@@ -127,7 +127,6 @@ def test_what_does_not_pass_the_gate_is_measured_no_further(logo: Logo) -> None:
 
 
 @given(params=SETTINGS, metrics=st.booleans(), data=st.data())
-@settings(max_examples=15, deadline=None)
 def test_the_store_says_of_any_gate_what_a_worker_says(
     params: TracerParams, metrics: bool, data: st.DataObject
 ) -> None:
@@ -145,7 +144,6 @@ def test_the_store_says_of_any_gate_what_a_worker_says(
 
 
 @given(SETTINGS)
-@settings(max_examples=15, deadline=None)
 def test_the_same_evaluation_twice_is_equal_whatever_came_before(params: TracerParams) -> None:
     job = Job(DRAWN, params, keep_svg=True, metrics=True)
     assert timeless(BENCH.evaluate(job)) == evaluated(job)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.records import VISIBLE_DAMAGE, Pixels
@@ -161,7 +161,6 @@ def test_oklab_is_that_of_its_author() -> None:
     np.testing.assert_allclose(oklab(rgb).T, 100 * np.array(expected), atol=0.06)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_damage_is_an_area_of_the_canvas(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -174,7 +173,6 @@ def test_damage_is_an_area_of_the_canvas(seed: int) -> None:
     assert damage(Reference.of(left), premultiplied(left)).score == 0
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
 def test_compositing_rounds_to_the_nearest(red: int, green: int, blue: int, alpha: int) -> None:
     pixel = premultiplied(np.array([[[red, green, blue, alpha]]], np.uint8))

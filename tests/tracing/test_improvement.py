@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
@@ -49,7 +49,6 @@ SETTINGS = st.builds(
 
 
 @given(seed=st.integers(0, 10_000), side=st.integers(24, 70), params=SETTINGS)
-@settings(max_examples=60, deadline=None)
 def test_every_picture_stands_on_the_images_canvas_and_says_what_it_holds(
     seed: int, side: int, params: TracerParams
 ) -> None:
@@ -64,7 +63,6 @@ def test_every_picture_stands_on_the_images_canvas_and_says_what_it_holds(
 
 
 @given(seed=st.integers(0, 10_000), side=st.integers(24, 70), noise=st.sampled_from([0, 5, 60]))
-@settings(max_examples=25, deadline=None)
 def test_the_fair_default_is_never_larger_than_vtracers_own(seed: int, side: int, noise: int) -> None:
     rgba = rgba_of(seed, side)
     colours = rgba[..., :3].astype(int) + np.random.default_rng(seed).integers(-noise, noise + 1, (side, side, 3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
@@ -83,7 +83,6 @@ def test_an_image_that_is_all_transparent_stays_so() -> None:
     assert not prepared[..., 3].any()
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.sampled_from([0, 2, 7, 256]))
 def test_any_image_can_be_prepared(seed: int, width: int, height: int, palette: int) -> None:
     rgba = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)

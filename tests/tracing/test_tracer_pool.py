@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,10 +76,15 @@ def test_workers_go_on_while_the_caller_is_busy(pool: TracerPool, opaque_logo: L
     jobs = [Job(opaque_logo, params) for params in SETTINGS]
     pool.evaluate(jobs)
     ticket = pool.submit(jobs)
-    time.sleep(0.5)
-    start = time.perf_counter()
-    ticket.collect()
-    assert time.perf_counter() - start < 0.2
+    until = time.monotonic() + 120
+    while not all(answers_wait(worker.output) for worker in pool._members):
+        assert time.monotonic() < until, "no worker answers until somebody collects"
+        time.sleep(0.01)
+    assert len(ticket.collect()) == len(jobs)
+
+
+def answers_wait(pipe: int) -> bool:
+    return bool(select.select([pipe], [], [], 0)[0])
 
 
 def test_bad_parameters_are_refused_before_any_worker_sees_them(pool: TracerPool, logo: Logo) -> None:

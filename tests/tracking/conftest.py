@@ -4,19 +4,15 @@ import re
 import shutil
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mlflow.entities import LoggedModel
-from mlflow.entities import Run as MlflowRun
 from sqlalchemy import Engine, event
 
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracking import mlflow_store
-from pipeline.tracking.run import Run
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+from tests.support.logged_runs import PARAMS, make_agent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,10 +34,11 @@ def _unsynced(connection: object, _: object) -> None:
 
 
 @pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory, with_mlflow: Callable[[Path], None]) -> Path:
     """One project with one migrated database for all tests; each has an experiment of its own."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(PARAMS, folder)
+    with_mlflow(folder)
     return folder
 
 
@@ -62,21 +59,3 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{probe.getsockname()[1]}")
-
-
-def make_agent(folder: Path, weights: bytes) -> Path:
-    """What looks like an agent to whoever only moves its files."""
-    folder.mkdir(parents=True)
-    (folder / "policy.safetensors").write_bytes(weights)
-    (folder / "agent.json").write_text("{}")
-    return folder
-
-
-def in_mlflow(run: Run) -> MlflowRun:
-    """What MLflow has of a run that was sent."""
-    assert run.replica.sent.run_id is not None
-    return run.replica.experiment().client.get_run(run.replica.sent.run_id)
-
-
-def model_in_mlflow(run: Run, name: str) -> LoggedModel:
-    return run.replica.experiment().client.get_logged_model(run.model_id(name))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.tracking.gate import Verdict, verdict
@@ -83,7 +83,6 @@ pairs = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30)
 
 
 @given(pairs)
-@settings(max_examples=60, deadline=None)
 def test_two_models_never_replace_each_other(drawn: list[tuple[float, float]]) -> None:
     one = {str(i): a for i, (a, _) in enumerate(drawn)}
     other = {str(i): b for i, (_, b) in enumerate(drawn)}
@@ -91,7 +90,6 @@ def test_two_models_never_replace_each_other(drawn: list[tuple[float, float]]) -
 
 
 @given(st.lists(numbers, min_size=1, max_size=30))
-@settings(max_examples=30, deadline=None)
 def test_a_model_never_replaces_its_equal(drawn: list[float]) -> None:
     same = {str(i): a for i, a in enumerate(drawn)}
     result = decide(same, dict(same))
@@ -100,7 +98,6 @@ def test_a_model_never_replaces_its_equal(drawn: list[float]) -> None:
 
 
 @given(pairs, st.floats(0.001, 3))
-@settings(max_examples=40, deadline=None)
 def test_getting_better_everywhere_never_costs_the_promotion(drawn: list[tuple[float, float]], extra: float) -> None:
     one = {str(i): a for i, (a, _) in enumerate(drawn)}
     other = {str(i): b for i, (_, b) in enumerate(drawn)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError, StorageError
@@ -164,7 +164,6 @@ class nearly_full:  # reads as a statement
 
 
 @given(st.lists(st.tuples(st.floats(allow_nan=True), st.booleans()), max_size=20))
-@settings(max_examples=20, deadline=None)
 def test_each_finite_value_is_there_once_in_order_however_often_it_is_opened(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[float, bool]]
 ) -> None:

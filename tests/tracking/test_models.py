@@ -14,7 +14,7 @@ from pipeline.settings.params import Settings
 from pipeline.tracking import models
 from pipeline.tracking.run import Run
 from tests.support.facts import split_summary
-from tests.tracking.conftest import make_agent, model_in_mlflow
+from tests.support.logged_runs import make_agent, model_in_mlflow
 
 SUMMARY = split_summary()
 

@@ -16,7 +16,7 @@ from pipeline.settings.params import Settings
 from pipeline.tracking import models, promotion, registry
 from pipeline.tracking.run import Run
 from tests.support.facts import comparison_of, train_report
-from tests.tracking.conftest import in_mlflow, make_agent
+from tests.support.logged_runs import in_mlflow, make_agent
 
 PATHS = [f"simple/{i}.png" for i in range(12)]
 

@@ -14,7 +14,7 @@ from pipeline.tracking import mlflow_store, replica
 from pipeline.tracking.replica import Replica
 from pipeline.tracking.run import Run
 from tests.support.facts import split_summary
-from tests.tracking.conftest import in_mlflow, make_agent, model_in_mlflow
+from tests.support.logged_runs import in_mlflow, make_agent, model_in_mlflow
 
 SUMMARY = split_summary()
 

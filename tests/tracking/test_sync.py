@@ -12,7 +12,7 @@ from pipeline.tracking import mlflow_store
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.run import Run
 from pipeline.tracking.sync import sync
-from tests.tracking.conftest import in_mlflow
+from tests.support.logged_runs import in_mlflow
 
 
 def outcome_of(root: Path, run: Run) -> str:

@@ -15,36 +15,17 @@ from pipeline.core.facts.training import (
     Validation,
 )
 from pipeline.search.loop import run_agent
-from pipeline.settings.params import Settings
 from pipeline.training.callbacks import Hooks
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.loop import Result, train
-from tests.support.fakes import FakeEvaluator, settings_with, task_of
+from tests.support.fakes import FakeEvaluator, task_of
+from tests.support.tiny_training import TRAIN, VAL, tiny
 
-TRAIN, VAL = [task_of(seed) for seed in range(12)], [task_of(seed) for seed in range(100, 108)]
+pytestmark = pytest.mark.slow
 
 
-def tiny(**changes: Any) -> Settings:
-    small: dict[str, Any] = {
-        "train__total_timesteps": 512,
-        "train__n_envs": 4,
-        "train__max_steps": 4,
-        "train__table_traces": 12,
-        "train__surrogate_steps": 30,
-        "train__shortlist": 6,
-        "train__portfolio_candidates": 8,
-        "train__other_portfolio_candidates": 2,
-        "train__eval_every_timesteps": 256,
-        "checkpoints__every_timesteps": 128,
-        "train__ppo__n_steps": 16,
-        "train__ppo__batch_size": 32,
-        "train__ppo__n_epochs": 2,
-        "train__ppo__hidden_units": [16, 16],
-        "validation__images_per_category": 2,
-        "validation__stochastic_runs": 1,
-        "evaluate__bootstrap_samples": 100,
-    }
-    return settings_with(**(small | changes))
+ONCE = tiny(curriculum__stages=[dict(stage, retries=0) for stage in tiny().curriculum.model_dump()["stages"]])
+"""No stage is trained again: as many timesteps as were asked for."""
 
 
 class Notes(Hooks):
@@ -74,8 +55,8 @@ class Notes(Hooks):
 def trained() -> tuple[Result, Notes]:
     notes = Notes()
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = CheckpointStore(Path(folder), tiny().checkpoints)
-        result = train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=1, followers=[notes], checkpoints=checkpoints)
+        checkpoints = CheckpointStore(Path(folder), ONCE.checkpoints)
+        result = train(ONCE, TRAIN, VAL, FakeEvaluator(), seed=1, followers=[notes], checkpoints=checkpoints)
     return result, notes
 
 
@@ -86,11 +67,11 @@ def test_every_hook_is_called_in_its_time() -> None:
     assert list(dict.fromkeys(what for what, _ in told)) == ["portfolios", "table", "surrogate"]
     for what, share in dict(told).items():  # the last of each
         assert 0.8 < share <= 1, f"{what} ended at {share}"
-    assert [p.timesteps for p in notes.of("progress")] == list(range(64, 513, 64))
-    assert [v.timesteps for v in notes.of("validation")] == [0, 256, 512]
-    assert [c.timesteps for c in notes.of("checkpoint")] == [0, 128, 256, 384, 512]
+    assert [p.timesteps for p in notes.of("progress")] == list(range(32, 257, 32))
+    assert [v.timesteps for v in notes.of("validation")] == [0, 128, 256]
+    assert [c.timesteps for c in notes.of("checkpoint")] == [0, 64, 128, 192, 256]
     assert [s.name for s in notes.of("stage")] == ["simple", "text", "gradient", "complex"]
-    assert result.timesteps == 512
+    assert result.timesteps == 256
     assert result.stopped is None
 
 
@@ -103,7 +84,7 @@ def test_the_best_on_validation_is_what_comes_back() -> None:
 
 
 def test_the_same_seed_gives_the_same_agent_and_another_another(tmp_path: Path) -> None:
-    same, other = (train(tiny(), TRAIN, VAL, FakeEvaluator(), seed=seed).agent for seed in (1, 2))
+    same, other = (train(ONCE, TRAIN, VAL, FakeEvaluator(), seed=seed).agent for seed in (1, 2))
     first = trained()[0].agent.save(tmp_path)
     assert same.save(tmp_path) == first
     assert other.save(tmp_path) != first
@@ -119,10 +100,10 @@ def test_inference_sees_what_training_saw() -> None:
 
 
 def test_early_stopping_ends_a_training_that_does_not_improve() -> None:
-    impatient = tiny(train__early_stopping_patience=1, train__eval_every_timesteps=64)
+    impatient = tiny(train__early_stopping_patience=1, train__eval_every_timesteps=32)
     result = train(impatient, TRAIN, VAL, FakeEvaluator(fails=lambda job: True), seed=1)
     assert result.stopped == EarlyStop(kind="no_improvement", text="no improvement in 1 validations")
-    assert result.timesteps < 512
+    assert result.timesteps < 256
     assert result.failures == {"panic": result.timesteps}
 
 

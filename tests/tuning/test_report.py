@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from pipeline.tuning.report import importance_of, write_report
 from pipeline.tuning.study import ERROR, RUN, Study
-from tests.tuning.test_study import done, opened
+from tests.support.studies import done, opened
 
 SPACE = {
     "train.ppo.learning_rate": {"low": 0.0001, "high": 0.01},

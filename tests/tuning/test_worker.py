@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,13 +24,17 @@ from pipeline.tuning import worker
 from pipeline.tuning.study import ERROR, RUN, Claim, Study
 from pipeline.tuning.worker import run_trial
 from tests.support.facts import split_summary
-from tests.support.fakes import FakeEvaluator, task_of
-from tests.training.test_loop import tiny
+from tests.support.fakes import Done, FakeEvaluator, task_of
+from tests.support.tiny_training import tiny
 
 TRAIN, VAL = [task_of(seed) for seed in range(8)], [task_of(seed) for seed in range(100, 104)]
 SPLIT = split_summary()
 SPACE = {"train.ppo.learning_rate": {"low": 0.0001, "high": 0.01, "log": True}}
+N_ENVS = 4
 PARENT = "20260101-000000-000000"
+
+
+pytestmark = pytest.mark.slow
 
 
 class Evaluator(FakeEvaluator):
@@ -49,10 +54,12 @@ class Evaluator(FakeEvaluator):
     def summary(self) -> EvaluationTotals:
         return EvaluationTotals(asked=1, found=0, failures={}, bit_comparable=True, versions={"tracer": "1"})
 
-    def evaluate(self, jobs: Any) -> Any:
-        if self._stop_after is not None and len(self.jobs) > self._stop_after:
-            raise Stopped("stopped on request (SIGTERM)")
-        return super().evaluate(jobs)
+    def submit(self, jobs: Sequence[Job]) -> Done:
+        if self._stop_after is not None and len(jobs) == N_ENVS:  # a step of PPO
+            if self._stop_after == 0:
+                raise Stopped("stopped on request (SIGTERM)")
+            self._stop_after -= 1
+        return super().submit(jobs)
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def settings(**changes: Any) -> Settings:
-    small = {"train__total_timesteps": 256, "train__eval_every_timesteps": 64, "monitoring__sample_every_seconds": 0.0}
+    small = {"train__total_timesteps": 128, "train__eval_every_timesteps": 32, "monitoring__sample_every_seconds": 0.0}
     small |= {"curriculum__enabled": False}  # a stage that is trained again would add validations
     return tiny(**(small | {"tune__space": SPACE, "tune__startup_trials": 1} | changes))
 
@@ -108,7 +115,7 @@ def test_a_trial_tells_what_its_best_agent_is_worth_and_is_a_run_below_the_study
 def test_a_trial_that_was_stopped_goes_on_to_what_it_would_have_come_to(root: Path, tmp_path: Path) -> None:
     study = study_of(root)
     with pytest.raises(Stopped):
-        do(root, study, Evaluator(stop_after=600))
+        do(root, study, Evaluator(stop_after=20))
     left = study.trials()[0]
     assert left.state == TrialState.RUNNING
     assert list(root.glob(".tracewright/runs/*/checkpoints/*.ckpt"))
@@ -127,7 +134,7 @@ def test_a_trial_that_was_stopped_goes_on_to_what_it_would_have_come_to(root: Pa
 def test_one_whose_run_cannot_be_gone_on_with_begins_anew(root: Path) -> None:
     study = study_of(root)
     with pytest.raises(Stopped):
-        do(root, study, Evaluator(stop_after=600))
+        do(root, study, Evaluator(stop_after=20))
     first = study.trials()[0].user_attrs[RUN]
     (root / "dvc.yaml").write_text("stages: {train: {deps: [pipeline/code.py]}}")
     (root / "pipeline").mkdir()

@@ -22,6 +22,7 @@ from pipeline.vectorizing.session import LOCK, ShardCallback, vectorize_sharded
 from pipeline.vectorizing.shard import ShardWorker
 from pipeline.vectorizing.shard_pool import ShardProgress
 from pipeline.vectorizing.table import SCHEMA, Tally, read_tally, tally_of, write_part
+from tests.support.sharded_output import rows, svgs
 
 
 class Recorder(ShardCallback):
@@ -39,19 +40,6 @@ class Recorder(ShardCallback):
 def request_of(output: Path, agent: Path, **changes: Any) -> Request:
     request = Request(output=output, agent=agent, objective=None, max_damage=None, traces=2, seed=0, shard_files=3)
     return replace(request, **changes)
-
-
-def rows(output: Path) -> dict[str, dict[str, Any]]:
-    """By path, without the seconds."""
-    plan = open_plan(output)
-    assert plan is not None
-    every = [row for shard in range(plan.shards) for row in pq.read_table(plan.part(shard)).to_pylist()]
-    assert len({row["path"] for row in every}) == len(every) == plan.files
-    return {row["path"]: {name: value for name, value in row.items() if name != "seconds"} for row in every}
-
-
-def svgs(output: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(output / "svg")): p.read_bytes() for p in (output / "svg").rglob("*") if p.is_file()}
 
 
 def test_a_sharded_run_gives_what_vectorize_gives(images: Path, agent_folder: Path, tmp_path: Path) -> None:
