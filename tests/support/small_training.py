@@ -35,7 +35,7 @@ def log_and_register(folder: str) -> None:
 def _register(root: Path, run_id: str, model: str, agent: Path) -> None:
     settings = load_settings(root / "params.yaml")
     sync(root)  # on a busy machine the run may have ended before all of it was sent
-    replica = Replica(root, root / mlflow_store.RUNS / run_id)
+    replica = Replica(root, root / mlflow_store.RUNS_FOLDER / run_id)
     client, sent = replica.experiment().client, replica.sent
     run = client.get_run(str(sent.run_id))
     registry = open_registry(root, settings.experiment)
