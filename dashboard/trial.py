@@ -53,7 +53,7 @@ class CurvePoint:
 class Attempt:
     """One SVG. traces: settings tried, 0 for VTracer's default. kept: nothing better than the default was found.
 
-    note: what could not be kept. curve: fewest bytes first, where it was asked for.
+    note: what could not be kept. curve: fewest bytes first, where it was requested.
     """
 
     traces: int

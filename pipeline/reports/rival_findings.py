@@ -195,7 +195,7 @@ def in_category(results: Results, rival: str, category: str, traces: int) -> Cat
 
 
 def _of_duel(results: Results, duel: Duel) -> Finding:
-    """The verdict is on the objective's value, what is told are bytes and damage: they may point to different sides."""
+    """The verdict is on the objective's value, the figures shown are bytes and damage: they may differ in sign."""
     name, ours = results.comparison.objective.name, results.comparison.label(OURS)
     than, at = rival_words(duel.against), words.counted(duel.traces, "trace")
     needs, better = words.needs(duel.difference.mean, name), verdict(duel)

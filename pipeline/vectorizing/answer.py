@@ -1,4 +1,4 @@
-"""From the search on an image to what is told of it: the SVG that was chosen, and the others a person may choose."""
+"""From the search on an image to its answer: the chosen SVG, and the others that a person may choose."""
 
 from __future__ import annotations
 
