@@ -37,7 +37,7 @@ class Tags(HTMLParser):
 def page(make_project: Any, tmp_path_factory: pytest.TempPathFactory, tools: Any) -> str:
     """Of a run over images with hostile names."""
     root = make_project(tmp_path_factory.mktemp("page"), names=NAMES).root
-    write_report(root, load_settings(root / "params.yaml"), tools.read, tools.render)
+    write_report(root, load_settings(root / "params.yaml"), tools.read, tools.draw)
     return Path(root / "reports/report.html").read_text(encoding="utf-8")
 
 
@@ -52,14 +52,14 @@ def test_it_needs_nothing_else_and_nothing_in_it_can_run(page: str) -> None:
 
 def test_its_pictures_are_in_it_with_their_descriptions(page: str) -> None:
     pictures = Tags(page).of("img")
-    assert len(pictures) == 6
+    assert len(pictures) == 8
     for picture in pictures:
         assert (picture["src"] or "").startswith("data:image/png;base64,")
         assert picture["alt"]
 
 
 def test_it_says_what_the_markdown_says(page: str) -> None:
-    for said in ("Against its rivals", "Curriculum", "Most improved", "Registry", "How to reproduce"):
+    for said in ("Against its rivals", "Curriculum", "Most improved", "Size against damage", "How to reproduce"):
         assert said in page
     assert "&lt;script&gt;alert(1)" in page
     assert Tags(page).of("html") == [{"lang": "en"}]
