@@ -65,9 +65,9 @@ class TracerParams:
     path_precision: int = 2  # 0-8 decimals
     prescale: float = 1.0  # 1-3, Lanczos enlargement of the input
     palette: int = 0  # 0 = as it is, else 2-256 colours the input is reduced to
-    simplify: float = 0.0  # 0-2 pixels that an outline may move to become simpler; 0 = as traced
+    simplify: float = 0.0  # 0-2 pixels that an outline may move to become simpler, less in small images; 0 = as traced
     refit: int = 0  # 1 = each shape's fill is fitted to the image's pixels again
-    steps_per_pixel: int = 100  # 1-100, the grid of the printed coordinates; 100 = two decimals
+    steps_per_pixel: int = 100  # 1-100, the grid of the printed coordinates, finer in small images; 100 = two decimals
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in PARAM_NAMES}  # A third of the time that asdict takes.
