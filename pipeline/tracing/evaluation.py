@@ -24,14 +24,14 @@ from pipeline.core.records import (
 )
 from pipeline.tracing import fidelity, quality
 from pipeline.tracing.improvement import Picture, improve
-from pipeline.tracing.preparation import adapt, prepare
+from pipeline.tracing.preparation import adapt, for_size, prepare
 from pipeline.tracing.raster import RASTERISERS, RasterDrawing, RenderError
 from pipeline.tracing.tracer import TRACER_VERSION, TraceError, encode, trace
 
 REFERENCE_BYTES = 40_000_000
 PREPARED_BYTES = 16_000_000
 
-SCORES_VERSION = 8
+SCORES_VERSION = 9
 """To be raised when an evaluation of the same image and parameters gives other scores than before."""
 
 K = TypeVar("K", bound=Hashable)
@@ -99,9 +99,10 @@ class Bench:
 
         try:
             rgba = job.logo.rgba
+            fitted = for_size(params, job.logo.width, job.logo.height)
             key = (digest, params.prescale, params.palette, params.refit)
-            png = self._inputs.get(key, lambda: encode(prepare(rgba, params)))
-            picture = improve(trace(png, adapt(params, rgba)), rgba, params)
+            png = self._inputs.get(key, lambda: encode(prepare(rgba, fitted)))
+            picture = improve(trace(png, adapt(fitted, rgba)), rgba, fitted)
             scores = self._measure(job, rgba, picture)
         except TraceError as error:
             return failed(error.kind, error.detail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,15 +16,6 @@ from pipeline.tracing.preparation import enlarged_size
 from pipeline.tracing.quality import paths_and_nodes
 from pipeline.tracing.raster import labels
 from pipeline.tracing.tracer import TraceError, on_canvas
-
-FULL_SIDE = 256
-"""Pixels of the longer side from which an outline may move by all of `simplify`, and the grid is that of the setting.
-
-A logo is shown at the same size however few pixels it has: half as many make every error twice as large.
-"""
-
-FINEST = 100
-"""Steps per pixel that a small image asks for at most: two decimals."""
 
 UNCOVERED = 4
 """Pixels of an opaque image that may stay without a shape."""
@@ -56,13 +46,11 @@ def improve(traced: str, rgba: Pixels, params: TracerParams) -> Picture:
     except UnparsedSvg:
         svg = on_canvas(traced, width, height)
         return Picture(svg, traced_bytes, *paths_and_nodes(svg), parsed=False)
-    precision = min(1.0, max(width, height) / FULL_SIDE)
     if params.simplify:
-        drawing = simplify(drawing, params.simplify * precision)
+        drawing = simplify(drawing, params.simplify)
     if params.refit:
         drawing = refit(_back(drawing, rgba), rgba, labels)
-    steps = max(params.steps_per_pixel, min(FINEST, math.ceil(params.steps_per_pixel / precision)))
-    svg = minify(drawing, steps, tolerance=1 / steps)
+    svg = minify(drawing, params.steps_per_pixel, tolerance=1 / params.steps_per_pixel)
     if svg.count("<") == 2:  # <svg ...></svg>
         raise TraceError("empty", "no shape of the SVG is larger than a step of its grid")
     return Picture(svg, traced_bytes, len(drawing.shapes), count_nodes(drawing))

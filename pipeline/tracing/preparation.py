@@ -7,6 +7,7 @@ layer of its own, so a prepared image has hard edges and, with a palette, few co
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import cv2
@@ -17,11 +18,38 @@ from PIL import Image
 from pipeline.core.records import Pixels, TracerParams
 from pipeline.svg.fills import CLEAR, OPAQUE, needs_cutout
 
+FULL_SIDE = 256
+"""Pixels of the longer side from which a setting is taken as it is; see `for_size`."""
+
+MOST_FINE = 4.0
+"""Times that a small image is traced more finely, at most."""
+
+FINEST_GRID = 100
+"""Steps per pixel that it asks for at most: two decimals."""
+
 FAINTEST = 8
 """The lowest alpha of a half-transparent area that is traced."""
 
 VOTES = 8192
 """About as many pixels speak for an image when its palette is made; each colour has its share, and at least one."""
+
+
+def for_size(params: TracerParams, width: int, height: int) -> TracerParams:
+    """What a setting means for an image of this size, in pixels.
+
+    A logo is shown at the same size however few pixels it has: half as many make every error twice as large. So an
+    image that is to be enlarged, and has fewer than FULL_SIDE pixels, is enlarged more; its outlines may move less, and
+    its grid is finer.
+    """
+    finer = min(MOST_FINE, FULL_SIDE / max(width, height))
+    if params.prescale == 1 or finer <= 1:
+        return params
+    return replace(
+        params,
+        prescale=params.prescale * finer,
+        simplify=params.simplify / finer,
+        steps_per_pixel=max(params.steps_per_pixel, min(FINEST_GRID, math.ceil(params.steps_per_pixel * finer))),
+    )
 
 
 def prepare(rgba: Pixels, params: TracerParams) -> Pixels:

@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.records import DEFAULT_PARAMS, Logo, Pixels, TracerParams
-from pipeline.svg.minify import count_nodes, minify
-from pipeline.svg.outlines import simplify
 from pipeline.svg.parse import parse
 from pipeline.tracing.improvement import Picture, improve
-from pipeline.tracing.preparation import adapt, prepare
+from pipeline.tracing.preparation import adapt, for_size, prepare
 from pipeline.tracing.quality import paths_and_nodes
 from pipeline.tracing.raster import render
 from pipeline.tracing.tracer import TraceError, encode, on_canvas, trace
@@ -119,17 +117,11 @@ def test_each_part_of_the_improvement_does_what_it_is_for(logo: Logo) -> None:
 
 
 def test_a_small_image_is_traced_as_finely_as_a_large_one() -> None:
-    """Outlines may move by a quarter of `simplify` where a side has 64 pixels instead of 256."""
-    y, x = np.mgrid[:64, :64] - 31.5
-    flower = np.hypot(x, y) < 20 + 7 * np.sin(5 * np.arctan2(y, x))
-    rgba = np.where(flower[..., None], [200, 30, 40, 255], [255, 255, 255, 255]).astype(np.uint8)
-    params = replace(DEFAULT_PARAMS, prescale=2.0, simplify=0.8, steps_per_pixel=4)
-    drawing = parse(traced(rgba, params), 64, 64)
-    expected = simplify(drawing, 0.2)
-    assert count_nodes(expected) != count_nodes(simplify(drawing, 0.8))
-    picture = improved(rgba, params)
-    assert picture.nodes == count_nodes(expected)
-    assert picture.svg == minify(expected, 16, tolerance=1 / 16)
+    params = replace(DEFAULT_PARAMS, prescale=2.0, simplify=0.4, steps_per_pixel=5)
+    assert for_size(params, 64, 40) == replace(params, prescale=8.0, simplify=0.1, steps_per_pixel=20)
+    assert for_size(params, 16, 16) == for_size(params, 64, 64)
+    assert for_size(params, 256, 90) == for_size(params, 1000, 1000) == params
+    assert for_size(DEFAULT_PARAMS, 64, 40) == DEFAULT_PARAMS, "the fair default is VTracer's"
 
 
 def test_a_gradient_stays_a_gradient_only_with_the_refit() -> None:
