@@ -63,7 +63,7 @@ class TracerParams:
     max_iterations: int = 10  # 1-20 rounds of subdivision
     splice_threshold: int = 45  # 0-180 degrees
     path_precision: int = 2  # 0-8 decimals
-    prescale: float = 1.0  # 1-3, Lanczos enlargement of the input
+    prescale: float = 1.0  # 1-3, Lanczos enlargement of the input; above 1, more in small images
     palette: int = 0  # 0 = as it is, else 2-256 colours the input is reduced to
     simplify: float = 0.0  # 0-2 pixels that an outline may move to become simpler, less in small images; 0 = as traced
     refit: int = 0  # 1 = each shape's fill is fitted to the image's pixels again
