@@ -32,7 +32,7 @@ def test_each_image_has_about_as_many_different_settings_as_were_asked_for() -> 
     told: list[int] = []
     table, _ = collected(evaluator, on_traces=told.append)
     counts = np.bincount(table.image, minlength=len(TASKS))
-    assert counts.min() >= 0.85 * PER_IMAGE
+    assert counts.min() >= 0.8 * PER_IMAGE
     assert counts.max() <= PER_IMAGE
     assert sum(told) == len(evaluator.jobs) == len(table.points) == len(table.outcomes)
     for index in range(len(TASKS)):
