@@ -28,7 +28,7 @@ except TracewrightError as error:
 
 JOIN = f"""
 import os, sys
-from pipeline.core.cluster import joined
+from pipeline.core.cluster import connect
 from pipeline.core.errors import TracewrightError
 try:
     with connect() as cluster:
