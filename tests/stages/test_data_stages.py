@@ -132,5 +132,5 @@ def kept(project: Path) -> int:
     count = 0
     for file in (project / ".tracewright/catalogue").glob("*.sqlite"):
         with closing(sqlite3.connect(file, timeout=20)) as connection, suppress(sqlite3.OperationalError):
-            count += connection.execute("SELECT count(*) FROM answers").fetchone()[0]
+            count += connection.execute("SELECT count(*) FROM stamped").fetchone()[0]
     return count
