@@ -19,7 +19,7 @@ from skimage.metrics import structural_similarity
 from benchmarks.vtracer_alone import vtracer_arguments
 from pipeline.core.pixels import on_background
 from pipeline.core.records import Job, Pixels, TracerParams
-from pipeline.tracing.preparation import prepare
+from pipeline.tracing.preparation import adapt, prepare
 
 WHITE = (255, 255, 255)
 
@@ -38,7 +38,7 @@ class Picture:
     @classmethod
     def of(cls, job: Job) -> Picture:
         rgba = job.logo.rgba
-        return cls(rgba, on_background(rgba, WHITE), job.params)
+        return cls(rgba, on_background(rgba, WHITE), adapt(job.params, rgba))
 
 
 def plain_loop(pictures: Sequence[Picture], draw: Draw) -> list[float]:

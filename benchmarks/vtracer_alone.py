@@ -14,7 +14,7 @@ from typing import Any, Self
 import vtracer
 
 from pipeline.core.records import Job, TracerParams
-from pipeline.tracing.preparation import prepare
+from pipeline.tracing.preparation import adapt, prepare
 from pipeline.tracing.tracer import encode
 
 NOT_VTRACERS = ("prescale", "palette", "simplify", "refit", "steps_per_pixel")
@@ -36,13 +36,16 @@ def vtracer_arguments(params: TracerParams) -> dict[str, Any]:
 
 def ready(jobs: Sequence[Job]) -> list[Ready]:
     """Prepared and encoded as the pool does it, each preparation once."""
-    encoded: dict[tuple[str, float, int], bytes] = {}
+    encoded: dict[tuple[str, float, int, int], bytes] = {}
+    found: list[Ready] = []
     for job in jobs:
-        key = (job.logo.digest, job.params.prescale, job.params.palette)
+        rgba, params = job.logo.rgba, job.params
+        adapted = adapt(params, rgba)
+        key = (job.logo.digest, params.prescale, params.palette, params.refit)
         if key not in encoded:
-            encoded[key] = encode(prepare(job.logo.rgba, job.params))
-    keys = ((job.logo.digest, job.params.prescale, job.params.palette) for job in jobs)
-    return [(encoded[key], vtracer_arguments(job.params)) for key, job in zip(keys, jobs, strict=True)]
+            encoded[key] = encode(prepare(rgba, adapted))
+        found.append((encoded[key], vtracer_arguments(adapted)))
+    return found
 
 
 class VTracerAlone:

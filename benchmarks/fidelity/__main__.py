@@ -30,9 +30,7 @@ from benchmarks.fidelity.statistics import Numbers, area_interval, rank_correlat
 from benchmarks.fidelity.traces import Trace, traces
 from pipeline.core.records import Pixels, TracerParams
 from pipeline.tracing.fidelity import Reference, damage
-from pipeline.tracing.improvement import improve
-from pipeline.tracing.preparation import prepare
-from pipeline.tracing.tracer import encode, trace
+from pipeline.tracing.improvement import picture_of
 
 LARGEST = 80_000
 LIMITS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -123,7 +121,7 @@ def harmless(rgba: Pixels, made: Sequence[Trace]) -> dict[str, float]:
 
 
 def _traced(rgba: Pixels, params: TracerParams) -> str:
-    return improve(trace(encode(prepare(rgba, params)), params), rgba, params).svg
+    return picture_of(rgba, params).svg
 
 
 def summary(judged: Sequence[Judged]) -> dict[str, Any]:

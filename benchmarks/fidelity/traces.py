@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.records import Pixels, TracerParams
-from pipeline.tracing.improvement import improve
-from pipeline.tracing.preparation import prepare
-from pipeline.tracing.tracer import TraceError, encode, trace
+from pipeline.tracing.improvement import picture_of
+from pipeline.tracing.tracer import TraceError
 
 PALETTES = (0, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
@@ -27,7 +26,7 @@ def traces(rgba: Pixels, count: int, rng: np.random.Generator) -> list[Trace]:
     for i in range(count):
         params = (detailed if i % 2 == 0 else any_setting)(rng) if i else TracerParams()
         try:
-            svg = improve(trace(encode(prepare(rgba, params)), params), rgba, params).svg
+            svg = picture_of(rgba, params).svg
         except TraceError:
             continue
         made.append(Trace(params, svg))

@@ -24,7 +24,7 @@ from pipeline.core.records import (
 )
 from pipeline.tracing import fidelity, quality
 from pipeline.tracing.improvement import Picture, improve
-from pipeline.tracing.preparation import adapt, for_size, prepare
+from pipeline.tracing.preparation import adapt, prepare
 from pipeline.tracing.raster import RASTERISERS, RasterDrawing, RenderError
 from pipeline.tracing.tracer import TRACER_VERSION, TraceError, encode, trace
 
@@ -99,10 +99,10 @@ class Bench:
 
         try:
             rgba = job.logo.rgba
-            fitted = for_size(params, job.logo.width, job.logo.height)
+            adapted = adapt(params, rgba)
             key = (digest, params.prescale, params.palette, params.refit)
-            png = self._inputs.get(key, lambda: encode(prepare(rgba, fitted)))
-            picture = improve(trace(png, adapt(fitted, rgba)), rgba, fitted)
+            png = self._inputs.get(key, lambda: encode(prepare(rgba, adapted)))
+            picture = improve(trace(png, adapted), rgba, adapted)
             scores = self._measure(job, rgba, picture)
         except TraceError as error:
             return failed(error.kind, error.detail)

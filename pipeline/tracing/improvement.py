@@ -12,10 +12,10 @@ from pipeline.svg.minify import count_nodes, minify
 from pipeline.svg.outlines import simplify
 from pipeline.svg.parse import UnparsedSvg, parse
 from pipeline.svg.shapes import Drawing, Flat, Rectangle, Shape
-from pipeline.tracing.preparation import enlarged_size
+from pipeline.tracing.preparation import adapt, enlarged_size, prepare
 from pipeline.tracing.quality import paths_and_nodes
 from pipeline.tracing.raster import labels
-from pipeline.tracing.tracer import TraceError, on_canvas
+from pipeline.tracing.tracer import TraceError, encode, on_canvas, trace
 
 UNCOVERED = 4
 """Pixels of an opaque image that may stay without a shape."""
@@ -30,6 +30,15 @@ class Picture:
     paths: int
     nodes: int
     parsed: bool = True
+
+
+def picture_of(rgba: Pixels, params: TracerParams) -> Picture:
+    """The whole way from an image, uint8 (H, W, 4), to its SVG, in this process. Raises TraceError.
+
+    VTracer may abort the process: where that matters, a pool evaluates.
+    """
+    adapted = adapt(params, rgba)
+    return improve(trace(encode(prepare(rgba, adapted)), adapted), rgba, adapted)
 
 
 def improve(traced: str, rgba: Pixels, params: TracerParams) -> Picture:

@@ -87,7 +87,8 @@ def with_clear_row(rgba: Pixels) -> Pixels:
 
 
 def adapt(params: TracerParams, rgba: Pixels) -> TracerParams:
-    """The setting that VTracer is given for an image: half-transparent shapes may not lie over others."""
+    """What a setting means for an image: as fine as its size asks for, and half-transparent shapes not over others."""
+    params = for_size(params, rgba.shape[1], rgba.shape[0])
     if params.refit and params.hierarchical != "cutout" and needs_cutout(rgba):
         return replace(params, hierarchical="cutout")
     return params

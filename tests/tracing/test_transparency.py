@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.records import VISIBLE_DAMAGE, Pixels, TracerParams
 from pipeline.tracing.fidelity import Reference, damage
-from pipeline.tracing.improvement import improve
-from pipeline.tracing.preparation import adapt, prepare
-from pipeline.tracing.tracer import encode, trace
+from pipeline.tracing.improvement import picture_of
 
 skia = pytest.importorskip("skia", exc_type=ImportError)
 
@@ -30,7 +28,7 @@ def distance_from_middle() -> NDArray[np.float64]:
 
 def vectorised(rgba: Pixels, params: TracerParams) -> tuple[str, Pixels]:
     """The file, and it drawn on nothing."""
-    svg = improve(trace(encode(prepare(rgba, params)), adapt(params, rgba)), rgba, params).svg
+    svg = picture_of(rgba, params).svg
     return svg, SkiaDrawing(svg).rgba(SIDE, SIDE)
 
 
