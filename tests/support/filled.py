@@ -38,6 +38,7 @@ MAY_BE_EMPTY = {
     "training.validations[].trend.low": "the same",
     "training.validations[].trend.high": "the same",
     "comparison.failures": "no trace failed",
+    "comparison.duels[].better": "chance alone could explain each difference",
     "comparison.evaluations.failures": "the same",
     "comparison.knee": "the curve of size against damage does not bend",
     "comparison.second_renderer": "one renderer",
