@@ -49,7 +49,7 @@ from pipeline.data.images import read_image
 from pipeline.data.probe import measure
 from pipeline.evaluation.comparison import untrained
 from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches, svg_text
-from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
+from pipeline.search.rivals import CMAESSearch, FixedSequence, GPSearch, RandomSearch, TPESearch
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.evaluator import Evaluator
@@ -88,8 +88,15 @@ def methods(agent: Agent, settings: Settings) -> list[Method]:
     return [
         Method("agent", "tracewright", "ours", lambda t, s: AgentProposer(agent), draws=True, sees_budget=True),
         Method("untrained", "untrained", "reference", lambda t, s: AgentProposer(fresh), True, True),
-        Method("fixed", "best fixed per category", "rival", lambda t, s: Listed(agent.portfolio(t.logo.category)[:1])),
-        Method("portfolio", "portfolio per category", "rival", lambda t, s: Listed(agent.portfolio(t.logo.category))),
+        Method(
+            "fixed",
+            "best fixed per category",
+            "rival",
+            lambda t, s: FixedSequence(agent.portfolio(t.logo.category)[:1]),
+        ),
+        Method(
+            "portfolio", "portfolio per category", "rival", lambda t, s: FixedSequence(agent.portfolio(t.logo.category))
+        ),
         Method("random", "random search", "rival", lambda t, s: RandomSearch(s), draws=True),
         Method("tpe", "Optuna TPE", "rival", lambda t, s: TPESearch(s, startup), draws=True),
         Method("gp", "Optuna GP", "rival", lambda t, s: GPSearch(s), draws=True, slow=True),
@@ -100,7 +107,7 @@ def methods(agent: Agent, settings: Settings) -> list[Method]:
 
 
 def _single(name: str, label: str, params: TracerParams) -> Method:
-    return Method(name, label, "reference", lambda t, s: Listed([params]))
+    return Method(name, label, "reference", lambda t, s: FixedSequence([params]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Scored
 from pipeline.data.categories import categorise
 from pipeline.data.probe import measure
 from pipeline.search.loop import Outcome, Proposer, image_seed, run_searches, svg_text
-from pipeline.search.rivals import CMAESSearch, GPSearch, Listed, RandomSearch, TPESearch
+from pipeline.search.rivals import CMAESSearch, FixedSequence, GPSearch, RandomSearch, TPESearch
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import load_settings
 from pipeline.tracing.backends import pool_from_settings
@@ -113,9 +113,9 @@ def search(method: str, agent: Agent, logos: Sequence[Logo], evaluator: Evaluato
         seed = image_seed(0, task)
         makers: dict[str, Any] = {
             "agent": lambda: AgentProposer(agent),
-            "default": lambda: Listed([]),
-            "fixed": lambda category=task.logo.category: Listed(agent.portfolio(category)[:1]),
-            "portfolio": lambda category=task.logo.category: Listed(agent.portfolio(category)),
+            "default": lambda: FixedSequence([]),
+            "fixed": lambda category=task.logo.category: FixedSequence(agent.portfolio(category)[:1]),
+            "portfolio": lambda category=task.logo.category: FixedSequence(agent.portfolio(category)),
             "random": lambda seed=seed: RandomSearch(seed),
             "tpe": lambda seed=seed: TPESearch(seed, 4),
             "gp": lambda seed=seed: GPSearch(seed),

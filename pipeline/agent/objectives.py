@@ -45,7 +45,8 @@ class Goal:
     """An objective on one image in terms of outcomes (`agent.outcome`): its value is linear in them, within limits.
 
     value = offset - size_weight * size - error_weight * error - work_weight * ln(pixels traced / pixels); limits: the
-    highest size, error and damage that are allowed, infinite where any is.
+    highest size, error and damage that are allowed, infinite where any is. damage_slope: what damage costs beyond
+    its limit, where the value is offset - SIZE_LIMIT - damage_slope * (damage - limit); 0 if that is not allowed.
     """
 
     size_weight: float
@@ -53,6 +54,12 @@ class Goal:
     work_weight: float
     offset: float
     limits: tuple[float, float, float]
+    damage_slope: float = 0.0
+
+    def damage_at(self, value: float) -> float:
+        """The damage of a picture that is not allowed and has this value; minus infinity where it is allowed."""
+        over = self.offset - SIZE_LIMIT - value
+        return self.limits[2] + over / self.damage_slope if self.damage_slope and over > 0 else -math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +135,8 @@ class Objective:
         damage = math.log(self.limit(default) / VISIBLE_DAMAGE)
         match self.name:
             case "faithful" | "target":
-                return Goal(1.0, 0.0, 0.0, -self._standing(0.0, default.damage), (math.inf, math.inf, damage))
+                offset = -self._standing(0.0, default.damage)
+                return Goal(1.0, 0.0, 0.0, offset, (math.inf, math.inf, damage), DAMAGE_SLOPE)
             case "smaller":
                 return Goal(1.0, 0.0, 0.0, 0.0, (math.inf, math.inf, damage))
             case "sharper":

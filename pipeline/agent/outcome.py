@@ -24,9 +24,9 @@ N_OUTCOMES = 3
 SIZE, ERROR, DAMAGE = range(N_OUTCOMES)
 
 LOWEST = -3.5
-BENT_FROM = np.array([0.4, 0.4, 2.4])
-BENT_OVER = np.array([0.3, 0.3, 0.4])
-_BEYOND_SIZE, _BEYOND_DAMAGE = 0.9, 3.2  # there the bend is nearly flat, and measuring on would tell nothing
+BENT_FROM = np.array([0.4, 0.4, 4.0])
+BENT_OVER = np.array([0.3, 0.3, 1.0])
+_BEYOND_SIZE, _BEYOND_DAMAGE = 0.9, 5.6  # there the bend is nearly flat, and measuring on would tell nothing
 
 Outcome = NDArray[np.float32]
 

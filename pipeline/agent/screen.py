@@ -1,15 +1,16 @@
 """The screening of settings: hundreds are imagined, the surrogate foresees each, and a few go to the policy.
 
 The expected improvement of the objective (Jones et al., 1998), times the probability that the picture is allowed
-(Gardner et al., 2014), says how promising a setting is. Some of the shortlist are chosen as if permission mattered
-less, some as if it mattered more, so that the policy decides how careful to be.
+(Gardner et al., 2014), says how promising a setting is. While the best picture so far is damaged, a less damaged one is
+an improvement too. Some of the shortlist are chosen as if permission mattered less, some as if it mattered more, so
+that the policy decides how careful to be.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from pipeline.agent.candidates import CANDIDATE_FEATURES, Points, Shortlist, var
 from pipeline.agent.episode import Episode
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import Goal
-from pipeline.agent.outcome import BENT_FROM, ERROR, SIZE, default_outcome
+from pipeline.agent.outcome import BENT_FROM, DAMAGE, ERROR, SIZE, bent, default_outcome
 from pipeline.agent.surrogate import Surrogate
 from pipeline.agent.task import Task, Vector
 from pipeline.core.records import DEFAULT_PARAMS, ObjectiveName, TracerParams
@@ -33,6 +34,7 @@ DRAWN = 128  # candidates of each kind
 PARENTS = 4  # best settings of the image that are varied
 REFINED = 12  # most promising candidates that are varied once more
 LEAST_LOG = -12.0
+LEAST_RELIEF = math.exp(4 * LEAST_LOG)
 FEATURE_LIMIT = 12.0
 
 
@@ -58,16 +60,16 @@ class Screen:
         outcomes = np.concatenate([default_outcome(episode.task.scores)[np.newaxis], episode.outcomes])
         posterior = self.surrogate.given(torch.from_numpy(episode.context), tried, outcomes)
 
-        def foreseen(points: Points) -> Foreseen:
+        def forecast(points: Points) -> Forecast:
             mean, std = posterior(points)
-            return foresee(goal, mean, std, self._log_work(points), episode.best_value)
+            return predict(goal, mean, std, self._log_work(points), episode.best_value)
 
         points = self.space.centred(self._imagined(episode, rng))
-        first = foreseen(points)
+        first = forecast(points)
         best = points[np.argsort(-first.promise)[:REFINED]]
         more = self.space.centred(varied(best, DRAWN, rng))
         every = np.concatenate([points, more])
-        promising = first.and_(foreseen(more))
+        promising = first.and_(forecast(more))
         chosen = self._choose(every, promising, set(episode.tried))
         return self._described(chosen, every, promising, episode)
 
@@ -81,12 +83,12 @@ class Screen:
             kinds.append(varied(episode.points[np.argsort(-episode.graded)[:PARENTS]], DRAWN, rng))
         return np.concatenate(kinds)
 
-    def _choose(self, points: Points, foreseen: Foreseen, tried: set[TracerParams]) -> dict[TracerParams, int]:
+    def _choose(self, points: Points, forecast: Forecast, tried: set[TracerParams]) -> dict[TracerParams, int]:
         """Different settings that were not tried, and their rows; each degree of caution has its share."""
         chosen: dict[TracerParams, int] = {}
         decoded: dict[int, TracerParams] = {}  # The orders begin much alike.
         _, different = np.unique(self.space.cells(points), axis=0, return_index=True)
-        orders = [different[np.argsort(-(foreseen.gain_promise + c * foreseen.feasible)[different])] for c in CAUTIONS]
+        orders = [different[np.argsort(-forecast.promise_at(caution)[different])] for caution in CAUTIONS]
         for number, order in enumerate(orders, 1):
             wanted = math.ceil(self.size * number / len(CAUTIONS))
             for row in order.tolist():
@@ -99,21 +101,21 @@ class Screen:
         return chosen or {self.space.decode(points[orders[0][0]]): int(orders[0][0])}
 
     def _described(
-        self, chosen: Mapping[TracerParams, int], points: Points, foreseen: Foreseen, episode: Episode
+        self, chosen: Mapping[TracerParams, int], points: Points, forecast: Forecast, episode: Episode
     ) -> Shortlist:
         """The most promising first; where a small space has too few settings, the last one fills the places left."""
-        ranked = sorted(chosen, key=lambda params: -foreseen.promise[chosen[params]])
+        ranked = sorted(chosen, key=lambda params: -forecast.promise[chosen[params]])
         ranked += [ranked[-1]] * (self.size - len(ranked))
         rows = [chosen[params] for params in ranked]
         best = self.space.encode(episode.best.params) if episode.best else None
         distance = np.abs(points[rows] - best).sum(axis=1) if best is not None else np.zeros(len(rows))
-        promise = foreseen.promise[rows]
+        promise = forecast.promise[rows]
         features = np.stack(
             [
                 promise - promise[0],
-                foreseen.gain[rows],
-                foreseen.spread[rows],
-                foreseen.feasible[rows],
+                forecast.gain[rows],
+                forecast.spread[rows],
+                forecast.feasible[rows],
                 distance,
                 self._log_work(points[rows]),
             ],
@@ -133,40 +135,58 @@ class Screen:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Foreseen:
+class Forecast:
     """Of n settings, each (n,): gain over the best so far and its spread, ln of the expected improvement where
-    allowed, and ln of the probability of that.
+    allowed, ln of the probability of that, and ln of the improvement expected of damage that is still not allowed.
     """
 
     gain: NDArray[np.float64]
     spread: NDArray[np.float64]
     gain_promise: NDArray[np.float64]
     feasible: NDArray[np.float64]
+    relief: NDArray[np.float64]
 
     @property
     def promise(self) -> NDArray[np.float64]:
-        return self.gain_promise + self.feasible
+        return self.promise_at(1.0)
 
-    def and_(self, other: Foreseen) -> Foreseen:
-        return Foreseen(
-            np.concatenate([self.gain, other.gain]),
-            np.concatenate([self.spread, other.spread]),
-            np.concatenate([self.gain_promise, other.gain_promise]),
-            np.concatenate([self.feasible, other.feasible]),
-        )
+    def promise_at(self, caution: float) -> NDArray[np.float64]:
+        """caution: weight of the probability that a picture is allowed."""
+        promise: NDArray[np.float64] = np.logaddexp(self.gain_promise + caution * self.feasible, self.relief)
+        return promise
+
+    def and_(self, other: Forecast) -> Forecast:
+        return Forecast(*(np.concatenate([getattr(f, n.name) for f in (self, other)]) for n in fields(self)))
 
 
-def foresee(
+def predict(
     goal: Goal, mean: NDArray[np.float64], std: NDArray[np.float64], log_work: NDArray[np.float64], best_value: float
-) -> Foreseen:
+) -> Forecast:
     """What outcomes, known as independent normals (n, 3), are worth over the best value so far."""
     value = goal.offset - goal.size_weight * mean[:, SIZE] - goal.error_weight * mean[:, ERROR]
     gain = value - goal.work_weight * log_work - best_value
     spread = np.hypot(goal.size_weight * std[:, SIZE], goal.error_weight * std[:, ERROR])
     z = gain / spread
-    density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    improvement = np.log(np.maximum(spread * (z * ndtr(z) + density), math.exp(LEAST_LOG)))
+    improvement = np.log(np.maximum(spread * (z * ndtr(z) + _density(z)), math.exp(LEAST_LOG)))
     # Outcomes that are bent can hardly be told apart: a limit among them is taken as where the bend begins.
-    margins = (np.minimum(goal.limits, BENT_FROM) - mean) / std
-    feasible = np.where(np.isfinite(goal.limits), log_ndtr(margins), 0.0).sum(axis=1)
-    return Foreseen(gain, spread, improvement, feasible)
+    limits = np.minimum(goal.limits, BENT_FROM)
+    feasible = np.where(np.isfinite(goal.limits), log_ndtr((limits - mean) / std), 0.0).sum(axis=1)
+    relief = _relief(mean[:, DAMAGE], std[:, DAMAGE], limits[DAMAGE], goal.damage_at(best_value))
+    return Forecast(gain, spread, improvement, feasible, np.log(np.maximum(goal.damage_slope * relief, LEAST_RELIEF)))
+
+
+def _relief(
+    mean: NDArray[np.float64], std: NDArray[np.float64], limit: float, best_damage: float
+) -> NDArray[np.float64]:
+    """E[best - damage] over damage between the limit and the best so far, (n,); 0 where the best is allowed."""
+    best = float(bent([0.0, 0.0, best_damage])[DAMAGE])
+    if best <= limit:
+        return np.zeros(len(mean))
+    low, high = (limit - mean) / std, (best - mean) / std
+    relief: NDArray[np.float64] = (best - mean) * (ndtr(high) - ndtr(low)) + std * (_density(high) - _density(low))
+    return relief
+
+
+def _density(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    density: NDArray[np.float64] = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return density

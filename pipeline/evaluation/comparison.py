@@ -27,7 +27,7 @@ from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import BYTES_OBJECTIVES, CATEGORIES, VISIBLE_DAMAGE, ObjectiveName, Scored
 from pipeline.core.tradeoff import Traced, knee, smallest_within
 from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches
-from pipeline.search.rivals import Listed, RandomSearch, TPESearch
+from pipeline.search.rivals import FixedSequence, RandomSearch, TPESearch
 from pipeline.settings.params import EvaluateSettings
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import PRESETS
@@ -58,10 +58,14 @@ def methods(agent: Agent, settings: EvaluateSettings) -> list[Method]:
     return [
         Method("agent", "tracewright", "ours", lambda t: AgentProposer(agent), sees_budget=True),
         Method("untrained", "untrained policy", "reference", lambda t: AgentProposer(fresh), True),
-        Method("default", "VTracer's default", "reference", lambda t: Listed([])),
+        Method("default", "VTracer's default", "reference", lambda t: FixedSequence([])),
         *(_preset(name) for name in PRESETS),
-        Method("fixed", "best fixed per category", "rival", lambda t: Listed(agent.portfolio(t.logo.category)[:1])),
-        Method("portfolio", "portfolio per category", "rival", lambda t: Listed(agent.portfolio(t.logo.category))),
+        Method(
+            "fixed", "best fixed per category", "rival", lambda t: FixedSequence(agent.portfolio(t.logo.category)[:1])
+        ),
+        Method(
+            "portfolio", "portfolio per category", "rival", lambda t: FixedSequence(agent.portfolio(t.logo.category))
+        ),
         Method("random", "random search", "rival", lambda t: RandomSearch(seeded(t))),
         Method("tpe", "Optuna TPE", "rival", lambda t: TPESearch(seeded(t), settings.tpe_startup_trials)),
     ]
@@ -73,7 +77,7 @@ def untrained(agent: Agent) -> Agent:
 
 
 def _preset(name: str) -> Method:
-    return Method(f"preset_{name}", f"preset {name}", "reference", lambda t: Listed([PRESETS[name]]))
+    return Method(f"preset_{name}", f"preset {name}", "reference", lambda t: FixedSequence([PRESETS[name]]))
 
 
 def run_method(

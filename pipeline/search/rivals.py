@@ -20,7 +20,7 @@ CMAES_SIGMA = 0.3  # of the first generation, on axes from 0 to 1
 CMAES_POPULATION = 6  # ten generations in 64 traces; 11, its own choice for as many axes, gives five
 
 
-class Listed:
+class FixedSequence:
     """Tries given settings in order: the presets, the best fixed setting of a category, a portfolio."""
 
     needs_every_score = False

@@ -30,7 +30,7 @@ from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.curriculum import Stage, plan, stage_images, success_rate
 from pipeline.training.environments import PoolVecEnv
 from pipeline.training.ppo import build_ppo
-from pipeline.training.preparation import Prepared, of_this_shape, prepare, restored
+from pipeline.training.preparation import WarmStart, of_this_shape, prepare, restored
 from pipeline.training.sampling import Start, Starts
 from pipeline.training.torch_state import part, restore_module
 from pipeline.training.validation_callback import ValidationCallback
@@ -109,7 +109,7 @@ class Training:
         train_tasks: Sequence[Task],
         val_tasks: Sequence[Task],
         evaluator: Evaluator,
-        prepared: Prepared,
+        prepared: WarmStart,
         hooks: Followers,
         keeper: CheckpointCallback,
         seed: int,
@@ -329,7 +329,7 @@ def _agent_in(checkpoint: Checkpoint) -> Agent:
     return _agent(settings, restored(checkpoint, settings), policy)
 
 
-def _agent(settings: Settings, prepared: Prepared, policy: CandidatePolicy) -> Agent:
+def _agent(settings: Settings, prepared: WarmStart, policy: CandidatePolicy) -> Agent:
     policy.set_training_mode(False)
     objective = objective_from(settings.objective)
     return Agent(

@@ -35,7 +35,7 @@ from pipeline.training.torch_state import module_arrays, part, restore_module
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class WarmStart:
     """seconds_of: what each part took."""
 
     portfolios: Mapping[ObjectiveName, Portfolios]
@@ -49,7 +49,7 @@ class Prepared:
         return facts, module_arrays(self.screen.surrogate, "surrogate.") | banks
 
 
-def restored(checkpoint: Checkpoint, settings: Settings) -> Prepared:
+def restored(checkpoint: Checkpoint, settings: Settings) -> WarmStart:
     """What PPO started from in a checkpoint of it. Raises Mismatch when that was of other shapes, DataError."""
     space = ParameterSpace.from_settings(settings.tracing)
     surrogate = Surrogate(CONTEXT_SIZE, space)
@@ -60,7 +60,7 @@ def restored(checkpoint: Checkpoint, settings: Settings) -> Prepared:
         if any(bank.dtype != np.float32 or bank.shape[1:] != (space.size,) for bank in banks.values()):
             raise ValueError("its banks are of another space")
         screen = Screen(surrogate.requires_grad_(False), space, banks, settings.train.shortlist)
-        return Prepared(portfolios_from_json(facts["portfolios"]), screen, facts["seconds_of"])
+        return WarmStart(portfolios_from_json(facts["portfolios"]), screen, facts["seconds_of"])
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def prepare(
     seed: int,
     fitting: Checkpoint | None,
     check_stop: Callable[[], None],
-) -> Prepared:
+) -> WarmStart:
     """Make all three. fitting: a state of the surrogate's fit to go on from.
 
     Evaluations are the evaluator's to keep, so a preparation that was interrupted there starts again.
@@ -118,7 +118,7 @@ def prepare(
         "table": after_table - after_portfolios,
         "surrogate": time.perf_counter() - after_table,
     }
-    return Prepared(portfolios, Screen(fit.fitted(), space, banks, settings.train.shortlist), seconds_of)
+    return WarmStart(portfolios, Screen(fit.fitted(), space, banks, settings.train.shortlist), seconds_of)
 
 
 def _leave_if_asked(

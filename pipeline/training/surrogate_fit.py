@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.agent.outcome import N_OUTCOMES
 from pipeline.agent.surrogate import Surrogate
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.checkpoint import Arrays
@@ -26,11 +25,13 @@ GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Evaluations to learn from. contexts: float32 (images, c), not yet normalised. Of each row: image, its index;
-    points: float32 (rows, axes), places in the cube; outcomes: float32 (rows, 3), NaN where not measured.
+    """Evaluations to learn from. contexts: float32 (images, c), not yet normalised. defaults: float32 (images, 3), the
+    default's outcomes. Of each row: image, its index; points: float32 (rows, axes), places in the cube; outcomes:
+    float32 (rows, 3), NaN where not measured.
     """
 
     contexts: NDArray[np.float32]
+    defaults: NDArray[np.float32]
     image: NDArray[np.int64]
     points: NDArray[np.float32]
     outcomes: NDArray[np.float32]
@@ -40,8 +41,8 @@ class Fit:
     """A surrogate being fitted, by AdamW with one cycle of the learning rate.
 
     It can be interrupted after any step and resumed: `state` of one, `restore` into another on the same table. default:
-    the default's place in the cube, whose outcomes are 0 on every image and known for free. The same arguments give the
-    same weights. step: how many were made.
+    the default's place in the cube, whose outcomes are known for free. The same arguments give the same weights. step:
+    how many were made.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Fit:
         self.steps = steps
         self._surrogate = surrogate
         self._contexts, self._inputs = surrogate.normalised(table.contexts), surrogate.inputs(table.points)
-        self._outcomes = torch.from_numpy(table.outcomes)
+        self._outcomes, self._defaults = torch.from_numpy(table.outcomes), torch.from_numpy(table.defaults)
         self._known = surrogate.inputs(default[np.newaxis])
         self._rng = np.random.default_rng([seed, 2])
         self._rows = [np.flatnonzero(table.image == index) for index in range(len(table.contexts))]
@@ -72,7 +73,7 @@ class Fit:
         traces = min(TRACES_PER_STEP, *(len(self._rows[i]) for i in images))
         chosen = np.stack([self._rng.choice(self._rows[i], traces, replace=False) for i in images])
         seen = torch.cat([self._known.expand(len(images), 1, -1), self._inputs[chosen]], 1)
-        gave = torch.cat([torch.zeros(len(images), 1, N_OUTCOMES), self._outcomes[chosen]], 1)
+        gave = torch.cat([self._defaults[images].unsqueeze(1), self._outcomes[chosen]], 1)
         loss = self._surrogate.loss(self._contexts[images], seen, gave)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch 2.13 has no types for it

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.agent.candidates import Points, varied
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import Objective, value_of
-from pipeline.agent.outcome import Outcome, outcome_of, telling_gate
+from pipeline.agent.outcome import Outcome, default_outcome, outcome_of, telling_gate
 from pipeline.agent.task import Task
 from pipeline.core.records import CATEGORIES, OBJECTIVES, Evaluation, Job, ObjectiveName, TracerParams
 from pipeline.search.loop import evaluate_all
@@ -34,7 +34,7 @@ BANK_SIZE = 256
 
 
 @dataclass(slots=True, eq=False)
-class Found:
+class ImageRecord:
     """What is known of one image. values: by objective, graded where not allowed; allowed: whether it was."""
 
     params: list[TracerParams] = field(default_factory=list)
@@ -74,7 +74,7 @@ def collect(
     image, between traces too; what it raises is raised.
     """
     rng = np.random.default_rng([seed, 3])
-    found = [Found() for _ in tasks]
+    found = [ImageRecord() for _ in tasks]
     first = max(1, round(RANDOM_SHARE * per_image))
     later = per_image - first
     counts = [first, *(later * (n + 1) // ROUNDS - later * n // ROUNDS for n in range(ROUNDS))]
@@ -95,7 +95,7 @@ def collect(
 
 
 def _next(
-    found: Sequence[Found], index: int, peers: Sequence[int], space: ParameterSpace, rng: np.random.Generator
+    found: Sequence[ImageRecord], index: int, peers: Sequence[int], space: ParameterSpace, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """A point to try on an image: at random, or a variation of what was good on it or on one of its peers."""
     source = found[index] if rng.random() > BORROWED else found[int(rng.choice(peers))]
@@ -108,16 +108,17 @@ def _next(
     return point
 
 
-def _table(tasks: Sequence[Task], found: Sequence[Found], space: ParameterSpace) -> Table:
+def _table(tasks: Sequence[Task], found: Sequence[ImageRecord], space: ParameterSpace) -> Table:
     return Table(
         contexts=np.stack([context_of(task) for task in tasks]),
+        defaults=np.stack([default_outcome(task.scores) for task in tasks]),
         image=np.repeat(np.arange(len(tasks)), [len(f.params) for f in found]),
         points=np.array([p for f in found for p in f.points], np.float32).reshape(-1, space.size),
         outcomes=np.array([o for f in found for o in f.outcomes], np.float32).reshape(-1, 3),
     )
 
 
-def _bank(found: Sequence[Found], name: ObjectiveName, space: ParameterSpace, rng: np.random.Generator) -> Points:
+def _bank(found: Sequence[ImageRecord], name: ObjectiveName, space: ParameterSpace, rng: np.random.Generator) -> Points:
     """The best allowed setting of each image that has one, at most BANK_SIZE of them, each once."""
     best = [(f, next(row for row in f.ranked(name) if f.allowed[name][row])) for f in found if any(f.allowed[name])]
     different = {f.params[row]: f.points[row] for f, row in best}

@@ -7,8 +7,8 @@ import pytest
 from pipeline.agent.candidates import CANDIDATE_FEATURES, Shortlist, varied
 from pipeline.agent.episode import Episode
 from pipeline.agent.objectives import Goal
-from pipeline.agent.outcome import DAMAGE, SIZE
-from pipeline.agent.screen import FEATURE_LIMIT, Banks, Screen, foresee
+from pipeline.agent.outcome import DAMAGE, SIZE, bent
+from pipeline.agent.screen import FEATURE_LIMIT, Banks, Screen, predict
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName, TracerParams
 from pipeline.tracing.space import ParameterSpace
 from tests.support.fakes import SMALLER, FakeEvaluator, settings_with, space_of, task_of, tiny_screen
@@ -122,22 +122,45 @@ def test_the_expected_improvement_is_what_draws_from_the_outcomes_give(best_valu
     mean, std = rng.normal(0, 0.3, (4, 3)), rng.uniform(0.1, 0.5, (4, 3))
     work = np.log([1.0, 2.25, 4.0, 1.0])
     goal = Goal(0.6, 0.4, 0.1, 0.05, (0.1, math.inf, 0.8))
-    foreseen = foresee(goal, mean, std, work, best_value)
+    forecast = predict(goal, mean, std, work, best_value)
 
     drawn = rng.normal(mean, std, (200_000, 4, 3))
     gain = goal.offset - 0.6 * drawn[..., 0] - 0.4 * drawn[..., 1] - 0.1 * work - best_value
-    np.testing.assert_allclose(foreseen.gain, gain.mean(0), atol=0.005)
-    np.testing.assert_allclose(foreseen.spread, gain.std(0), rtol=0.01)
-    np.testing.assert_allclose(np.exp(foreseen.gain_promise), np.maximum(gain, 0).mean(0), atol=1e-3)
+    np.testing.assert_allclose(forecast.gain, gain.mean(0), atol=0.005)
+    np.testing.assert_allclose(forecast.spread, gain.std(0), rtol=0.01)
+    np.testing.assert_allclose(np.exp(forecast.gain_promise), np.maximum(gain, 0).mean(0), atol=1e-3)
     allowed = (drawn[..., SIZE] < 0.1) & (drawn[..., DAMAGE] < 0.8)  # any error is
-    np.testing.assert_allclose(np.exp(foreseen.feasible), allowed.mean(0), rtol=0.03)
-    np.testing.assert_allclose(foreseen.promise, foreseen.gain_promise + foreseen.feasible)
+    np.testing.assert_allclose(np.exp(forecast.feasible), allowed.mean(0), rtol=0.03)
+    np.testing.assert_allclose(forecast.promise, forecast.gain_promise + forecast.feasible)
+
+
+@pytest.mark.parametrize("best_damage", [0.5, 2.0, 9.0])
+def test_while_the_best_is_damaged_less_damage_is_promising(best_damage: float) -> None:
+    """In ln of the limit: 9 lies beyond the bend, where outcomes hardly differ."""
+    rng = np.random.default_rng(2)
+    mean, std = np.stack([np.zeros(4), np.zeros(4), [0.3, 1.8, 3.0, -2.0]], axis=1), np.full((4, 3), 0.5)
+    goal = Goal(1.0, 0.0, 0.0, 0.2, (math.inf, math.inf, 0.0), 2.0)
+    forecast = predict(goal, mean, std, np.zeros(4), 0.2 - 3 - 2 * best_damage)
+
+    drawn = rng.normal(mean, std, (400_000, 4, 3))[..., DAMAGE]
+    known = bent([0, 0, best_damage])[DAMAGE]
+    relief = 2 * np.where((drawn > 0) & (drawn < known), known - drawn, 0.0).mean(0)
+    np.testing.assert_allclose(np.exp(forecast.relief), relief, atol=0.02)
+    np.testing.assert_allclose(
+        np.exp(forecast.promise), np.exp(forecast.gain_promise + forecast.feasible) + relief, atol=0.03
+    )
+
+
+def test_once_the_best_is_sound_less_damage_is_worth_nothing() -> None:
+    goal = Goal(1.0, 0.0, 0.0, 0.2, (math.inf, math.inf, 0.0), 2.0)
+    forecast = predict(goal, np.ones((1, 3)), np.ones((1, 3)), np.zeros(1), 0.2)
+    np.testing.assert_array_equal(forecast.promise, forecast.gain_promise + forecast.feasible)
 
 
 def test_the_hopeless_has_a_finite_promise() -> None:
     goal = Goal(1.0, 0.0, 0.0, 0.0, (math.inf, -0.5, 0.0))
-    foreseen = foresee(goal, np.full((1, 3), 5.0), np.full((1, 3), 1e-3), np.zeros(1), 2.0)
-    assert np.isfinite(foreseen.promise).all()
+    forecast = predict(goal, np.full((1, 3), 5.0), np.full((1, 3), 1e-3), np.zeros(1), 2.0)
+    assert np.isfinite(forecast.promise).all()
 
 
 def test_a_variation_keeps_all_but_a_few_axes() -> None:
@@ -155,5 +178,5 @@ def test_a_variation_keeps_all_but_a_few_axes() -> None:
 def test_a_limit_far_beyond_the_bend_still_tells_ruined_pictures_from_good_ones() -> None:
     goal = Goal(1.0, 0.0, 0.0, 0.0, (math.inf, 0.66, math.inf))
     ruined, good = [-3.0, 0.68, 0.0], [-2.0, 0.1, 0.0]
-    seen = foresee(goal, np.array([ruined, good]), np.full((2, 3), 0.15), np.zeros(2), 0.0)
+    seen = predict(goal, np.array([ruined, good]), np.full((2, 3), 0.15), np.zeros(2), 0.0)
     assert seen.promise[1] > seen.promise[0]

@@ -41,7 +41,13 @@ def drawn(seed: int, images: int) -> tuple[Values, Values, Values]:
 def table() -> Table:
     contexts, points, outcomes = drawn(1, IMAGES)
     image = np.repeat(np.arange(IMAGES), PER_IMAGE)
-    return Table(contexts, image, points.reshape(-1, SPACE.size), outcomes.reshape(-1, 3))
+    return Table(
+        contexts,
+        np.zeros((len(contexts), 3), np.float32),
+        image,
+        points.reshape(-1, SPACE.size),
+        outcomes.reshape(-1, 3),
+    )
 
 
 @cache

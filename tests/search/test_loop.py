@@ -8,7 +8,7 @@ from pipeline.agent.episode import Episode
 from pipeline.core.errors import DataError
 from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING, Evaluation, Job
 from pipeline.search.loop import PIECE, Outcome, Proposer, evaluate_again, evaluate_all, run_searches, svg_text
-from pipeline.search.rivals import Listed, RandomSearch
+from pipeline.search.rivals import FixedSequence, RandomSearch
 from pipeline.tracing.evaluator import Pending
 from tests.support.fakes import FAITHFUL, Done, FakeEvaluator, space_of, task_of
 
@@ -23,14 +23,14 @@ def searched(proposer: Proposer, traces: int, evaluator: FakeEvaluator | None = 
 
 
 def test_nothing_better_leaves_the_default() -> None:
-    outcome = searched(Listed([WORSE]), 4)
+    outcome = searched(FixedSequence([WORSE]), 4)
     assert outcome.value_at(4) == 0
     assert outcome.best_at(4) is None
     assert outcome.chosen_at(4) is outcome.task.default
 
 
 def test_the_best_so_far_stands_at_every_number_of_traces() -> None:
-    outcome = searched(Listed([WORSE, GOOD, WORSE]), 8)
+    outcome = searched(FixedSequence([WORSE, GOOD, WORSE]), 8)
     assert [outcome.value_at(n) for n in (0, 1)] == [0, 0]
     assert outcome.value_at(2) == outcome.value_at(3) == outcome.value_at(8) > 0
     assert outcome.chosen_at(8).params == GOOD
@@ -45,7 +45,7 @@ def test_no_search_traces_more_than_it_may() -> None:
 
 def test_failures_are_counted_and_cost_a_trace() -> None:
     evaluator = FakeEvaluator(fails=lambda job: job.params == GOOD)
-    outcome = searched(Listed([GOOD, WORSE]), 2, evaluator)
+    outcome = searched(FixedSequence([GOOD, WORSE]), 2, evaluator)
     assert [f.kind for f in outcome.failures] == ["panic"]
     assert len(outcome.values) == 2
     assert outcome.value_at(2) == 0
@@ -103,7 +103,7 @@ def test_outcomes_do_not_depend_on_whose_trace_is_done_first() -> None:
 @pytest.mark.parametrize("keep_svg", [False, True])
 def test_what_was_chosen_is_evaluated_again_with_all_that_is_reported(keep_svg: bool) -> None:
     task, evaluator = task_of(1), FakeEvaluator()
-    found = searched(Listed([GOOD]), 1).chosen_at(1)
+    found = searched(FixedSequence([GOOD]), 1).chosen_at(1)
     assert found.scores.metrics is None
     [again] = evaluate_again([(task.logo, found)], evaluator, keep_svg=keep_svg)
     assert again.scores == replace(found.scores, metrics=again.scores.reported)
@@ -121,7 +121,7 @@ def test_what_has_its_metrics_already_is_traced_once_more_for_its_svg_only() -> 
     task, evaluator = task_of(1), FakeEvaluator()
     assert evaluate_again([(task.logo, task.default)], evaluator) == [task.default]
     assert evaluator.jobs == []
-    found = searched(Listed([GOOD]), 1).chosen_at(1)
+    found = searched(FixedSequence([GOOD]), 1).chosen_at(1)
     first, second = evaluate_again([(task.logo, task.default), (task.logo, found)], evaluator)
     assert (first, second.params) == (task.default, GOOD)
     assert len(evaluator.jobs) == 1
@@ -134,7 +134,7 @@ def test_an_svg_that_was_not_kept_is_not_made_up() -> None:
 
 
 def test_the_default_evaluated_again_is_no_gain() -> None:
-    outcome = searched(Listed([DEFAULT_PARAMS]), 1)
+    outcome = searched(FixedSequence([DEFAULT_PARAMS]), 1)
     assert outcome.chosen_at(1).scores.svg_bytes <= outcome.task.scores.svg_bytes
 
 
