@@ -2,8 +2,10 @@
 
 A pixel counts where the drawing has a colour that the image does not have there, nor within `SLACK` pixels, and the
 same holds on average for the 5 x 5 pixels around it. Edges that moved by a fraction of a pixel are forgiven that way;
-a lost detail, a merged colour, a rounded corner and an opaque background are not. Colours are compared in OKLab
-(Ottosson 2020), on a white and on a dark background, so transparency is part of the picture.
+a lost detail, a merged colour, a rounded corner and an opaque background are not. A hairline would be forgiven too, so
+a pixel also counts, in part, where the mean colour of the 5 x 5 pixels around it changed by much of their contrast.
+Colours are compared in OKLab (Ottosson 2020), on a white and on a dark background, so transparency is part of the
+picture.
 
 Image and drawing are compared at the size of the image, because a perfect vector drawn with anti-aliasing gives the
 image back there; an enlarged image has edges that no vector has. Every step is an elementary operation on float32 or an
@@ -12,6 +14,7 @@ exact one on integers: the result is the same to the bit on any memory layout, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
@@ -38,6 +41,17 @@ NOTICED = 8.0
 
 FAINT, OBVIOUS = 5.0, 10.0
 """Mean distances over a window: from the first on its middle counts, from the second on in full."""
+
+MISSED, LOST = 0.16, 0.19
+"""Mean colour differences over a window, of the contrast in it: from the first on its middle counts, from the second on
+in full. A line one pixel wide is a fifth of its window; an edge that moves by `SLACK` pixels is a tenth.
+"""
+
+DIM = 6.0
+"""Mean colour difference over a window up to which a line that is lost is hardly missed."""
+
+THIN = 0.25
+"""The part of a pixel that counts where a line is lost: four pixels of it are visible."""
 
 _SEEN = 4.0
 """Pixels whose colour differs by less are taken for identical: they cannot count alone, and hardly move a mean."""
@@ -70,24 +84,26 @@ class Ground:
     """An image on one background.
 
     packed: uint32 (H, W), as `packed` packs opaque pixels. lab: float32 (3, H + 2, W + 2), OKLab x 100 with the border
-    repeated once. edges: bool (H, W), where a neighbour has another colour.
+    repeated once. edges: bool (H, W), where a neighbour has another colour. contrast: float32 (H, W), the length of the
+    ranges of lab in the 5 x 5 pixels around one.
     """
 
     background: tuple[int, int, int]
     packed: NDArray[np.uint32]
     lab: Floats
     edges: NDArray[np.bool_]
+    contrast: Floats
 
     @classmethod
     def of(cls, rgb: Pixels, background: tuple[int, int, int]) -> Ground:
         padded = np.pad(rgb, ((1, 1), (1, 1), (0, 0)), mode="edge")
         lab = oklab(padded.reshape(-1, 3)).reshape(3, *padded.shape[:2])
         opaque = np.pad(rgb, ((0, 0), (0, 0), (0, 1)), constant_values=255)
-        return cls(background, packed(opaque), lab, _edges(lab))
+        return cls(background, packed(opaque), lab, _edges(lab), _contrast(lab))
 
     @property
     def nbytes(self) -> int:
-        return int(self.packed.nbytes + self.lab.nbytes + self.edges.nbytes)
+        return int(self.packed.nbytes + self.lab.nbytes + self.edges.nbytes + self.contrast.nbytes)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -187,13 +203,14 @@ def _cube_root(values: Floats) -> Floats:
 class _Errors:
     """Pixels of a drawing that look different on a background.
 
-    pixels: indices in the flattened image, rising. drawn: their colours, float32 (3, n), OKLab x 100. distances: from
-    the image's, float32 (n,).
+    pixels: indices in the flattened image, rising. drawn: their colours, float32 (3, n), OKLab x 100. differences: from
+    the image's, float32 (3, n). distances: their lengths, float32 (n,).
     """
 
     ground: Ground
     pixels: Indices
     drawn: Floats
+    differences: Floats
     distances: Floats
 
     @classmethod
@@ -203,11 +220,13 @@ class _Errors:
         differing = np.flatnonzero(shown != ground.packed.ravel().take(pixels))
         pixels, drawn = pixels[differing], _oklab_of(shown[differing])
         lab = ground.lab.reshape(3, -1).take(_padded(pixels, ground.edges.shape[1]), axis=1)
-        return cls(ground, pixels, drawn, _distances(drawn, lab))
+        differences = drawn - lab
+        return cls(ground, pixels, drawn, differences, _lengths(differences))
 
     def taken(self, which: NDArray[np.bool_]) -> _Errors:
         index = np.flatnonzero(which)
-        return _Errors(self.ground, self.pixels[index], self.drawn.take(index, axis=1), self.distances[index])
+        drawn, differences = (values.take(index, axis=1) for values in (self.drawn, self.differences))
+        return _Errors(self.ground, self.pixels[index], drawn, differences, self.distances[index])
 
 
 def _errors(reference: Reference, rgba: Pixels) -> tuple[list[list[_Errors]], float]:
@@ -253,8 +272,28 @@ def _areas(grounds: list[list[_Errors]], shape: tuple[int, ...]) -> list[tuple[I
             where, values = fields[id(part)]
             residuals.ravel()[where] = values
         area = (_window_means(residuals, pixels) - np.float32(FAINT)) / np.float32(OBVIOUS - FAINT)
-        areas.append((pixels, np.clip(area, np.float32(0), np.float32(1))))
+        lost = np.clip(_missing(ground, pixels, shape), np.float32(0), np.float32(1)) * np.float32(THIN)
+        areas.append((pixels, np.maximum(np.clip(area, np.float32(0), np.float32(1)), lost)))
     return areas
+
+
+def _missing(errors: Sequence[_Errors], pixels: Indices, shape: tuple[int, ...]) -> Floats:
+    """How far the mean colour around some pixels differs from the image's, (n,): from 0 on it counts, from 1 on fully.
+
+    An edge that moves adds on one side what it takes on the other, unless it moves far; a thin line that is lost does
+    not.
+    """
+    squares = np.zeros(len(pixels), np.float32)
+    for channel in range(3):
+        differences = np.zeros(shape, np.float32)
+        for part in errors:
+            differences.ravel()[part.pixels] = part.differences[channel]
+        means = _window_means(differences, pixels)
+        squares += means * means
+    lengths = np.sqrt(squares)
+    contrast = errors[0].ground.contrast.ravel().take(pixels)
+    shares = (lengths / np.maximum(contrast, np.float32(1)) - np.float32(MISSED)) / np.float32(LOST - MISSED)
+    return np.where(lengths > DIM, shares, np.float32(0))
 
 
 def _noticed(errors: _Errors) -> Indices:
@@ -306,7 +345,11 @@ def _residuals(errors: _Errors, enough: float = 0.0) -> Floats:
 
 def _distances(left: Floats, right: Floats) -> Floats:
     """Euclidean, of colours (3, ...)."""
-    x, y, z = left - right
+    return _lengths(left - right)
+
+
+def _lengths(vectors: Floats) -> Floats:
+    x, y, z = vectors
     lengths: Floats = np.sqrt(x * x + y * y + z * z)
     return lengths
 
@@ -319,6 +362,12 @@ def _edges(lab: Floats) -> NDArray[np.bool_]:
         for right in range(3):
             edges |= _distances(here, lab[:, down : down + height, right : right + width]) > _FLAT
     return edges
+
+
+def _contrast(lab: Floats) -> Floats:
+    window = np.ones((5, 5), np.uint8)
+    ranges = [cv2.dilate(plane, window) - cv2.erode(plane, window) for plane in lab[:, 1:-1, 1:-1].copy()]
+    return _lengths(np.stack(ranges))
 
 
 def _window_means(values: Floats, pixels: Indices) -> Floats:

@@ -89,6 +89,20 @@ def test_more_of_the_same_damage_scores_higher(damaged: Callable[[float], tuple[
     assert scores[-1] > VISIBLE_DAMAGE
 
 
+@pytest.mark.parametrize("colour", ["#000", "#888", "#c81e1e"])
+@pytest.mark.parametrize("end", ["52 8", "52 20", "52 33", "40 52", "8 52"])
+def test_a_lost_hairline_is_visible(end: str, colour: str) -> None:
+    """At any angle, although it is thinner than what an edge may move by in both directions."""
+    page = f'<rect width="{SIDE}" height="{SIDE}" fill="#fff"/>'
+    line = f'<path d="M8 8L{end}" stroke="{colour}" stroke-width="1"/>'
+    assert compare(page + line, page).score > VISIBLE_DAMAGE
+
+
+def test_a_hairline_that_is_lost_on_a_dark_page_alone_is_visible() -> None:
+    line = '<path d="M8 8L52 33" stroke="#20242c" stroke-width="1"/>'
+    assert compare(line, "").score > VISIBLE_DAMAGE
+
+
 def test_two_colours_merged_are_visible() -> None:
     right = '<rect x="32" y="8" width="24" height="48" fill="{}"/>'
     assert compare(CARD + right.format("#1b7fd8"), CARD).score > 100
@@ -190,7 +204,7 @@ def test_a_flat_colour_error_counts_from_noticed_on() -> None:
 
 def test_golden_values() -> None:
     reference = Reference.of(straight(draw(CARD + DOT.format(r=5))))
-    assert reference.nbytes == 2 * (SIDE * SIDE * 5 + 12 * (SIDE + 2) ** 2) + SIDE * SIDE * 5
+    assert reference.nbytes == 2 * (SIDE * SIDE * 9 + 12 * (SIDE + 2) ** 2) + SIDE * SIDE * 5
     assert damage(reference, draw(CARD)).score == GOLDEN
 
 
