@@ -16,8 +16,8 @@ from pipeline.tracing.raster import SkiaDrawing  # noqa: E402
 
 SIDE = 96
 SETTINGS = [
-    TracerParams(refit=1, simplify=0.2, steps_per_pixel=5),
-    TracerParams(refit=1, simplify=0.2, steps_per_pixel=5, prescale=2.0),
+    TracerParams(refit=1, simplify=0.2, steps_per_pixel=5, splice_threshold=10),
+    TracerParams(refit=1, simplify=0.2, steps_per_pixel=5, splice_threshold=10, prescale=2.0),
 ]
 
 
