@@ -59,6 +59,7 @@ PLAIN = (
     "README.md",
     "CHANGELOG.md",
     "docs",
+    "dvc.yaml",
     "params.yaml",
     "Makefile",
     "Dockerfile",
