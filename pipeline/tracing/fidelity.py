@@ -3,7 +3,8 @@
 A pixel counts where the drawing has a colour that the image does not have there, nor within `SLACK` pixels, and the
 same holds on average for the 5 x 5 pixels around it. Edges that moved by a fraction of a pixel are forgiven that way;
 a lost detail, a merged colour, a rounded corner and an opaque background are not. A hairline would be forgiven too, so
-a pixel also counts, in part, where the mean colour of the 5 x 5 pixels around it changed by much of their contrast.
+a pixel also counts, in part, where the mean colour of the 5 x 5 pixels around it changed by much of their contrast. And
+each pixel of a flat area counts a little if its colour has visibly changed, although by less.
 Colours are compared in OKLab (Ottosson 2020), on a white and on a dark background, so transparency is part of the
 picture.
 
@@ -52,6 +53,11 @@ DIM = 6.0
 
 THIN = 0.25
 """The part of a pixel that counts where a line is lost: four pixels of it are visible."""
+
+SHIFTED, WIDE = 5.0, 0.02
+"""OKLab distance x 100 above which a flat area has visibly another colour, and the part of each of its pixels that
+counts: fifty are visible. Two colours that were merged are often no farther apart.
+"""
 
 _SEEN = 4.0
 """Pixels whose colour differs by less are taken for identical: they cannot count alone, and hardly move a mean."""
@@ -273,7 +279,14 @@ def _areas(grounds: list[list[_Errors]], shape: tuple[int, ...]) -> list[tuple[I
             residuals.ravel()[where] = values
         area = (_window_means(residuals, pixels) - np.float32(FAINT)) / np.float32(OBVIOUS - FAINT)
         lost = np.clip(_missing(ground, pixels, shape), np.float32(0), np.float32(1)) * np.float32(THIN)
-        areas.append((pixels, np.maximum(np.clip(area, np.float32(0), np.float32(1)), lost)))
+        part_of = np.zeros(shape, np.float32)
+        for part in ground:
+            flat = ~part.ground.edges.ravel().take(part.pixels)
+            part_of.ravel()[part.pixels[flat & (part.distances > SHIFTED)]] = WIDE
+        worst = np.maximum(np.clip(area, np.float32(0), np.float32(1)), lost)
+        part_of.ravel()[pixels] = np.maximum(part_of.ravel()[pixels], worst)
+        counted = np.flatnonzero(part_of)
+        areas.append((counted, part_of.ravel()[counted]))
     return areas
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.core.records import VISIBLE_DAMAGE, Pixels
 from pipeline.tracing.fidelity import (
     BACKGROUNDS,
-    NOTICED,
+    SHIFTED,
     Damage,
     Reference,
     composite,
@@ -108,6 +108,12 @@ def test_two_colours_merged_are_visible() -> None:
     assert compare(CARD + right.format("#1b7fd8"), CARD).score > 100
 
 
+def test_two_similar_colours_merged_are_visible_if_their_areas_are_large() -> None:
+    fold = '<rect x="32" y="8" width="{w}" height="48" fill="#3a66dd"/>'
+    assert VISIBLE_DAMAGE < compare(CARD + fold.format(w=20), CARD).score < 100
+    assert compare(CARD + fold.format(w=2), CARD).score < VISIBLE_DAMAGE
+
+
 LOGO = CARD + DOT.format(r=9) + '<path d="M12 50L30 14L36 50Z" fill="#ffffff" opacity=".8"/>'
 
 
@@ -195,11 +201,11 @@ def test_compositing_rounds_to_the_nearest(red: int, green: int, blue: int, alph
         assert np.abs(composite(pixel, background)[0, 0, :3] - exact).max() <= 0.5 + 1e-9
 
 
-def test_a_flat_colour_error_counts_from_noticed_on() -> None:
+def test_a_flat_colour_error_counts_once_it_is_visible() -> None:
     page = f'<rect width="{SIDE}" height="{SIDE}" fill="rgb({{0}},{{0}},{{0}})"/>'
     for level in range(128, 200, 4):
         found = compare(page.format(128), page.format(level))
-        assert (found.score > 0) == (found.delta > NOTICED)
+        assert (found.score > 0) == (found.delta > SHIFTED)
 
 
 def test_golden_values() -> None:
