@@ -79,12 +79,9 @@ class Agent:
 
     def save(self, folder: Path) -> str:
         """Write the agent into `folder`; returns the SHA-256 of the weights. Raises StorageError."""
-        parts = {
-            "policy": self.policy.weights if self.policy else {},
-            "surrogate": self.screen.surrogate.weights,
-            "bank": self.screen.banks,
-        }
-        arrays = {f"{part}.{k}": np.ascontiguousarray(v) for part, held in parts.items() for k, v in held.items()}
+        arrays = named("surrogate.", self.screen.surrogate.weights) | named("bank.", self.screen.banks)
+        if self.policy is not None:
+            arrays |= named("policy.", self.policy.weights)
         weights = save(arrays)
         digest = hashlib.sha256(weights).hexdigest()
         write_bytes(folder / WEIGHTS, weights)
@@ -177,6 +174,11 @@ def portfolios_from_json(values: Mapping[str, Any]) -> dict[ObjectiveName, Portf
         }
         for name, found in values.items()
     }
+
+
+def named(prefix: str, arrays: Mapping[Any, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Each name behind `prefix`."""
+    return {f"{prefix}{name}": np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
 def _part(weights: Weights, prefix: str) -> dict[str, NDArray[np.float32]]:

@@ -59,7 +59,7 @@ def weight_shapes(context_size: int, space: ParameterSpace) -> dict[str, tuple[i
     length scales, by outcome.
     """
     inputs = input_size(space)
-    layers = {
+    layers: dict[str, tuple[int, ...]] = {
         "image.0": (IMAGE_UNITS, context_size),
         "trunk.0": (UNITS, IMAGE_UNITS + inputs),
         "trunk.2": (UNITS, UNITS),

@@ -71,7 +71,7 @@ class CandidatePolicy(ActorCriticPolicy):
         return cast(CandidateScores, self.mlp_extractor)
 
 
-def actor_of(policy: ActorCriticPolicy) -> Policy:
+def actor_of(policy: nn.Module) -> Policy:
     """A copy of what the policy has learnt so far."""
     return Policy(module_arrays(policy, ""))
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agent.agent import Portfolios, portfolios_from_json, portfolios_json
+from pipeline.agent.agent import Portfolios, named, portfolios_from_json, portfolios_json
 from pipeline.agent.candidates import Points
 from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Objective, objective_from
@@ -45,8 +45,7 @@ class WarmStart:
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Facts and arrays, whose names begin with `surrogate.` and `bank.`."""
         facts = {"portfolios": portfolios_json(self.portfolios), "seconds_of": dict(self.seconds_of)}
-        parts = {"surrogate": self.screen.surrogate.weights, "bank": self.screen.banks}
-        return facts, {f"{part}.{name}": array for part, held in parts.items() for name, array in held.items()}
+        return facts, named("surrogate.", self.screen.surrogate.weights) | named("bank.", self.screen.banks)
 
 
 def restored(checkpoint: Checkpoint, settings: Settings) -> WarmStart:

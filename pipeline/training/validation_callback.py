@@ -11,7 +11,7 @@ import psutil
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from pipeline.agent.agent import Agent
+from pipeline.agent.agent import Agent, named
 from pipeline.agent.policy import Policy
 from pipeline.agent.task import Task
 from pipeline.core.facts.training import EarlyStop, RolloutProgress, Validation
@@ -131,7 +131,7 @@ class ValidationCallback(BaseCallback):
             "stopped": self.stopped,
         }
         best = self.best[2].policy if self.best else None
-        return facts, {f"best.{name}": array for name, array in best.weights.items()} if best else {}
+        return facts, named("best.", best.weights) if best else {}
 
     def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
         self._sampler.restore(facts["sampler"])

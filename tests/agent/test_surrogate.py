@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.surrogate import Surrogate, input_size, inputs_of
 from pipeline.core.records import DEFAULT_PARAMS
-from tests.support.fakes import CONTEXT_SIZE, space_of, tiny_screen
+from tests.support.fakes import space_of, tiny_screen
 
 SPACE = space_of()
 LISTED = SPACE.names.index("steps_per_pixel")

@@ -93,8 +93,10 @@ def tiny_screen(space: ParameterSpace | None = None, size: int = 6) -> Screen:
     """Its surrogate has learnt nothing, its bank is random."""
     space = space or space_of()
     rng = np.random.default_rng(3)
-    drawn = {name: 0.1 * rng.normal(size=shape) for name, shape in weight_shapes(CONTEXT_SIZE, space).items()}
+    shapes = weight_shapes(CONTEXT_SIZE, space)
+    drawn = {name: rng.uniform(-1, 1, shape) / np.sqrt(shape[-1]) for name, shape in shapes.items()}
     kernel = {f"{part}_std": np.full(3, -1.5) for part in ("place", "setting", "image", "noise")}
+    kernel |= {f"{part}_scale": np.zeros(shapes[f"{part}_scale"]) for part in ("place", "setting")}
     norm = {"context_mean": np.zeros(CONTEXT_SIZE), "context_std": np.ones(CONTEXT_SIZE)}
     weights = {name: values.astype(np.float32) for name, values in (drawn | kernel | norm).items()}
     bank = rng.random((32, space.size)).astype(np.float32)
