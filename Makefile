@@ -18,7 +18,7 @@ export PYTHONUTF8 := 1
 help:
 	@echo "make repro            set up, then catalogue, split, train, evaluate, register and report"
 	@echo "make repro DATA=DIR   the same on your own folder of logos"
-	@echo "make agent            ship the champion with the package, for whoever has no project"
+	@echo "make agent            ship the champion with the package, to be used without a project"
 	@echo "make test             linters, types, import layers and tests"
 	@echo "make check            linters, types and import layers only"
 	@echo "make faults           the fault tests in their long form"

@@ -132,7 +132,7 @@ def list_models() -> None:
 
 @models.command("ship")
 def ship() -> None:
-    """Copy the champion into this package, for whoever has no project, with a card that says how good it is."""
+    """Copy the champion into this package, to be used without a project, with a card that says how good it is."""
     from pipeline.vectorizing import agents
 
     click.echo(agents.ship(required_root()))

@@ -1,4 +1,4 @@
-"""Which agent vectorises: the one that was asked for, the project's champion, or the one shipped with the package."""
+"""Which agent vectorises: --model, the project's champion, or the one shipped with the package."""
 
 from __future__ import annotations
 
