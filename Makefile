@@ -12,12 +12,13 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export PYTHONUTF8 := 1
 
-.PHONY: help setup repro test check faults soak nightly bench bench-agent bench-checkpoints bench-dashboard bench-evaluate \
+.PHONY: help setup repro agent test check faults soak nightly bench bench-agent bench-checkpoints bench-dashboard bench-evaluate \
 	bench-exporter bench-pieces bench-scale bench-tracking profile ui up dashboard env clean lock audit
 
 help:
 	@echo "make repro            set up, then catalogue, split, train, evaluate, register and report"
 	@echo "make repro DATA=DIR   the same on your own folder of logos"
+	@echo "make agent            ship the champion with the package, to be used without a project"
 	@echo "make test             linters, types, import layers and tests"
 	@echo "make check            linters, types and import layers only"
 	@echo "make faults           the fault tests in their long form"
@@ -52,6 +53,9 @@ endif
 	@$(BIN)/tracewright check
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro report
 	@echo "read the results in reports/report.md; compare runs with \`make ui\`; vectorise with $(BIN)/tracewright vectorize FOLDER -o OUT"
+
+agent: $(READY)
+	$(BIN)/tracewright models ship
 
 check: $(READY)
 	$(BIN)/ruff check .

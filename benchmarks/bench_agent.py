@@ -47,7 +47,6 @@ from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Logo, TracerParams
 from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import read_image
 from pipeline.data.probe import measure
-from pipeline.evaluation.comparison import untrained
 from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches, svg_text
 from pipeline.search.rivals import CMAESSearch, FixedSequence, GPSearch, RandomSearch, TPESearch
 from pipeline.search.tasks import make_tasks
@@ -83,7 +82,7 @@ class Method:
 
 
 def methods(agent: Agent, settings: Settings) -> list[Method]:
-    fresh = untrained(agent)
+    fresh = replace(agent, policy=None)
     startup = settings.evaluate.tpe_startup_trials
     return [
         Method("agent", "tracewright", "ours", lambda t, s: AgentProposer(agent), draws=True, sees_budget=True),

@@ -16,8 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from benchmarks.evaluate_random import Watch
 from benchmarks.interleaved import Block, interleave
 from benchmarks.jobs import fixed_prescale_space, pool_of
@@ -25,7 +23,6 @@ from benchmarks.logos import PROJECT
 from benchmarks.searches import GROUP, Recorder, groups_and_agent, ready_tasks
 from benchmarks.vtracer_alone import VTracerAlone, ready
 from pipeline.agent.agent import Agent
-from pipeline.agent.policy import build_policy
 from pipeline.agent.task import Task
 from pipeline.core.records import Job, Logo
 from pipeline.evaluation.comparison import Method, methods, run_method
@@ -36,10 +33,11 @@ from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace, essential
 from pipeline.tracing.store_pool import StoredEvaluator
 from pipeline.tracing.tracer_pool import TracerPool
+from tests.support.fakes import random_policy
 
 BUDGETS = {"agent": (1, 2, 4, 8), "portfolio": (16,), "fixed": (1,), "random": (16,)}
 STORE_BYTES = 500_000_000
-WEIGHT_NOISE = 0.5  # standard deviation; enough for another choice at about every other step
+POLICY_SCALE = 1.4  # enough for another choice at about every other step
 RATIOS = [
     ("first", "vtracer_alone_first", 1.0),
     ("again", "vtracer_alone_again", 1.0),
@@ -72,12 +70,7 @@ def measure_stored(blocks: int, folder: Path | None, watch: Watch) -> dict[str, 
 
 def another(agent: Agent) -> Agent:
     """With the same surrogate and another policy, as a training with other settings of PPO would give."""
-    policy = build_policy(agent.screen.size, agent.policy.hidden_units)
-    policy.load_state_dict(agent.policy.state_dict())
-    weight = policy.scores.score.weight
-    with torch.no_grad():
-        weight += torch.normal(0.0, WEIGHT_NOISE, weight.shape, generator=torch.Generator().manual_seed(1))
-    return replace(agent, policy=policy)
+    return replace(agent, policy=random_policy(POLICY_SCALE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from benchmarks.jobs import pool_of
 from benchmarks.logos import PROJECT, square_logos
 from pipeline.agent.agent import Agent, load_agent
 from pipeline.agent.objectives import objective_from
-from pipeline.agent.policy import build_policy
 from pipeline.agent.screen import Screen
 from pipeline.agent.task import Task
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Logo
@@ -59,7 +56,7 @@ class Recorder:
 def groups_and_agent(groups: int, space: ParameterSpace, folder: Path | None) -> tuple[list[list[Logo]], Agent]:
     """`groups` times 16 logos, four of each category, and an agent that has seen none of them.
 
-    folder: of a trained agent; None makes one whose policy is untrained, with a surrogate fitted on 16 other logos.
+    folder: of a trained agent; None makes one without a policy, with a surrogate fitted on 16 other logos.
     """
     logos = square_logos(GROUP * (groups + 1))
     dealt = [logos[start : start + GROUP] for start in range(0, len(logos), GROUP)]
@@ -79,9 +76,8 @@ def untrained_agent(logos: Sequence[Logo], space: ParameterSpace) -> Agent:
         table, banks = collect(tasks, pool, objective, space, per_image=TABLE_TRACES, seed=train.seed)
     default = space.encode(DEFAULT_PARAMS)
     surrogate = fit_surrogate(table, space, default, steps=SURROGATE_STEPS, seed=train.seed)
-    torch.manual_seed(train.seed)
     return Agent(
-        policy=build_policy(train.shortlist, train.ppo.hidden_units),
+        policy=None,
         screen=Screen(surrogate, space, banks, train.shortlist),
         objective=objective,
         trained_for="faithful",

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import load, save
 
 from pipeline.agent.episode import Episode
 from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Objective
-from pipeline.agent.policy import CandidatePolicy, build_policy, check_shape
-from pipeline.agent.screen import Screen
-from pipeline.agent.surrogate import Surrogate
+from pipeline.agent.policy import MAX_SHORTLIST, Policy
+from pipeline.agent.screen import Banks, Screen
+from pipeline.agent.surrogate import Surrogate, Weights
 from pipeline.agent.task import Task, Vector
 from pipeline.core.errors import DataError, Mismatch
 from pipeline.core.files import read_json, write_bytes, write_json
@@ -28,27 +28,26 @@ from pipeline.tracing.space import ParameterSpace
 
 Portfolios = Mapping[Category, Sequence[TracerParams]]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+READABLE = (3, SCHEMA_VERSION)  # 3 has the critic's weights as well
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"
 TRAINED = Path("models/agent")  # the newest, in the project's folder
 FIRST = 0  # of a shortlist: the most promising
-
-# A network this small is slower on several threads, and they would take cores from the tracing processes.
-torch.set_num_threads(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Agent:
     """Everything that turns an episode's state into the next setting.
 
-    trained_for: the objective PPO was given; for another, the most promising candidate is taken.
+    policy: None takes the most promising candidate, as one that has learnt nothing does.
+    trained_for: the objective PPO was given; for another, the most promising candidate is taken too.
     portfolios: by objective and category, settings found on the training images, best first: what rivals try.
     max_steps: traces per episode in training; more or fewer may be spent when it is used.
     timeout_seconds, worker_memory_bytes: what one evaluation may take; see TracerPool.
     """
 
-    policy: CandidatePolicy
+    policy: Policy | None
     screen: Screen
     objective: Objective
     trained_for: ObjectiveName
@@ -74,18 +73,16 @@ class Agent:
 
     def act(self, observation: Vector) -> int:
         """The candidate that the policy finds most likely to be right."""
-        if self.objective.name != self.trained_for:
+        if self.policy is None or self.objective.name != self.trained_for:
             return FIRST
-        with torch.no_grad():
-            logits = self.policy.logits(torch.as_tensor(observation).unsqueeze(0))
-        return int(logits[0].argmax())
+        return int(self.policy.logits(observation).argmax())
 
     def save(self, folder: Path) -> str:
         """Write the agent into `folder`; returns the SHA-256 of the weights. Raises StorageError."""
-        tensors = {f"policy.{k}": v.contiguous() for k, v in self.policy.state_dict().items()}
-        tensors |= {f"surrogate.{k}": v.contiguous() for k, v in self.screen.surrogate.state_dict().items()}
-        tensors |= {f"bank.{k}": torch.from_numpy(np.ascontiguousarray(v)) for k, v in self.screen.banks.items()}
-        weights = save(tensors)
+        arrays = named("surrogate.", self.screen.surrogate.weights) | named("bank.", self.screen.banks)
+        if self.policy is not None:
+            arrays |= named("policy.", self.policy.weights)
+        weights = save(arrays)
         digest = hashlib.sha256(weights).hexdigest()
         write_bytes(folder / WEIGHTS, weights)
         write_json(folder / DESCRIPTION, self._description(digest))
@@ -96,7 +93,6 @@ class Agent:
             "schema_version": SCHEMA_VERSION,
             "weights_sha256": digest,
             "measures": list(MEASURE_NAMES),
-            "hidden_units": list(self.policy.hidden_units),
             "shortlist": self.screen.size,
             "space": self.space.to_json(),
             "objective": asdict(self.objective),
@@ -131,7 +127,7 @@ def load_agent(folder: Path) -> Agent:
         weights = (folder / WEIGHTS).read_bytes()
     except OSError as error:
         raise DataError(f"{folder / WEIGHTS}: cannot be read ({error.strerror}); run `make repro` again") from error
-    if not isinstance(description, dict) or description.get("schema_version") != SCHEMA_VERSION:
+    if not isinstance(description, dict) or description.get("schema_version") not in READABLE:
         raise Mismatch(f"{folder}: is not an agent of this version of tracewright; train it again with `make repro`")
     if hashlib.sha256(weights).hexdigest() != description.get("weights_sha256"):
         raise DataError(f"{folder / WEIGHTS}: is damaged (its SHA-256 differs from {DESCRIPTION}); take another copy")
@@ -143,20 +139,17 @@ def load_agent(folder: Path) -> Agent:
         raise DataError(f"{folder}: does not describe an agent ({error}); take another copy") from error
 
 
-def _assemble(description: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Agent:
-    policy_tensors = _part(tensors, "policy.")
-    check_shape(policy_tensors, description["shortlist"], description["hidden_units"])
+def _assemble(description: Mapping[str, Any], weights: Weights) -> Agent:
+    size = description["shortlist"]
+    if type(size) is not int or not 2 <= size <= MAX_SHORTLIST:
+        raise ValueError(f"a shortlist of {size!r}; allowed are 2 to {MAX_SHORTLIST}")
     space = ParameterSpace.from_json(description["space"])
-    surrogate = Surrogate(CONTEXT_SIZE, space)
-    surrogate.load_state_dict(_part(tensors, "surrogate."))
-    surrogate.requires_grad_(False)
-    banks = {cast(ObjectiveName, name): points.numpy() for name, points in _part(tensors, "bank.").items()}
-    policy = build_policy(description["shortlist"], description["hidden_units"])
-    policy.load_state_dict(policy_tensors)
-    policy.set_training_mode(False)
+    surrogate = Surrogate(CONTEXT_SIZE, space, _part(weights, "surrogate."))
+    banks = cast(Banks, _part(weights, "bank."))
+    policy = _part(weights, "policy.")
     return Agent(
-        policy=policy,
-        screen=Screen(surrogate, space, banks, description["shortlist"]),
+        policy=Policy(policy) if policy else None,
+        screen=Screen(surrogate, space, banks, size),
         objective=Objective(**description["objective"]),
         trained_for=description["trained_for"],
         portfolios=portfolios_from_json(description["portfolios"]),
@@ -183,5 +176,10 @@ def portfolios_from_json(values: Mapping[str, Any]) -> dict[ObjectiveName, Portf
     }
 
 
-def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def named(prefix: str, arrays: Mapping[Any, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Each name behind `prefix`."""
+    return {f"{prefix}{name}": np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _part(weights: Weights, prefix: str) -> dict[str, NDArray[np.float32]]:
+    return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}

@@ -3,119 +3,51 @@
 Each candidate's score is the surrogate's own, its promise, plus what a network makes of the candidate and of the state
 of the episode. That network starts at zero, so before any training the policy prefers what the surrogate does, and
 training says where that is wrong: when to be careful, when to gamble, with how many traces left.
+
+Here is the trained policy, in NumPy; `training.policy` is the module that learns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from itertools import count, takewhile
 
 import numpy as np
-import torch
-from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import Tensor, nn
 
 from pipeline.agent.candidates import CANDIDATE_FEATURES
-from pipeline.agent.features import OBSERVATION_LIMIT, STATE_SIZE, observation_size
+from pipeline.agent.features import STATE_SIZE
+from pipeline.agent.surrogate import Weights
 from pipeline.agent.task import Vector
 
 SHARPNESS = 4.0
 """Of the first preference for promise: half the expected gain is chosen a sixteenth as often."""
 
 PROMISE = CANDIDATE_FEATURES.index("promise")
-
-
-class CandidateScores(nn.Module):
-    """Observations (b, observation_size) to a score for each candidate (b, shortlist), and to what the critic reads."""
-
-    def __init__(self, shortlist: int, hidden_units: Sequence[int]) -> None:
-        super().__init__()
-        self.latent_dim_pi, self.latent_dim_vf = shortlist, hidden_units[-1]
-        self._shape = (shortlist, len(CANDIDATE_FEATURES))
-        self.actor = _layers(STATE_SIZE + len(CANDIDATE_FEATURES), hidden_units)
-        self.score = nn.Linear(hidden_units[-1], 1)
-        self.critic = _layers(STATE_SIZE + len(CANDIDATE_FEATURES), hidden_units)
-
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        return self.forward_actor(observations), self.forward_critic(observations)
-
-    def forward_actor(self, observations: Tensor) -> Tensor:
-        state, candidates = self._split(observations)
-        seen = torch.cat([state.unsqueeze(1).expand(-1, self._shape[0], -1), candidates], -1)
-        learned = self.score(self.actor(seen)).squeeze(-1)
-        return cast(Tensor, SHARPNESS * candidates[..., PROMISE] + learned)
-
-    def forward_critic(self, observations: Tensor) -> Tensor:
-        state, candidates = self._split(observations)
-        return cast(Tensor, self.critic(torch.cat([state, candidates[:, 0]], -1)))
-
-    def _split(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        return observations[:, :STATE_SIZE], observations[:, STATE_SIZE:].reshape(-1, *self._shape)
-
-
-class CandidatePolicy(ActorCriticPolicy):
-    """hidden_units: of the actor and of the critic, layer by layer."""
-
-    def __init__(self, *args: Any, hidden_units: Sequence[int], **kwargs: Any) -> None:
-        self.hidden_units = tuple(hidden_units)
-        super().__init__(*args, **kwargs)
-
-    def _build_mlp_extractor(self) -> None:
-        count = int(cast(spaces.Discrete, self.action_space).n)
-        self.mlp_extractor = CandidateScores(count, self.hidden_units)  # type: ignore[assignment]
-
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        self.action_net = nn.Identity()
-        score = self.scores.score
-        nn.init.zeros_(score.weight)
-        nn.init.zeros_(score.bias)
-        optimizer: Any = self.optimizer_class
-        self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
-
-    @property
-    def scores(self) -> CandidateScores:
-        return cast(CandidateScores, self.mlp_extractor)
-
-    def logits(self, observations: Tensor) -> Tensor:
-        """(b, shortlist)."""
-        return self.scores.forward_actor(observations)
-
-
-def _layers(inputs: int, hidden_units: Sequence[int]) -> nn.Sequential:
-    sizes = [inputs, *hidden_units]
-    layers: list[nn.Module] = []
-    for number in range(len(hidden_units)):
-        layers += [nn.Linear(sizes[number], sizes[number + 1]), nn.Tanh()]
-    return nn.Sequential(*layers)
-
-
-def build_policy(shortlist: int, hidden_units: Sequence[int]) -> CandidatePolicy:
-    """A fresh policy, which takes the most promising candidate."""
-    return CandidatePolicy(
-        observation_box(shortlist), action_space(shortlist), lambda _: 0.0, hidden_units=hidden_units
-    )
-
-
 MAX_SHORTLIST = 256
+_ACTOR, _SCORE = "mlp_extractor.actor", "mlp_extractor.score"
 
 
-def check_shape(weights: Mapping[str, Any], shortlist: Any, hidden_units: Any) -> None:
-    """Whether stored weights are of a policy so large, before one is built, which might be of any size.
+class Policy:
+    """weights: those of the actor, by SB3's names; others are left out.
 
-    weights: by name, each with a `shape`. Raises KeyError, TypeError or ValueError.
+    Raises KeyError when one is missing, ValueError when one has another shape.
     """
-    if type(shortlist) is not int or not 2 <= shortlist <= MAX_SHORTLIST:
-        raise ValueError(f"a shortlist of {shortlist!r}; allowed are 2 to {MAX_SHORTLIST}")
-    if any(weights[f"mlp_extractor.actor.{2 * n}.weight"].shape[0] != units for n, units in enumerate(hidden_units)):
-        raise ValueError("its policy has other hidden units")
 
+    def __init__(self, weights: Weights) -> None:
+        numbers = takewhile(lambda n: f"{_ACTOR}.{n}.weight" in weights, count(0, 2))  # tanh stands between
+        names = [*(f"{_ACTOR}.{n}" for n in numbers), _SCORE]
+        self.weights = {f"{name}.{kind}": weights[f"{name}.{kind}"] for name in names for kind in ("weight", "bias")}
+        self._layers = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in names]
+        sizes = [STATE_SIZE + len(CANDIDATE_FEATURES), *(len(bias) for _, bias in self._layers)]
+        if [w.shape for w, _ in self._layers] != list(zip(sizes[1:], sizes, strict=False)) or sizes[-1] != 1:
+            raise ValueError("the policy's layers do not fit together")
 
-def observation_box(shortlist: int) -> spaces.Space[Vector]:
-    size = observation_size(shortlist)
-    return cast("spaces.Space[Vector]", spaces.Box(-OBSERVATION_LIMIT, OBSERVATION_LIMIT, (size,), np.float32))
-
-
-def action_space(shortlist: int) -> spaces.Discrete:
-    return spaces.Discrete(shortlist)
+    def logits(self, observation: Vector) -> Vector:
+        """A score for each candidate, (shortlist,), of an observation (observation_size,)."""
+        candidates = observation[STATE_SIZE:].reshape(-1, len(CANDIDATE_FEATURES))
+        weight, bias = self._layers[0]
+        of_state = weight[:, :STATE_SIZE] @ observation[:STATE_SIZE] + bias
+        hidden = candidates @ weight[:, STATE_SIZE:].T + of_state
+        for weight, bias in self._layers[1:]:
+            hidden = np.tanh(hidden) @ weight.T + bias
+        logits: Vector = SHARPNESS * candidates[:, PROMISE] + hidden[:, 0]
+        return logits

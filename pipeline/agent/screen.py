@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr
 
 from pipeline.agent.candidates import CANDIDATE_FEATURES, Points, Shortlist, varied
 from pipeline.agent.episode import Episode
 from pipeline.agent.features import context_of
+from pipeline.agent.normal import cdf, density, log_cdf
 from pipeline.agent.objectives import Goal
 from pipeline.agent.outcome import BENT_FROM, DAMAGE, ERROR, SIZE, bent, default_outcome
 from pipeline.agent.surrogate import Surrogate
@@ -49,8 +48,7 @@ class Screen:
 
     def context(self, task: Task) -> Vector:
         """What is known of an image before any trace, float32 (CONTEXT_SIZE,), each in [-5, 5]."""
-        shown: Vector = self.surrogate.normalised(context_of(task)).numpy()
-        return shown
+        return self.surrogate.normalised(context_of(task))
 
     def shortlist(self, episode: Episode) -> Shortlist:
         """The `size` most promising settings at this point of an episode."""
@@ -58,7 +56,7 @@ class Screen:
         goal = episode.objective.goal(episode.task.scores)
         tried = np.concatenate([self.space.encode(DEFAULT_PARAMS)[np.newaxis], episode.points])
         outcomes = np.concatenate([default_outcome(episode.task.scores)[np.newaxis], episode.outcomes])
-        posterior = self.surrogate.given(torch.from_numpy(episode.context), tried, outcomes)
+        posterior = self.surrogate.given(episode.context, tried, outcomes)
 
         def forecast(points: Points) -> Forecast:
             mean, std = posterior(points)
@@ -167,10 +165,10 @@ def predict(
     gain = value - goal.work_weight * log_work - best_value
     spread = np.hypot(goal.size_weight * std[:, SIZE], goal.error_weight * std[:, ERROR])
     z = gain / spread
-    improvement = np.log(np.maximum(spread * (z * ndtr(z) + _density(z)), math.exp(LEAST_LOG)))
+    improvement = np.log(np.maximum(spread * (z * cdf(z) + density(z)), math.exp(LEAST_LOG)))
     # Outcomes that are bent can hardly be told apart: a limit among them is taken as where the bend begins.
     limits = np.minimum(goal.limits, BENT_FROM)
-    feasible = np.where(np.isfinite(goal.limits), log_ndtr((limits - mean) / std), 0.0).sum(axis=1)
+    feasible = np.where(np.isfinite(goal.limits), log_cdf((limits - mean) / std), 0.0).sum(axis=1)
     relief = _relief(mean[:, DAMAGE], std[:, DAMAGE], limits[DAMAGE], goal.damage_at(best_value))
     return Forecast(gain, spread, improvement, feasible, np.log(np.maximum(goal.damage_slope * relief, LEAST_RELIEF)))
 
@@ -183,10 +181,5 @@ def _relief(
     if best <= limit:
         return np.zeros(len(mean))
     low, high = (limit - mean) / std, (best - mean) / std
-    relief: NDArray[np.float64] = (best - mean) * (ndtr(high) - ndtr(low)) + std * (_density(high) - _density(low))
+    relief: NDArray[np.float64] = (best - mean) * (cdf(high) - cdf(low)) + std * (density(high) - density(low))
     return relief
-
-
-def _density(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    density: NDArray[np.float64] = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return density

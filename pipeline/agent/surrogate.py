@@ -5,18 +5,21 @@ Gaussian process over these places corrects the mean by what the traces already 
 kernel are fitted together, by the likelihood of many small sets of evaluations of one training image each: a deep
 kernel (Wilson et al., 2016) learned over tasks (Wistuba and Grabocka, 2021). The outcomes are independent processes, so
 one that was not measured is left out.
+
+Here is what a fitted surrogate foresees, in NumPy; `training.surrogate_network` is the module that is fitted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from pipeline.agent.outcome import N_OUTCOMES
+from pipeline.agent.task import Vector
 from pipeline.tracing.space import ParameterSpace
 
 IMAGE_UNITS, UNITS, PLACE_UNITS = 64, 128, 16
@@ -24,127 +27,157 @@ ONE_HOT_UP_TO = 10  # an axis with so few values is shown value by value too: or
 JITTER = 1e-4
 UNMEASURED_VARIANCE = 1e6
 CONTEXT_LIMIT = 5.0
+LEAST_VARIANCE = 1e-6
+
+Weights = Mapping[str, NDArray[np.float32]]
+Values = NDArray[np.float64]
 
 
-class Surrogate(nn.Module):
-    """`context_size`: numbers that describe an image. The normalisation of contexts is part of its weights."""
+def normalised(context: NDArray[np.float32], mean: Vector, std: Vector) -> NDArray[np.float32]:
+    """Contexts (..., c) with mean 0 and variance 1 over the training images, clipped to +-5."""
+    shown: NDArray[np.float32] = np.clip((context - mean) / std, -CONTEXT_LIMIT, CONTEXT_LIMIT)
+    return shown
 
-    def __init__(self, context_size: int, space: ParameterSpace) -> None:
-        super().__init__()
-        self._listed = [(i, len(axis.values)) for i, axis in enumerate(space.axes) if len(axis.values) <= ONE_HOT_UP_TO]
-        inputs = space.size + sum(count for _, count in self._listed)
-        self.context_mean: Tensor
-        self.context_std: Tensor
-        self._edges = [torch.tensor(space.axes[i].edges[1:-1]) for i, _ in self._listed]
-        self.register_buffer("context_mean", torch.zeros(context_size))
-        self.register_buffer("context_std", torch.ones(context_size))
-        self.image = nn.Sequential(nn.Linear(context_size, IMAGE_UNITS), nn.SiLU())
-        self.trunk = nn.Sequential(
-            nn.Linear(IMAGE_UNITS + inputs, UNITS), nn.SiLU(), nn.Linear(UNITS, UNITS), nn.SiLU()
+
+def inputs_of(space: ParameterSpace, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Points of the cube, (n, axes), as the network sees them: float32 (n, input_size)."""
+    one_hot = [np.eye(count, dtype=np.float32)[space.cells_of(axis, points)] for axis, count in _listed(space)]
+    return np.concatenate([2 * points - 1, *one_hot], axis=1)
+
+
+def input_size(space: ParameterSpace) -> int:
+    return space.size + sum(count for _, count in _listed(space))
+
+
+def _listed(space: ParameterSpace) -> list[tuple[int, int]]:
+    """Number and count of values of each axis that is shown value by value."""
+    return [(i, len(axis.values)) for i, axis in enumerate(space.axes) if len(axis.values) <= ONE_HOT_UP_TO]
+
+
+def weight_shapes(context_size: int, space: ParameterSpace) -> dict[str, tuple[int, ...]]:
+    """Of the network, then of the kernel: logarithms of the standard deviations of its parts and of the noise, and of
+    length scales, by outcome.
+    """
+    inputs = input_size(space)
+    layers: dict[str, tuple[int, ...]] = {
+        "image.0": (IMAGE_UNITS, context_size),
+        "trunk.0": (UNITS, IMAGE_UNITS + inputs),
+        "trunk.2": (UNITS, UNITS),
+        "mean": (N_OUTCOMES, UNITS),
+        "place": (PLACE_UNITS, UNITS),
+    }
+    return (
+        {"context_mean": (context_size,), "context_std": (context_size,)}
+        | {f"{name}.weight": shape for name, shape in layers.items()}
+        | {f"{name}.bias": shape[:1] for name, shape in layers.items()}
+        | {f"{part}_std": (N_OUTCOMES,) for part in ("place", "setting", "image", "noise")}
+        | {"place_scale": (N_OUTCOMES, PLACE_UNITS), "setting_scale": (N_OUTCOMES, inputs)}
+    )
+
+
+class Surrogate:
+    """context_size: numbers that describe an image. weights: named as in `weight_shapes`, no more and no fewer.
+
+    Raises ValueError when a weight is missing or has another shape.
+    """
+
+    def __init__(self, context_size: int, space: ParameterSpace, weights: Weights) -> None:
+        expected = weight_shapes(context_size, space)
+        if different := [n for n in expected.keys() | weights if _shape(weights.get(n)) != expected.get(n)]:
+            raise ValueError(f"the surrogate's {min(different)} is missing, of another shape, or none of its weights")
+        self.space, self.weights = space, weights
+        self._variance = {part: _exponential(2 * weights[f"{part}_std"]) for part in ("place", "setting", "image")}
+        self._noise = _exponential(2 * weights["noise_std"]) + JITTER
+        self._per_scale = {part: _exponential(-weights[f"{part}_scale"]) for part in ("place", "setting")}
+
+    def normalised(self, context: Vector) -> Vector:
+        return normalised(context, self.weights["context_mean"], self.weights["context_std"])
+
+    def at(self, context: Vector, points: NDArray[np.float32]) -> Settings:
+        """Settings (n, axes) on an image, whose context is normalised."""
+        w, inputs = self.weights, inputs_of(self.space, points)
+        image = _silu(w["image.0.weight"] @ context + w["image.0.bias"])
+        of_image = w["trunk.0.weight"][:, :IMAGE_UNITS] @ image + w["trunk.0.bias"]
+        hidden = _silu(inputs @ w["trunk.0.weight"][:, IMAGE_UNITS:].T + of_image)
+        hidden = _silu(hidden @ w["trunk.2.weight"].T + w["trunk.2.bias"])
+        places = hidden @ w["place.weight"].T + w["place.bias"]
+        return Settings(
+            mean=(hidden @ w["mean.weight"].T + w["mean.bias"]).astype(np.float64),
+            places=places * self._per_scale["place"][:, np.newaxis],
+            inputs=inputs * self._per_scale["setting"][:, np.newaxis],
         )
-        self.mean = nn.Linear(UNITS, N_OUTCOMES)
-        self.place = nn.Linear(UNITS, PLACE_UNITS)
-        # Logarithms, per outcome: standard deviations of the parts of the kernel and of the noise, and length scales.
-        self.place_std = nn.Parameter(torch.full((N_OUTCOMES,), -1.0))
-        self.setting_std = nn.Parameter(torch.full((N_OUTCOMES,), -1.5))
-        self.image_std = nn.Parameter(torch.full((N_OUTCOMES,), -1.0))
-        self.noise_std = nn.Parameter(torch.full((N_OUTCOMES,), -2.0))
-        self.place_scale = nn.Parameter(torch.zeros(N_OUTCOMES, PLACE_UNITS))
-        self.setting_scale = nn.Parameter(torch.zeros(N_OUTCOMES, inputs))
 
-    def normalised(self, context: ArrayLike) -> Tensor:
-        """Mean 0 and variance 1 over the training images, clipped to +-5."""
-        raw = torch.as_tensor(np.asarray(context, dtype=np.float32))
-        return ((raw - self.context_mean) / self.context_std).clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT)
+    def covariance(self, left: Settings, right: Settings) -> Values:
+        """(3, n, m) between n and m settings on the same image."""
+        near = self._variance["place"][:, np.newaxis, np.newaxis] * _squared_exponential(left.places, right.places)
+        alike = self._variance["setting"][:, np.newaxis, np.newaxis] * _squared_exponential(left.inputs, right.inputs)
+        return near + alike + self._variance["image"][:, np.newaxis, np.newaxis]
 
-    def inputs(self, points: ArrayLike) -> Tensor:
-        """Points of the cube, (..., n, axes), as the network sees them."""
-        raw = torch.as_tensor(np.asarray(points, dtype=np.float32))
-        parts = [2 * raw - 1]
-        for (axis, count), edges in zip(self._listed, self._edges, strict=True):
-            value = torch.bucketize(raw[..., axis].contiguous(), edges, right=True)
-            parts.append(nn.functional.one_hot(value, count).float())
-        return torch.cat(parts, -1)
+    def given(self, context: Vector, points: NDArray[np.float32], outcomes: NDArray[np.float32]) -> Posterior:
+        """What is believed of an image after some traces: context (c,), points (n, axes), outcomes (n, 3).
 
-    def forward(self, context: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Means (..., n, 3) and places (..., n, p) of settings (..., n, i) on images (..., c)."""
-        image = self.image(context).unsqueeze(-2).expand(*inputs.shape[:-1], IMAGE_UNITS)
-        hidden = self.trunk(torch.cat([image, inputs], -1))
-        return self.mean(hidden), self.place(hidden)
+        The noise of observations drowns what was not measured.
+        """
+        seen = self.at(context, points)
+        noise = self._noise[:, np.newaxis] + UNMEASURED_VARIANCE * np.isnan(outcomes).T
+        factor = np.linalg.cholesky(self.covariance(seen, seen) + noise[..., np.newaxis] * np.eye(len(points)))
+        whitening = np.linalg.inv(factor)
+        residual = np.nan_to_num(outcomes - seen.mean).T[..., np.newaxis]
+        return Posterior(self, context, seen, whitening, whitening @ residual)
 
-    def covariance(self, places: Tensor, inputs: Tensor, other_places: Tensor, other_inputs: Tensor) -> Tensor:
-        """(..., 3, n, m) between n and m settings on the same image."""
-        near = _variance(self.place_std) * _squared_exponential(places, other_places, self.place_scale)
-        alike = _variance(self.setting_std) * _squared_exponential(inputs, other_inputs, self.setting_scale)
-        return near + alike + _variance(self.image_std)
+    @property
+    def prior_variance(self) -> Values:
+        """(3,)."""
+        return self._variance["place"] + self._variance["setting"] + self._variance["image"]
 
-    def noisy(self, covariance: Tensor, outcomes: Tensor) -> Tensor:
-        """With the noise of observations on the diagonal, which drowns what was not measured. outcomes: (..., n, 3)."""
-        noise = _variance(self.noise_std)[..., 0] + JITTER
-        unmeasured = UNMEASURED_VARIANCE * outcomes.isnan().transpose(-1, -2)
-        return covariance + torch.diag_embed(noise + unmeasured)
 
-    def prior_variance(self) -> Tensor:
-        """(3, 1)."""
-        return sum(
-            (_variance(s)[..., 0] for s in (self.place_std, self.setting_std, self.image_std)), torch.zeros(3, 1)
-        )
+@dataclass(frozen=True, slots=True, eq=False)
+class Settings:
+    """What the network says of n settings. mean: of their outcomes, (n, 3). places, inputs: by outcome, in units of
+    its length scales, (3, n, d).
+    """
 
-    def loss(self, context: Tensor, inputs: Tensor, outcomes: Tensor) -> Tensor:
-        """Negative log likelihood per trace of sets of traces: (b, c), (b, n, i), (b, n, 3)."""
-        mean, places = self(context, inputs)
-        covariance = self.noisy(self.covariance(places, inputs, places, inputs), outcomes)
-        factor = torch.linalg.cholesky(covariance)
-        residual = (outcomes - mean).nan_to_num(0.0).transpose(-1, -2).unsqueeze(-1)
-        white = torch.linalg.solve_triangular(factor, residual, upper=False)
-        spread = torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(-1)
-        loss: Tensor = ((white**2).sum((-1, -2)) / 2 + spread).mean() / inputs.shape[-2]
-        return loss
-
-    def given(self, context: Tensor, points: ArrayLike, outcomes: ArrayLike) -> Posterior:
-        """What is believed of an image after some traces: context (c,), points (n, axes), outcomes (n, 3)."""
-        inputs = self.inputs(points)
-        measured = torch.as_tensor(np.asarray(outcomes, dtype=np.float32))
-        with torch.no_grad():
-            mean, places = self(context, inputs)
-            factor = torch.linalg.cholesky(self.noisy(self.covariance(places, inputs, places, inputs), measured))
-            residual = (measured - mean).nan_to_num(0.0).T.unsqueeze(-1)
-            white = torch.linalg.solve_triangular(factor, residual, upper=False)
-        return Posterior(self, context, inputs, places, factor, white)
+    mean: Values
+    places: Values
+    inputs: Values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posterior:
-    """The surrogate of one image after its traces so far."""
+    """The surrogate of one image after its traces so far. whitening: inverse of the covariance's Cholesky factor."""
 
     surrogate: Surrogate
-    context: Tensor
-    inputs: Tensor
-    places: Tensor
-    factor: Tensor
-    white: Tensor
+    context: Vector
+    seen: Settings
+    whitening: Values
+    white: Values
 
-    def __call__(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def __call__(self, points: NDArray[np.float32]) -> tuple[Values, Values]:
         """Mean and standard deviation, each (n, 3), of the outcomes of settings (n, axes)."""
-        model = self.surrogate
-        inputs = model.inputs(points)
-        with torch.no_grad():
-            mean, places = model(self.context, inputs)
-            towards = torch.linalg.solve_triangular(
-                self.factor, model.covariance(self.places, self.inputs, places, inputs), upper=False
-            )
-            mean = mean + (towards.transpose(-1, -2) @ self.white).squeeze(-1).T
-            variance = (model.prior_variance() - (towards**2).sum(-2)).clamp(min=1e-6).T
-        return mean.numpy().astype(np.float64), variance.sqrt().numpy().astype(np.float64)
+        asked = self.surrogate.at(self.context, points)
+        towards = self.whitening @ self.surrogate.covariance(self.seen, asked)
+        mean = asked.mean + (towards * self.white).sum(axis=1).T
+        variance = self.surrogate.prior_variance[:, np.newaxis] - (towards**2).sum(axis=1)
+        return mean, np.sqrt(np.maximum(variance, LEAST_VARIANCE)).T
 
 
-def _variance(log_std: Tensor) -> Tensor:
-    return torch.exp(2 * log_std)[:, None, None]
+def _shape(weight: NDArray[Any] | None) -> tuple[int, ...] | None:
+    return None if weight is None else weight.shape
 
 
-def _squared_exponential(left: Tensor, right: Tensor, log_scale: Tensor) -> Tensor:
-    """exp(-distance^2 / 2) for each outcome's length scales: (..., n, d), (..., m, d) to (..., 3, n, m)."""
-    scale = torch.exp(-log_scale).unsqueeze(-2)
-    left, right = left.unsqueeze(-3) * scale, right.unsqueeze(-3) * scale
-    squared = (left**2).sum(-1).unsqueeze(-1) + (right**2).sum(-1).unsqueeze(-2) - 2 * left @ right.transpose(-1, -2)
-    return torch.exp(-squared.clamp(min=0) / 2)
+def _exponential(logs: NDArray[np.float32]) -> Values:
+    values: Values = np.exp(logs.astype(np.float64))
+    return values
+
+
+def _silu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """x times its logistic function, which never overflows as a tanh."""
+    activated: NDArray[np.float32] = x * (0.5 + 0.5 * np.tanh(0.5 * x))
+    return activated
+
+
+def _squared_exponential(left: Values, right: Values) -> Values:
+    """exp(-distance^2 / 2): (3, n, d), (3, m, d) to (3, n, m)."""
+    halves = (left**2).sum(-1)[..., np.newaxis] / 2 + (right**2).sum(-1)[:, np.newaxis] / 2
+    kernel: Values = np.exp(np.minimum(left @ right.swapaxes(-1, -2) - halves, 0.0))
+    return kernel

@@ -48,7 +48,7 @@ def main() -> None:
     """Turn logos into the smallest SVGs that still look like them.
 
     \b
-    tracewright vectorize logo.png -o svg     vectorise with the champion
+    tracewright vectorize logo.png -o svg     vectorise
     tracewright use-data my-logos             train on your own logos, then: make repro
     tracewright doctor                        find out what is wrong
     """
@@ -117,7 +117,7 @@ def sync() -> None:
 
 @main.group()
 def models() -> None:
-    """List registered models, and restore the previous champion."""
+    """List registered models, restore the previous champion, or ship the champion."""
 
 
 @models.command("list")
@@ -128,6 +128,14 @@ def list_models() -> None:
 
     root = required_root()
     click.echo(registry.describe(root, load_settings(root / "params.yaml").experiment))
+
+
+@models.command("ship")
+def ship() -> None:
+    """Copy the champion into this package, to be used without a project, with a card that says how good it is."""
+    from pipeline.vectorizing import agents
+
+    click.echo(agents.ship(required_root()))
 
 
 @models.command("rollback")

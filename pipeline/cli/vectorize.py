@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.core.errors import DataError, SettingsError
-from pipeline.core.files import required_root
 from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
 
 if TYPE_CHECKING:
@@ -45,7 +44,11 @@ _PATH = click.Path(path_type=Path)
     callback=lambda context, parameter, value: _colour(value),
     help="Put transparent images on this colour first: white, #0b57a4.",
 )
-@click.option("--model", metavar="NAME_OR_PATH", help="Registered model or agent's folder; the champion by default.")
+@click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    help="Registered model or agent's folder; else the project's champion, else the shipped agent.",
+)
 @click.option("--workers", default=0, type=click.IntRange(0, 1024), help="Tracing processes; 0 is one per core.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="The same seed gives the same SVGs.")
 @click.option("--sharded", is_flag=True, help="For many files: write results as Parquet, and resume after a stop.")
@@ -228,13 +231,9 @@ def _colour(value: str | None) -> str | None:
 
 
 def _agent_folder(model: str | None) -> Path:
-    """The folder of the agent that --model names: a path, or a registered model; the champion by default."""
-    if model is not None and Path(model).is_dir():
-        return Path(model)
-    from pipeline.settings.params import load_settings
-    from pipeline.tracking.models import download
+    """The folder of the agent to vectorise with; standard error says which it is."""
+    from pipeline.vectorizing.agents import find_agent
 
-    name = model or load_settings(required_root() / "params.yaml").experiment
-    if not name.startswith("models:/"):
-        name = f"models:/{name}" if "@" in name or "/" in name else f"models:/{name}@champion"
-    return download(name, required_root())
+    found = find_agent(model)
+    click.echo(f"tracewright: {found.name}", err=True)
+    return found.folder

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.agent.agent import Agent, AgentProposer
-from pipeline.agent.policy import build_policy
 from pipeline.agent.task import Task
 from pipeline.core.facts.comparison import (
     CurvePoint,
@@ -50,7 +49,7 @@ class Method:
 
 def methods(agent: Agent, settings: EvaluateSettings) -> list[Method]:
     """The agent, the same agent before training, and the rivals of invariant 8."""
-    fresh = untrained(agent)
+    fresh = replace(agent, policy=None)
 
     def seeded(task: Task) -> int:
         return image_seed(settings.seed, task)
@@ -69,11 +68,6 @@ def methods(agent: Agent, settings: EvaluateSettings) -> list[Method]:
         Method("random", "random search", "rival", lambda t: RandomSearch(seeded(t))),
         Method("tpe", "Optuna TPE", "rival", lambda t: TPESearch(seeded(t), settings.tpe_startup_trials)),
     ]
-
-
-def untrained(agent: Agent) -> Agent:
-    """The same surrogate with a policy that has learnt nothing: it takes the most promising candidate."""
-    return replace(agent, policy=build_policy(agent.screen.size, agent.policy.hidden_units))
 
 
 def _preset(name: str) -> Method:

@@ -63,7 +63,7 @@ def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, else the embedded SQLite file. A relative SQLite path counts from the project's folder."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
-        return f"sqlite:///{_embedded_database(root)}"
+        return f"sqlite:///{embedded_database(root)}"
     prefix, _, path = uri.partition("sqlite:///")
     if prefix == "" and path and not path.startswith("/"):
         return f"sqlite:///{home(root) / path}"
@@ -72,7 +72,7 @@ def tracking_uri(root: Path) -> str:
 
 def has_runs(root: Path) -> bool:
     """Whether there is anything to read: False before the first run into the embedded database."""
-    return tracking_uri(root) != f"sqlite:///{_embedded_database(root)}" or _embedded_database(root).is_file()
+    return tracking_uri(root) != f"sqlite:///{embedded_database(root)}" or embedded_database(root).is_file()
 
 
 def client(root: Path) -> MlflowClient:
@@ -84,8 +84,8 @@ def client(root: Path) -> MlflowClient:
     from mlflow import MlflowClient
 
     uri = tracking_uri(root)
-    if uri == f"sqlite:///{_embedded_database(root)}":
-        _make_database(_embedded_database(root))
+    if uri == f"sqlite:///{embedded_database(root)}":
+        _make_database(embedded_database(root))
     with answering(uri):
         if uri.startswith(("http://", "https://")):
             _probe(uri)
@@ -162,7 +162,7 @@ def _probe_database(uri: str) -> None:
         engine.dispose()
 
 
-def _embedded_database(root: Path) -> Path:
+def embedded_database(root: Path) -> Path:
     return home(root) / "mlruns" / "mlflow.db"
 
 

@@ -7,8 +7,10 @@ import io
 import json
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +33,11 @@ SERVED_MODEL = Path(__file__).parents[1] / "serving/served_model.py"
 
 _CONTEXT = "mlflow.data.context"
 _AGENT = "agent"  # the artifact's name in the logged model
-_EXTRA_REQUIREMENTS = ("gymnasium", "mlflow", "pandas", "stable-baselines3", "torch")
+_EXTRA_REQUIREMENTS = ("mlflow", "pandas")
+
+
+class NotRegistered(Unavailable):
+    """There is no such model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ def fetch(client: MlflowClient, uri: str, model: LoggedModel, root: Path) -> Pat
     """As `download`, for a model that was looked up already. Also raises MlflowException."""
     import mlflow.artifacts
 
-    kept = mlflow_store.home(root) / ".tracewright" / "models" / model.model_id
+    kept = _kept(root, model.model_id)
     if not kept.is_dir():
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -179,17 +185,63 @@ def model_id_of(version: ModelVersion) -> str | None:
 
     MLflow's SQL registry forgets `model_id`, but the version's source names it: `models:/ID`, `.../models/ID/...`.
     """
-    match = re.search(r"\bm-[0-9a-f]{32}\b", version.source or "")
+    return _model_id_in(version.source or "")
+
+
+def _model_id_in(source: str) -> str | None:
+    match = re.search(r"\bm-[0-9a-f]{32}\b", source)
     return match[0] if match else None
 
 
-def _nothing_registered(source: str) -> Unavailable:
+def champion(root: Path, name: str) -> Path | None:
+    """The folder of a project's champion, as `download`; None when nothing is registered under that name.
+
+    The champion of the embedded database that was downloaded before is found without MLflow, whose import takes
+    seconds.
+    """
+    try:
+        return _kept_champion(root, name) or download(f"models:/{name}@{CHAMPION}", root)
+    except NotRegistered:
+        return None
+
+
+_CHAMPION_QUERY = """
+SELECT version.source FROM registered_model_aliases AS alias JOIN model_versions AS version USING (name, version)
+WHERE alias.name = ? AND alias.alias = ?
+"""
+_DIGESTS_QUERY = "SELECT tag_key, tag_value FROM logged_model_tags WHERE model_id = ? AND tag_key LIKE 'sha256.%'"
+
+
+def _kept_champion(root: Path, name: str) -> Path | None:
+    """None where MLflow must be asked: another database, a model that is not kept here, or a file that differs."""
+    database = mlflow_store.embedded_database(root)
+    if mlflow_store.tracking_uri(root) != f"sqlite:///{database}":
+        return None
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute(_CHAMPION_QUERY, (name, CHAMPION)).fetchone()
+            model_id = _model_id_in(found[0]) if found else None
+            if model_id is None:
+                return None
+            digests = dict(connection.execute(_DIGESTS_QUERY, (model_id,)))
+    except sqlite3.Error:  # in use, damaged, or of another MLflow, which then says so
+        return None
+    kept = _kept(root, model_id)
+    return kept if kept.is_dir() and file_digests(kept) == digests else None
+
+
+def _kept(root: Path, model_id: str) -> Path:
+    """Where a downloaded model stays."""
+    return mlflow_store.home(root) / ".tracewright" / "models" / model_id
+
+
+def _nothing_registered(source: str) -> NotRegistered:
     if source.endswith(f"@{CHAMPION}"):
         name = source.removeprefix("models:/").removesuffix(f"@{CHAMPION}")
-        return Unavailable(
+        return NotRegistered(
             f"no model {name!r} is registered as champion; run `make repro` to train one, or give --model PATH"
         )
-    return Unavailable(f"there is no model {source}; `make ui` shows the existing ones, or give --model PATH")
+    return NotRegistered(f"there is no model {source}; `make ui` shows the existing ones, or give --model PATH")
 
 
 def _link(

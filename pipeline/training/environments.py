@@ -25,12 +25,12 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from pipeline.agent.episode import Episode, Screening
 from pipeline.agent.objectives import Objective
-from pipeline.agent.policy import action_space, observation_box
 from pipeline.agent.task import Task, Vector
 from pipeline.core.json_records import from_json, to_json
 from pipeline.core.records import Evaluation
 from pipeline.tracing.evaluator import Evaluator, Pending
 from pipeline.tracing.space import ParameterSpace
+from pipeline.training.policy import action_space, observation_box
 from pipeline.training.sampling import Start, Starts
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-
-from stable_baselines3.common.policies import ActorCriticPolicy
+from functools import partial
 
 from pipeline.agent.agent import Agent
 from pipeline.agent.episode import Episode
 from pipeline.agent.objectives import objective_from
-from pipeline.agent.policy import CandidatePolicy, build_policy, check_shape
+from pipeline.agent.policy import Policy
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError, Mismatch, SettingsError, Stopped
 from pipeline.core.facts.training import EarlyStop, RolloutProgress, StageResult, Validation
@@ -32,7 +31,7 @@ from pipeline.training.environments import PoolVecEnv
 from pipeline.training.ppo import build_ppo
 from pipeline.training.preparation import WarmStart, of_this_shape, prepare, restored
 from pipeline.training.sampling import Start, Starts
-from pipeline.training.torch_state import part, restore_module
+from pipeline.training.torch_state import part
 from pipeline.training.validation_callback import ValidationCallback
 
 
@@ -121,9 +120,8 @@ class Training:
         self._env = PoolVecEnv(settings.train.n_envs, evaluator, prepared.screen.size, starts, self._begin)
         self._model = build_ppo(settings, self._env, seed)
         self._model.on_interrupted = self._hold
-        self._watch = ValidationCallback(
-            settings, val_tasks, evaluator, hooks, self._agent_of, self._hold, keeper, seed
-        )
+        agent_of = partial(_agent, settings, prepared)
+        self._watch = ValidationCallback(settings, val_tasks, evaluator, hooks, agent_of, self._hold, keeper, seed)
         self._watch.init_callback(self._model)
         rollout = settings.train.n_envs * settings.train.ppo.n_steps
         self._stages = plan(settings.curriculum, settings.train.total_timesteps, rollout)
@@ -202,11 +200,6 @@ class Training:
     def _begin(self, start: Start) -> Episode:
         screen, task = self._prepared.screen, self._tasks[start.image]
         return Episode(task, self._objective, screen.space, start.traces, screen, seed=start.seed)
-
-    def _agent_of(self, policy: ActorCriticPolicy) -> Agent:
-        copy = build_policy(self._settings.train.shortlist, self._settings.train.ppo.hidden_units)
-        copy.load_state_dict(policy.state_dict())
-        return _agent(self._settings, self._prepared, copy)
 
     def _hold(self) -> None:
         self._keeper.hold(self.state())
@@ -322,15 +315,10 @@ def _agent_in(checkpoint: Checkpoint) -> Agent:
     if checkpoint.facts["summary"]["phase"] != "training" or not weights:
         raise DataError("the checkpoint was made before the first validation, so it holds no agent; use a later one")
     settings = parse_settings(checkpoint.facts["settings"], "the checkpoint's settings")
-    hidden_units = settings.train.ppo.hidden_units
-    check_shape(weights, settings.train.shortlist, hidden_units)
-    policy = build_policy(settings.train.shortlist, hidden_units)
-    restore_module(policy, checkpoint.arrays, "best.")
-    return _agent(settings, restored(checkpoint, settings), policy)
+    return _agent(settings, restored(checkpoint, settings), Policy(weights))
 
 
-def _agent(settings: Settings, prepared: WarmStart, policy: CandidatePolicy) -> Agent:
-    policy.set_training_mode(False)
+def _agent(settings: Settings, prepared: WarmStart, policy: Policy) -> Agent:
     objective = objective_from(settings.objective)
     return Agent(
         policy=policy,

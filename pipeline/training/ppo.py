@@ -15,10 +15,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
-from pipeline.agent.policy import CandidatePolicy
 from pipeline.settings.params import Settings
 from pipeline.training.checkpoint import Arrays
 from pipeline.training.environments import PoolVecEnv
+from pipeline.training.policy import CandidatePolicy
 from pipeline.training.torch_state import (
     generator_state,
     module_arrays,

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agent.agent import Portfolios, portfolios_from_json, portfolios_json
+from pipeline.agent.agent import Portfolios, named, portfolios_from_json, portfolios_json
 from pipeline.agent.candidates import Points
 from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Objective, objective_from
@@ -31,7 +31,7 @@ from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.sampling import BalancedSampler
 from pipeline.training.surrogate_fit import Fit, Table
 from pipeline.training.table import collect
-from pipeline.training.torch_state import module_arrays, part, restore_module
+from pipeline.training.torch_state import part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,21 +45,19 @@ class WarmStart:
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Facts and arrays, whose names begin with `surrogate.` and `bank.`."""
         facts = {"portfolios": portfolios_json(self.portfolios), "seconds_of": dict(self.seconds_of)}
-        banks = {f"bank.{name}": bank for name, bank in self.screen.banks.items()}
-        return facts, module_arrays(self.screen.surrogate, "surrogate.") | banks
+        return facts, named("surrogate.", self.screen.surrogate.weights) | named("bank.", self.screen.banks)
 
 
 def restored(checkpoint: Checkpoint, settings: Settings) -> WarmStart:
     """What PPO started from in a checkpoint of it. Raises Mismatch when that was of other shapes, DataError."""
     space = ParameterSpace.from_settings(settings.tracing)
-    surrogate = Surrogate(CONTEXT_SIZE, space)
     with of_this_shape():
         facts, arrays = checkpoint.facts["prepared"], checkpoint.arrays
-        restore_module(surrogate, arrays, "surrogate.")
+        surrogate = Surrogate(CONTEXT_SIZE, space, part(arrays, "surrogate."))
         banks = {cast(ObjectiveName, name): bank for name, bank in part(arrays, "bank.").items()}
         if any(bank.dtype != np.float32 or bank.shape[1:] != (space.size,) for bank in banks.values()):
             raise ValueError("its banks are of another space")
-        screen = Screen(surrogate.requires_grad_(False), space, banks, settings.train.shortlist)
+        screen = Screen(surrogate, space, banks, settings.train.shortlist)
         return WarmStart(portfolios_from_json(facts["portfolios"]), screen, facts["seconds_of"])
 
 

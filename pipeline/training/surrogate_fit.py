@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.agent.surrogate import Surrogate
+from pipeline.agent.surrogate import Surrogate, inputs_of, normalised
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.checkpoint import Arrays
+from pipeline.training.surrogate_network import SurrogateNetwork
 from pipeline.training.torch_state import module_arrays, optimizer_state, restore_module, restore_optimizer
 
 IMAGES_PER_STEP = 16
@@ -50,19 +51,21 @@ class Fit:
     ) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            surrogate = Surrogate(table.contexts.shape[1], space)
-        surrogate.context_mean.copy_(torch.from_numpy(table.contexts.mean(axis=0)))
-        surrogate.context_std.copy_(torch.from_numpy(table.contexts.std(axis=0) + 1e-3))
+            network = SurrogateNetwork(table.contexts.shape[1], space)
+        mean, std = table.contexts.mean(axis=0), table.contexts.std(axis=0) + np.float32(1e-3)
+        network.context_mean.copy_(torch.from_numpy(mean))
+        network.context_std.copy_(torch.from_numpy(std))
         self.step = 0
         self.steps = steps
-        self._surrogate = surrogate
-        self._contexts, self._inputs = surrogate.normalised(table.contexts), surrogate.inputs(table.points)
+        self._network, self._space = network, space
+        self._contexts = torch.from_numpy(normalised(table.contexts, mean, std))
+        self._inputs = torch.from_numpy(inputs_of(space, table.points))
         self._outcomes, self._defaults = torch.from_numpy(table.outcomes), torch.from_numpy(table.defaults)
-        self._known = surrogate.inputs(default[np.newaxis])
+        self._known = torch.from_numpy(inputs_of(space, default[np.newaxis]))
         self._rng = np.random.default_rng([seed, 2])
         self._rows = [np.flatnonzero(table.image == index) for index in range(len(table.contexts))]
         self._usable = [index for index, members in enumerate(self._rows) if len(members)]
-        self._optimizer = torch.optim.AdamW(surrogate.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        self._optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, LEARNING_RATE, total_steps=steps, pct_start=max(0.1, 2 / steps)
         )
@@ -74,18 +77,18 @@ class Fit:
         chosen = np.stack([self._rng.choice(self._rows[i], traces, replace=False) for i in images])
         seen = torch.cat([self._known.expand(len(images), 1, -1), self._inputs[chosen]], 1)
         gave = torch.cat([self._defaults[images].unsqueeze(1), self._outcomes[chosen]], 1)
-        loss = self._surrogate.loss(self._contexts[images], seen, gave)
+        loss = self._network.loss(self._contexts[images], seen, gave)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch 2.13 has no types for it
-        nn.utils.clip_grad_norm_(self._surrogate.parameters(), GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(self._network.parameters(), GRADIENT_NORM)
         self._optimizer.step()
         self._schedule.step()
         self.step += 1
         return loss.item()
 
     def fitted(self) -> Surrogate:
-        """What was fitted, no longer to be trained."""
-        return self._surrogate.requires_grad_(False)
+        """A copy of what was fitted so far."""
+        return Surrogate(len(self._network.context_mean), self._space, module_arrays(self._network, ""))
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Facts and arrays, whose names begin with `fit.`."""
@@ -96,12 +99,12 @@ class Fit:
             "optimizer": groups,
             "schedule": self._schedule.state_dict(),
         }
-        return facts, arrays | module_arrays(self._surrogate, "fit.weights.")
+        return facts, arrays | module_arrays(self._network, "fit.weights.")
 
     def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
         self.step = facts["step"]
         self._rng.bit_generator.state = facts["generator"]
-        restore_module(self._surrogate, arrays, "fit.weights.")
+        restore_module(self._network, arrays, "fit.weights.")
         restore_optimizer(self._optimizer, facts["optimizer"], arrays, "fit.optimizer.")
         self._schedule.load_state_dict(facts["schedule"])
 

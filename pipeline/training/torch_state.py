@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from pipeline.training.checkpoint import Arrays
 
+# Networks this small are slower on several threads, which would take cores from the tracing processes.
+torch.set_num_threads(1)
+
 
 def module_arrays(module: torch.nn.Module, prefix: str) -> dict[str, NDArray[Any]]:
     """Copies of weights and buffers, each name behind `prefix`."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import psutil
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
 
-from pipeline.agent.agent import Agent
+from pipeline.agent.agent import Agent, named
+from pipeline.agent.policy import Policy
 from pipeline.agent.task import Task
 from pipeline.core.facts.training import EarlyStop, RolloutProgress, Validation
 from pipeline.core.intervals import Bootstrap
@@ -24,8 +24,9 @@ from pipeline.training.callbacks import Hooks
 from pipeline.training.checkpoint import Arrays
 from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.curriculum import success_rate
+from pipeline.training.policy import actor_of
 from pipeline.training.sampling import BalancedSampler
-from pipeline.training.torch_state import module_arrays, restore_module
+from pipeline.training.torch_state import part
 from pipeline.training.validation import validate
 
 RECENT_EPISODES = 200  # over which the running means are taken
@@ -46,7 +47,7 @@ class ValidationCallback(BaseCallback):
         tasks: Sequence[Task],
         evaluator: Evaluator,
         hooks: Hooks,
-        agent_of: Callable[[ActorCriticPolicy], Agent],
+        agent_of: Callable[[Policy], Agent],
         hold: Callable[[], None],
         keeper: CheckpointCallback,
         seed: int,
@@ -88,7 +89,7 @@ class ValidationCallback(BaseCallback):
         started = time.perf_counter()
         timesteps = self.model.num_timesteps
         validation = self._settings.validation
-        agent = self._agent_of(self._policy)
+        agent = self._agent_of(actor_of(self.model.policy))
         report = validate(
             agent,
             [self._tasks[i] for i in self._sampler.sample(validation.images_per_category)],
@@ -112,10 +113,6 @@ class ValidationCallback(BaseCallback):
         self.validation_seconds += time.perf_counter() - started
         self._hooks.on_validation(report, agent, is_best)
 
-    @property
-    def _policy(self) -> ActorCriticPolicy:
-        return cast(ActorCriticPolicy, self.model.policy)
-
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Facts and arrays, whose names begin with `best.`."""
         facts = {
@@ -133,7 +130,8 @@ class ValidationCallback(BaseCallback):
             "best": self.best[:2] if self.best else None,
             "stopped": self.stopped,
         }
-        return facts, module_arrays(self.best[2].policy, "best.") if self.best else {}
+        best = self.best[2].policy if self.best else None
+        return facts, named("best.", best.weights) if best else {}
 
     def restore(self, facts: Mapping[str, Any], arrays: Arrays) -> None:
         self._sampler.restore(facts["sampler"])
@@ -150,9 +148,7 @@ class ValidationCallback(BaseCallback):
         self.stopped = from_json(EarlyStop, facts["stopped"]) if facts["stopped"] else None
         if facts["best"]:
             value, timesteps = facts["best"]
-            agent = self._agent_of(self._policy)
-            restore_module(agent.policy, arrays, "best.")
-            self.best = (value, timesteps, agent)
+            self.best = (value, timesteps, self._agent_of(Policy(part(arrays, "best."))))
 
     def _on_rollout_start(self) -> None:
         self._hold()

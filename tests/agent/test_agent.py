@@ -5,23 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.agent.agent import Agent, AgentProposer, load_agent
 from pipeline.agent.features import observation_size
 from pipeline.agent.screen import Banks
 from pipeline.core.errors import DataError, Mismatch
-from tests.support.fakes import FAITHFUL, FakeEvaluator, task_of, tiny_agent
+from tests.support.fakes import FAITHFUL, FakeEvaluator, random_policy, task_of, tiny_agent
 
 
 @pytest.fixture
 def agent() -> Agent:
     """Its policy does not agree with the surrogate about what is promising."""
-    made = tiny_agent(max_steps=8)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(3)
-        made.policy.scores.score.weight.normal_(0, 20)
-    return made
+    return tiny_agent(max_steps=8, policy=random_policy(20.0))
 
 
 def observations(count: int) -> list[np.ndarray]:
@@ -73,13 +68,18 @@ def test_a_category_without_a_portfolio_gets_anothers(agent: Agent) -> None:
 def test_a_proposal_is_the_candidate_that_the_policy_scores_highest(agent: Agent) -> None:
     for seed in range(4):
         episode = agent.episode(task_of(seed), 8)
-        logits = agent.policy.logits(torch.as_tensor(episode.observation())[None])[0]
+        logits = random_policy(20.0).logits(episode.observation())
         assert AgentProposer(agent).propose(episode) == episode.shortlist.params[int(logits.argmax())]
 
 
 def test_for_an_objective_it_was_not_trained_for_it_takes_the_most_promising(agent: Agent) -> None:
     other = replace(agent, objective=replace(FAITHFUL, name="sharper"))
     assert {other.act(observation) for observation in observations(20)} == {0}
+
+
+def test_an_agent_without_a_policy_takes_the_most_promising(agent: Agent, tmp_path: Path) -> None:
+    replace(agent, policy=None).save(tmp_path)
+    assert {load_agent(tmp_path).act(observation) for observation in observations(20)} == {0}
 
 
 def test_damaged_weights_are_named(agent: Agent, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_weights_that_are_no_safetensors_are_not_executed(agent: Agent, tmp_path
         ({"schema_version": 2}, Mismatch),
         ({"measures": ["log_pixels"]}, Mismatch),
         ({"space": {}}, DataError),
-        ({"hidden_units": [9]}, DataError),
+        ({"shortlist": 1}, DataError),
     ],
 )
 def test_a_description_of_another_kind_is_refused(
@@ -125,7 +125,6 @@ def test_a_description_of_another_kind_is_refused(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"hidden_units": [20_000, 20_000]}, "other hidden units"),
         ({"shortlist": 10_000_000}, "allowed are 2 to 256"),
         ({"shortlist": True}, "allowed are 2 to 256"),
     ],

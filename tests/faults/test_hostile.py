@@ -182,8 +182,10 @@ def _set(key: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], Non
 
 
 CONTRADICTIONS: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {
-    "hidden units that fill any memory": _set("hidden_units", [10**6, 10**6]),
-    "more hidden layers than it has": _set("hidden_units", [8, 8, 8]),
+    "a policy's layer that is missing": lambda facts, arrays: arrays.pop("best.mlp_extractor.score.bias"),
+    "a policy's layer of another shape": lambda facts, arrays: arrays.update(
+        {"best.mlp_extractor.actor.0.weight": np.zeros((16, 3), np.float32)}
+    ),
     "settings out of range": _set("gamma", 7),
     "no settings": lambda facts, arrays: facts.pop("settings"),
     "a shortlist of another size": lambda facts, arrays: facts["settings"]["train"].update({"shortlist": 1}),
@@ -321,7 +323,7 @@ AGENTS: dict[str, Callable[[Path, Path], object]] = {
     "another agent's weights": lambda folder, canary: (folder / "policy.safetensors").write_bytes(b"\0" * 99),
     "a pickle for a description": lambda folder, canary: (folder / "agent.json").write_bytes(pickled(canary)),
     "a description that is cut short": lambda folder, canary: (folder / "agent.json").write_bytes(b"{"),
-    "hidden units that fill any memory": lambda folder, canary: _described(folder, hidden_units=[10**9, 10**9]),
+    "a shortlist that fills any memory": lambda folder, canary: _described(folder, shortlist=10**9),
     "a description nested deeply": lambda folder, canary: (folder / "agent.json").write_text("[" * 200_000),
     "a space that is none": lambda folder, canary: _described(folder, space=[1]),
 }

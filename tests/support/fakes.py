@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from pipeline.agent.agent import Agent
-from pipeline.agent.features import CONTEXT_SIZE
+from pipeline.agent.candidates import CANDIDATE_FEATURES
+from pipeline.agent.features import CONTEXT_SIZE, STATE_SIZE
 from pipeline.agent.objectives import Objective
-from pipeline.agent.policy import build_policy
+from pipeline.agent.policy import Policy
 from pipeline.agent.screen import Screen
-from pipeline.agent.surrogate import Surrogate
+from pipeline.agent.surrogate import Surrogate, weight_shapes
 from pipeline.agent.task import Task
 from pipeline.core.records import (
     CATEGORIES,
@@ -92,17 +92,22 @@ def scores(**changes: Any) -> Scores:
 def tiny_screen(space: ParameterSpace | None = None, size: int = 6) -> Screen:
     """Its surrogate has learnt nothing, its bank is random."""
     space = space or space_of()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        surrogate = Surrogate(CONTEXT_SIZE, space).requires_grad_(False)
-    bank = np.random.default_rng(3).random((32, space.size)).astype(np.float32)
-    return Screen(surrogate, space, {"faithful": bank, "smaller": bank.copy()}, size)
+    rng = np.random.default_rng(3)
+    shapes = weight_shapes(CONTEXT_SIZE, space)
+    drawn = {name: rng.uniform(-1, 1, shape) / np.sqrt(shape[-1]) for name, shape in shapes.items()}
+    kernel = {f"{part}_std": np.full(3, -1.5) for part in ("place", "setting", "image", "noise")}
+    kernel |= {f"{part}_scale": np.zeros(shapes[f"{part}_scale"]) for part in ("place", "setting")}
+    norm = {"context_mean": np.zeros(CONTEXT_SIZE), "context_std": np.ones(CONTEXT_SIZE)}
+    weights = {name: values.astype(np.float32) for name, values in (drawn | kernel | norm).items()}
+    bank = rng.random((32, space.size)).astype(np.float32)
+    return Screen(Surrogate(CONTEXT_SIZE, space, weights), space, {"faithful": bank, "smaller": bank.copy()}, size)
 
 
 def tiny_agent(**changes: Any) -> Agent:
     """Untrained, with one setting in its portfolio; trained for its objective unless told otherwise."""
     objective = changes.get("objective", FAITHFUL)
     values: dict[str, Any] = {
+        "policy": random_policy(0.0),
         "screen": tiny_screen(),
         "objective": objective,
         "trained_for": objective.name,
@@ -112,10 +117,21 @@ def tiny_agent(**changes: Any) -> Agent:
         "timeout_seconds": 20.0,
         "worker_memory_bytes": 2 * 10**9,
     } | changes
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        values.setdefault("policy", build_policy(values["screen"].size, [8]))
     return Agent(**values)
+
+
+def random_policy(scale: float, seed: int = 3) -> Policy:
+    """Its last layer draws from +-scale, so that it need not agree with the surrogate about what is promising."""
+    rng = np.random.default_rng(seed)
+    actor, score = "mlp_extractor.actor.0", "mlp_extractor.score"
+    inputs = STATE_SIZE + len(CANDIDATE_FEATURES)
+    drawn = {
+        f"{actor}.weight": rng.normal(0, 1 / np.sqrt(inputs), (8, inputs)),
+        f"{actor}.bias": np.zeros(8),
+        f"{score}.weight": rng.normal(0, scale, (1, 8)),
+        f"{score}.bias": np.zeros(1),
+    }
+    return Policy({name: values.astype(np.float32) for name, values in drawn.items()})
 
 
 def rgba_of(seed: int, side: int = 32) -> np.ndarray[Any, np.dtype[np.uint8]]:
