@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pipeline.core.errors import StorageError
 from pipeline.core.facts.evaluations import EvaluationTotals
-from pipeline.core.files import whole
+from pipeline.core.files import append_whole, whole
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Pruned, Scored
 from pipeline.settings.params import ComputeSettings
 from pipeline.tracing.backends import pool_from_settings
@@ -31,6 +31,7 @@ KeyAndJob = tuple[bytes, Job]
 _ROWS_AT_ONCE = 10_000
 _KEPT_AT_ONCE = 500
 _RECORD_BYTES = KEY_BYTES + 1
+_TRACED = 0x80
 _WHOLE_SCORES = ("svg_bytes", "traced_bytes", "gzip_bytes", "paths", "nodes")
 
 _log = logging.getLogger(__name__)
@@ -42,17 +43,27 @@ class StoredEvaluator:
     The same jobs give the same results as without a store, but for `seconds`, which are those of the first time.
     Equal jobs in one batch are evaluated once; one that wants its SVG is always traced.
     A store that fails is a warning, and the work goes on without it.
-    asked, found: jobs so far, and how many needed no trace. known: how far each was measured, by key.
+    known: how far each evaluation that was asked for was measured, by key. traced: keys that the store did not have.
     """
 
     _ledger: Ledger | None = None
 
     def __init__(self, pool: Pool, store: EvaluationStore) -> None:
         self.pool = pool
-        self.asked = self.found = 0
         self.known: dict[bytes, int] = {}
+        self.traced: set[bytes] = set()
         self._store = store
         self._broken = False
+
+    @property
+    def asked(self) -> int:
+        """Different evaluations so far, of this run's processes together: what is asked again counts once."""
+        return len(self.known)
+
+    @property
+    def found(self) -> int:
+        """Of these, those that needed no trace."""
+        return len(self.known.keys() - self.traced)
 
     def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
         return self.submit(jobs).collect()
@@ -76,8 +87,7 @@ class StoredEvaluator:
         for key, job in asked:
             if job.keep_svg or key not in stored or through_gate(stored[key], job) is None:
                 missing[key] = _both(missing[key], job) if key in missing else job
-        self.asked += len(asked)
-        self.found += len(asked) - len(missing)
+        self.traced |= missing.keys()
         tickets = dict(zip(missing, self.pool.submit_each(list(missing.values())), strict=True))
         return [_Answers(self, group, stored, tickets) for group in keyed]
 
@@ -95,17 +105,32 @@ class StoredEvaluator:
         return answer if answer.params == job.params else replace(answer, params=job.params)
 
     def note_in(self, ledger: Ledger) -> None:
-        """Requests from now on are noted there too, and `export` has what was noted there before a kill."""
+        """Requests from now on are noted there too, and `export` has what was noted there before a kill.
+
+        The first ledger also gets what was asked for before there was one.
+        """
+        earlier = dict(self.known) if self._ledger is None else {}
         self._ledger = None  # That of the run before is closed.
-        for key, known in ledger.noted():
+        for key, known, traced in ledger.noted():
             self._note(key, known)
+            if traced:
+                self.traced.add(key)
+            if known >= earlier.get(key, 0):
+                earlier.pop(key, None)
         self._ledger = ledger
+        for key, known in earlier.items():
+            ledger.note(key, known, traced=key in self.traced)
+
+    def forget(self) -> None:
+        """As if nothing had been asked for: the next run's requests are counted and exported alone."""
+        self.known.clear()
+        self.traced.clear()
 
     def _note(self, key: bytes, known: int) -> None:
         if known > self.known.get(key, -1):
             self.known[key] = known
             if self._ledger is not None:
-                self._ledger.note(key, known)
+                self._ledger.note(key, known, traced=key in self.traced)
 
     def export(self, path: Path) -> int:
         """Every request so far as one Parquet table, whole or absent; returns its number of rows.
@@ -169,15 +194,16 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def note(self, key: bytes, known: int) -> None:
+    def note(self, key: bytes, known: int, *, traced: bool) -> None:
         with self._usable():
-            self._file.write(key + bytes([known]))
+            append_whole(self._file, key + bytes([known | traced * _TRACED]))
 
-    def noted(self) -> list[tuple[bytes, int]]:
+    def noted(self) -> list[tuple[bytes, int, bool]]:
+        """As `note` was called."""
         with self._usable():
             content = self._path.read_bytes()
         records = (content[i : i + _RECORD_BYTES] for i in range(0, len(content), _RECORD_BYTES))
-        return [(record[:-1], record[-1]) for record in records]
+        return [(record[:-1], record[-1] & ~_TRACED, bool(record[-1] & _TRACED)) for record in records]
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

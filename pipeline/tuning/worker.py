@@ -139,8 +139,7 @@ def _train(context: TrainingContext, study: Study, claim: Claim, parent_run_id: 
     base, trial = study.settings, claim.trial
     own = with_overrides(base, claim.overrides, f"trial {trial.number}")
     evaluator = context.evaluator
-    evaluator.asked = evaluator.found = 0
-    evaluator.known.clear()
+    evaluator.forget()
 
     def validate(agent: Agent) -> Validation:
         return measure(agent, base, context.val_tasks, evaluator)

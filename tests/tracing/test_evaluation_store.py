@@ -217,7 +217,7 @@ def test_results_are_those_of_the_pool(
     for _ in range(2):
         assert [replace(e, seconds=0) for e in evaluator.evaluate(jobs)] == expected
     assert counted() - before == 2  # Two different pictures; the third's parameter acts in spline mode only.
-    assert (evaluator.asked, evaluator.found) == (18, 16)
+    assert (evaluator.asked, evaluator.found) == (2, 0), "each picture is counted once"
 
 
 def test_a_wider_gate_is_traced_again_and_then_known(
@@ -315,6 +315,22 @@ def test_the_table_holds_what_was_asked_for_however_warm_the_store(
     assert (tmp_path / "backwards.parquet").read_bytes() == (tmp_path / "warm.parquet").read_bytes()
 
 
+def test_what_a_killed_run_asked_for_is_counted_once(
+    tmp_path: Path, store: EvaluationStore, pool: TracerPool, logo: Logo
+) -> None:
+    before, after = [Job(logo, SETTINGS[0])], [Job(logo, params) for params in SETTINGS[:2]]
+    for _ in range(2):  # the process that is killed, and the one that goes on and replays its steps
+        evaluator = StoredEvaluator(pool, store)
+        evaluator.evaluate(before)
+        with Ledger(tmp_path / "asked.bin") as ledger:
+            evaluator.note_in(ledger)
+            evaluator.evaluate(after)
+            assert (evaluator.asked, evaluator.found) == (2, 0)
+    another = StoredEvaluator(pool, store)
+    another.evaluate(after)
+    assert (another.asked, another.found) == (2, 2), "what another run traced was found"
+
+
 def test_what_was_noted_before_a_kill_is_not_noted_in_the_ledger_of_another_run(
     tmp_path: Path, store: EvaluationStore, pool: TracerPool, logo: Logo
 ) -> None:
@@ -325,7 +341,7 @@ def test_what_was_noted_before_a_kill_is_not_noted_in_the_ledger_of_another_run(
         evaluator.evaluate([Job(logo, DEFAULT_PARAMS)])
     with Ledger(tmp_path / "own.bin") as own:
         evaluator.note_in(own)
-    evaluator.known.clear()
+    evaluator.forget()
     with Ledger(tmp_path / "left.bin") as left:
         evaluator.note_in(left)
         evaluator.evaluate([Job(logo, SETTINGS[1])])
