@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,9 @@ from pipeline.tracing.evaluator import Pending
 from pipeline.tracing.pool import Pool
 
 STORE = Path(".tracewright/evaluations.sqlite")
+LEDGER = "asked.bin"
+"""Of a run, in its folder."""
+
 STORE_VARIABLE = "TRACEWRIGHT_STORE"
 """Of the environment: another path, for a machine that shares the project's folder with others."""
 
@@ -30,7 +34,7 @@ KeyAndJob = tuple[bytes, Job]
 
 _ROWS_AT_ONCE = 10_000
 _KEPT_AT_ONCE = 500
-_RECORD_BYTES = KEY_BYTES + 1
+_RECORD_BYTES = KEY_BYTES + 1 + 4  # key, how far it is known, CRC-32
 _TRACED = 0x80
 _WHOLE_SCORES = ("svg_bytes", "traced_bytes", "gzip_bytes", "paths", "nodes")
 
@@ -195,15 +199,19 @@ class Ledger:
         self._file.close()
 
     def note(self, key: bytes, known: int, *, traced: bool) -> None:
+        record = key + bytes([known | traced * _TRACED])
         with self._usable():
-            append_whole(self._file, key + bytes([known | traced * _TRACED]))
+            append_whole(self._file, record + zlib.crc32(record).to_bytes(4))
 
     def noted(self) -> list[tuple[bytes, int, bool]]:
-        """As `note` was called."""
+        """As `note` was called; damaged records are a warning and left out."""
         with self._usable():
-            content = self._path.read_bytes()
-        records = (content[i : i + _RECORD_BYTES] for i in range(0, len(content), _RECORD_BYTES))
-        return [(record[:-1], record[-1] & ~_TRACED, bool(record[-1] & _TRACED)) for record in records]
+            sound, damaged = read_ledger(self._path)
+        if damaged:
+            _log.warning(
+                "%s: %d damaged records are left out; evaluations.parquet may lack as many", self._path, damaged
+            )
+        return sound
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
@@ -211,6 +219,16 @@ class Ledger:
             yield
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written ({error.strerror}); is the disk full?") from error
+
+
+def read_ledger(path: Path) -> tuple[list[tuple[bytes, int, bool]], int]:
+    """What was noted, and the number of damaged records. Raises OSError."""
+    content = path.read_bytes()
+    whole_bytes = len(content) // _RECORD_BYTES * _RECORD_BYTES
+    records = [content[i : i + _RECORD_BYTES] for i in range(0, whole_bytes, _RECORD_BYTES)]
+    sound = [r for r in records if zlib.crc32(r[:-4]).to_bytes(4) == r[-4:]]
+    noted = [(r[:KEY_BYTES], r[KEY_BYTES] & ~_TRACED, bool(r[KEY_BYTES] & _TRACED)) for r in sound]
+    return noted, len(records) - len(sound)
 
 
 class _Answers:
@@ -294,7 +312,10 @@ def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
     rows = iter(rows)
     count = 0
-    with whole(path) as temporary, pq.ParquetWriter(temporary, _parquet_schema()) as writer:
+    with (
+        whole(path) as temporary,
+        pq.ParquetWriter(temporary, _parquet_schema(), write_page_checksum=True) as writer,
+    ):
         while piece := list(islice(rows, _ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(piece, schema=writer.schema))
             count += len(piece)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 AGENT_FILES = ("policy.safetensors", "agent.json")
 CHAMPION = "champion"
+KEPT = Path(".tracewright/models")
+"""Downloaded agents, each in a folder named by its id."""
+
 SERVED_MODEL = Path(__file__).parents[1] / "serving/served_model.py"
 
 _CONTEXT = "mlflow.data.context"
@@ -128,7 +131,7 @@ def fetch(client: MlflowClient, uri: str, model: LoggedModel, root: Path) -> Pat
     """As `download`, for a model that was looked up already. Also raises MlflowException."""
     import mlflow.artifacts
 
-    kept = mlflow_store.home(root) / ".tracewright" / "models" / model.model_id
+    kept = mlflow_store.home(root) / KEPT / model.model_id
     if not kept.is_dir():
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -28,10 +28,11 @@ from pipeline.core.records import (
     Scored,
     TracerParams,
 )
-from pipeline.tracing.evaluation_store import EvaluationStore
-from pipeline.tracing.store_pool import Ledger, StoredEvaluator, through_gate
+from pipeline.tracing.evaluation_store import EvaluationStore, damaged_rows
+from pipeline.tracing.store_pool import Ledger, StoredEvaluator, read_ledger, through_gate
 from pipeline.tracing.tracer_pool import TracerPool
 from tests.support.fakes import metrics, rgba_of, scores
+from tests.support.full_disk import nearly_full
 
 MEGABYTES = 100_000_000
 VERSIONS = {"tracer": "vtracer 1", "background": "#ffffff"}
@@ -156,6 +157,46 @@ def test_a_file_that_is_no_store_is_moved_aside(tmp_path: Path, caplog: pytest.L
     assert aside.name in caplog.text
 
 
+@pytest.mark.parametrize("column", ["damage", "svg_bytes", "ssim", "params", "known", "failure", "digest", "seconds"])
+def test_a_damaged_row_is_dropped_named_and_made_again(
+    store: EvaluationStore, tmp_path: Path, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Job(LOGO, SETTINGS[1])
+    store.keep({store.key(JOB): WHOLE, store.key(other): replace(SCORED, params=other.params)})
+    changed = {"params": "'[]'", "digest": "x'00'", "failure": "'panic'", "known": "2"}.get(column, f"{column} + 1e-9")
+    store._connection.execute(f"UPDATE evaluations SET {column} = {changed} WHERE key = ?", (store.key(JOB),))
+    assert damaged_rows(tmp_path / "store.sqlite") == (2, 1)
+    assert kept(store) is None
+    assert kept(store, other) is not None
+    assert (store.damaged, damaged_rows(tmp_path / "store.sqlite")) == (1, (1, 0))
+    assert "1 damaged evaluations were dropped" in caplog.text
+    store.keep({store.key(JOB): WHOLE})
+    assert kept(store) == WHOLE
+
+
+def test_a_damaged_record_of_the_ledger_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "asked.bin"
+    with Ledger(path) as ledger:
+        for number in range(3):
+            ledger.note(bytes([number]) * 16, number, traced=number == 1)
+        content = path.read_bytes()
+        for bit in range(len(content) // 3 * 8, len(content) // 3 * 16):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            assert read_ledger(path) == ([(bytes(16), 0, False), (bytes([2]) * 16, 2, False)], 1)
+
+
+def test_a_ledger_on_a_full_disk_keeps_whole_records(tmp_path: Path) -> None:
+    path = tmp_path / "asked.bin"
+    with Ledger(path) as ledger:
+        ledger.note(bytes(16), 1, traced=True)
+        with nearly_full(path), pytest.raises(StorageError, match="is the disk full"):
+            ledger.note(bytes(16), 2, traced=True)
+        ledger.note(bytes(16), 3, traced=True)
+        assert [known for _, known, _ in ledger.noted()] == [1, 3]
+
+
 def test_a_store_of_another_format_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     connection = sqlite3.connect(path)
@@ -178,7 +219,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Pruned
-from pipeline.tracing.evaluation_store import EvaluationStore
+from pipeline.tracing.evaluation_store import EvaluationStore, damaged_rows
 logo = Logo.of("logo", np.zeros((4, 4, 4), np.uint8), "simple")
 first = int(sys.argv[2])
 with EvaluationStore(Path(sys.argv[1]), 100_000_000, {"tracer": "vtracer 1"}) as store:
