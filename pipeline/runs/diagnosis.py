@@ -117,14 +117,21 @@ def _outs(root: Path) -> Iterator[Diagnosis]:
 
 
 def _cache(root: Path) -> Iterator[Diagnosis]:
-    rotten = [f"{path}: has changed; delete it, then `dvc fetch` or `make repro`" for path in rotten_cache(root)]
-    yield from _verdict("DVC cache", rotten, "every file is what its name says")
+    yield from _verdict("DVC cache", _rotten(root), "every file is what its name says")
 
 
-def rotten_cache(root: Path) -> list[Path]:
-    """Files in DVC's cache that are not what their names, their MD5, say; DVC itself would check them out."""
+def check_cache(root: Path) -> None:
+    """Raises DataError for a damaged file in DVC's cache, which DVC itself would check out as a result."""
+    if rotten := _rotten(root):
+        raise DataError("\n".join(rotten))
+
+
+def _rotten(root: Path) -> list[str]:
+    """Files in DVC's cache that are not what their names, their MD5, say."""
+    advice = "has changed; delete it, then `dvc fetch` or `make repro`"
     files = [path for path in (root / ".dvc/cache/files/md5").glob("??/*") if path.is_file()]
-    return [path for path in files if lineage.digest_of(path) != (path.parent.name + path.name).removesuffix(".dir")]
+    named = {path: (path.parent.name + path.name).removesuffix(".dir") for path in files}
+    return [f"{path}: {advice}" for path, name in named.items() if lineage.digest_of(path) != name]
 
 
 def _databases(root: Path) -> Iterator[Diagnosis]:

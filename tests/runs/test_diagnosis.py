@@ -246,6 +246,15 @@ def test_the_command_ends_with_65_when_something_is_damaged(project: Path) -> No
     assert "1 finding(s) need attention; see above" in result.stderr
 
 
+def test_a_damaged_cache_is_refused_before_dvc_checks_it_out(project: Path) -> None:
+    (project / ".dvc/config").touch()
+    assert CliRunner().invoke(main, ["check"]).exit_code == 0
+    _flip(project / ".dvc/cache/files/md5/09/8f6bcd4621d373cade4e832627b4f6", 0)
+    result = CliRunner().invoke(main, ["check"])
+    assert result.exit_code == 65
+    assert "8f6bcd4621d373cade4e832627b4f6: has changed; delete it" in result.stderr
+
+
 def test_a_project_that_was_moved_is_a_note(project: Path) -> None:
     _execute(project / "mlruns/mlflow.db", "UPDATE experiments SET artifact_location = 'file:///old/mlruns/artifacts'")
     [note] = [f for f in examine(project) if f.subject == "databases" and f.level == "note"]
