@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pipeline.core.errors import StorageError
 from pipeline.core.facts.evaluations import EvaluationTotals
-from pipeline.core.files import append_whole, whole
+from pipeline.core.files import append_whole, whole, writing
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Pruned, Scored
 from pipeline.settings.params import ComputeSettings
 from pipeline.tracing.backends import pool_from_settings
@@ -182,12 +182,14 @@ class StoredEvaluator:
 class Ledger:
     """The keys that a run requested, in a file that is only appended to; use it with `with`.
 
-    Raises StorageError when the file cannot be used.
+    Records that do not fit on the disk wait in memory, with a warning, and are written with the next. Raises
+    StorageError when the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._usable():
+        self._waiting = b""
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
             self._file.truncate(path.stat().st_size // _RECORD_BYTES * _RECORD_BYTES)
@@ -199,26 +201,27 @@ class Ledger:
         self._file.close()
 
     def note(self, key: bytes, known: int, *, traced: bool) -> None:
+        """known: as `known_of` gives it."""
         record = key + bytes([known | traced * _TRACED])
-        with self._usable():
-            append_whole(self._file, record + zlib.crc32(record).to_bytes(4))
+        is_first = not self._waiting
+        self._waiting += record + zlib.crc32(record).to_bytes(4)
+        try:
+            append_whole(self._file, self._waiting)
+        except OSError as error:
+            if is_first:
+                _log.warning("%s: cannot be written (%s); it waits for room", self._path, error.strerror)
+            return
+        self._waiting = b""
 
     def noted(self) -> list[tuple[bytes, int, bool]]:
-        """As `note` was called; damaged records are a warning and left out."""
-        with self._usable():
+        """As `note` was called, as far as it was written; damaged records are a warning and left out."""
+        with writing(self._path):
             sound, damaged = read_ledger(self._path)
         if damaged:
             _log.warning(
                 "%s: %d damaged records are left out; evaluations.parquet may lack as many", self._path, damaged
             )
         return sound
-
-    @contextmanager
-    def _usable(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(f"{self._path}: cannot be written ({error.strerror}); is the disk full?") from error
 
 
 def read_ledger(path: Path) -> tuple[list[tuple[bytes, int, bool]], int]:

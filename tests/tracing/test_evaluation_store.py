@@ -187,14 +187,19 @@ def test_a_damaged_record_of_the_ledger_is_left_out(tmp_path: Path) -> None:
             assert read_ledger(path) == ([(bytes(16), 0, False), (bytes([2]) * 16, 2, False)], 1)
 
 
-def test_a_ledger_on_a_full_disk_keeps_whole_records(tmp_path: Path) -> None:
+def test_a_ledger_on_a_full_disk_waits_and_keeps_whole_records(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "asked.bin"
     with Ledger(path) as ledger:
-        ledger.note(bytes(16), 1, traced=True)
-        with nearly_full(path), pytest.raises(StorageError, match="is the disk full"):
+        ledger.note(bytes(16), 0, traced=True)
+        with nearly_full(path):
+            ledger.note(bytes(16), 1, traced=True)
             ledger.note(bytes(16), 2, traced=True)
+            assert [known for _, known, _ in ledger.noted()] == [0]
         ledger.note(bytes(16), 3, traced=True)
-        assert [known for _, known, _ in ledger.noted()] == [1, 3]
+        assert [known for _, known, _ in ledger.noted()] == [0, 1, 2, 3]
+    assert caplog.text.count("it waits for room") == 1
 
 
 def test_a_store_of_another_format_is_moved_aside(tmp_path: Path) -> None:
