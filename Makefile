@@ -114,7 +114,7 @@ nightly: test faults soak bench
 	TRACEWRIGHT_EXAMPLES=300 $(PYTEST) -m 'nightly or hypothesis'
 
 up: $(READY)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m monitoring.up $(ONLY)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m monitoring.up $(ONLY)
 
 dashboard: $(READY)
 	@$(BIN)/python -m dashboard
@@ -123,7 +123,7 @@ env: $(READY)
 	@$(BIN)/python -m monitoring.passwords
 
 ui: $(READY)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipeline.tracking.ui
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m pipeline.tracking.ui
 
 audit: $(READY)
 	$(BIN)/pip-audit --requirement requirements.lock --no-deps --disable-pip

@@ -59,6 +59,7 @@ def _stores(run: str | None) -> Iterator[tuple[str, CheckpointStore]]:
 def list_checkpoints(run: str | None) -> None:
     """List the checkpoints of RUN, or of all runs, newest run first."""
     from pipeline.runs.resume import read_lineage
+    from pipeline.training.checkpoint_store import best_of, files_in
 
     run_count = 0
     metric = _settings().checkpoints.best_metric
@@ -69,7 +70,10 @@ def list_checkpoints(run: str | None) -> None:
         except DataError as error:
             state = str(error)
         click.echo(f"run {name} ({state})")
-        entries, best = store.entries(), store.best()
+        entries = store.entries(check=True)
+        best = best_of(entries, _settings().checkpoints)
+        for damaged in sorted({path.name for path in files_in(store.folder)} - {entry.name for entry in entries}):
+            click.echo(f"  {damaged:24} damaged; `tracewright checkpoints prune` removes it")
         for entry in entries:
             marks = [m for m, is_so in (("best", entry == best), ("latest", entry == entries[-1])) if is_so]
             value = f"{metric} {entry.metrics[metric]:.4f}" if metric in entry.metrics else ""

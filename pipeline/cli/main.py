@@ -65,13 +65,15 @@ def use_data(folder: Path) -> None:
 
 @main.command()
 def check() -> None:
-    """Check params.yaml and the data folder, as `make repro` does first."""
+    """Check params.yaml, the data folder and DVC's cache, as `make repro` does first."""
     from pipeline.data.folder import check_data_root
+    from pipeline.runs.diagnosis import check_cache
     from pipeline.settings.params import load_settings
 
     root = required_root()
     check_data_root(root, load_settings(root / "params.yaml").data)
-    click.echo("params.yaml and the data folder are in order")
+    check_cache(root)
+    click.echo("params.yaml, the data folder and DVC's cache are in order")
 
 
 main.add_command(checkpoints)

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.core.errors import DataError, ImageRejected
-from pipeline.core.files import reading, whole
+from pipeline.core.files import reading
+from pipeline.core.parquet import write_table
 from pipeline.core.records import Category
 from pipeline.data.categories import categorise, category_of_folder
 from pipeline.data.images import KINDS, ImageLimits, list_images, path_text
@@ -123,7 +124,6 @@ def _check_rejects(catalogue: Catalogue, root: Path, allowed: float) -> None:
 def write_catalogue(entries: Sequence[CatalogueEntry], path: Path) -> None:
     """One row per image, a column per measure. Raises StorageError."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     types = {"file_bytes": pa.int64(), "width": pa.int32(), "height": pa.int32(), "confidence": pa.float64()}
     names = [name for name in CatalogueEntry.__dataclass_fields__ if name != "measures"]
@@ -132,15 +132,14 @@ def write_catalogue(entries: Sequence[CatalogueEntry], path: Path) -> None:
     # Column by column: a hundred thousand rows as dicts would be four times as large.
     values = {name: [getattr(entry, name) for entry in entries] for name in names}
     values |= {name: [getattr(entry.measures, name) for entry in entries] for name in MEASURE_NAMES}
-    with whole(path) as temporary:
-        pq.write_table(pa.table(values, schema=pa.schema(columns)), temporary)
+    write_table(pa.table(values, schema=pa.schema(columns)), path)
 
 
 def read_catalogue(path: Path) -> list[CatalogueEntry]:
     """Raises DataError when it is missing, damaged or of another version."""
     import pyarrow.parquet as pq
 
-    with reading(path, "dvc repro catalogue"), pq.ParquetFile(path) as file:
+    with reading(path, "dvc repro catalogue"), pq.ParquetFile(path, page_checksum_verification=True) as file:
         rows = (row for batch in file.iter_batches(_ROWS_AT_ONCE) for row in batch.to_pylist())
         # `measures` first: it takes its columns out of the row.
         return [CatalogueEntry(measures=Measures(*map(row.pop, MEASURE_NAMES)), **row) for row in rows]

@@ -9,6 +9,7 @@ from pipeline.core.errors import DataError, ImageRejected, Mismatch
 from pipeline.core.facts.data import SplitSummary
 from pipeline.core.files import reading
 from pipeline.core.json_records import read_record
+from pipeline.core.parquet import read_table
 from pipeline.core.records import Logo, SplitName
 from pipeline.data import split_table
 from pipeline.data.images import load_logo
@@ -18,11 +19,9 @@ from pipeline.settings.params import DataSettings
 
 def read_splits(root: Path) -> list[SplitRow]:
     """All rows of data/splits.parquet. Raises DataError when it is missing or unreadable."""
-    import pyarrow.parquet as pq
-
     path = root / split_table.TABLE
     with reading(path, "dvc repro split"):
-        return [SplitRow(**row) for row in pq.read_table(path).to_pylist()]
+        return [SplitRow(**row) for row in read_table(path).to_pylist()]
 
 
 def load_split(root: Path, settings: DataSettings, names: Iterable[SplitName]) -> dict[SplitName, list[Logo]]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.core.files import whole
+from pipeline.core.parquet import read_table, write_table
 from pipeline.core.records import SplitName
 from pipeline.data.catalogue import CatalogueEntry
 from pipeline.data.links import Item
@@ -38,14 +37,13 @@ def split_catalogue(
 def write_splits(rows: Sequence[SplitRow], settings: Settings, path: Path) -> None:
     """Raises StorageError."""
     schema = _SCHEMA.with_metadata({_MADE_WITH: json.dumps(_made_with(settings), sort_keys=True).encode()})
-    with whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), temporary)
+    write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), path)
 
 
 def read_previous(path: Path, settings: Settings) -> list[SplitRow]:
     """An earlier assignment to keep; empty without a file, or when it was made with other settings or data."""
     try:
-        table = pq.read_table(path)
+        table = read_table(path)
         same = json.loads((table.schema.metadata or {})[_MADE_WITH]) == _made_with(settings)
         return [SplitRow(**row) for row in table.to_pylist()] if same else []
     except (OSError, ValueError, LookupError, TypeError):

@@ -18,9 +18,10 @@ from pipeline.core.errors import DataError
 from pipeline.core.facts.comparison import OURS, Comparison, ObjectiveTerms, SecondRenderer, headline_traces
 from pipeline.core.facts.evaluations import EvaluationTotals
 from pipeline.core.facts.training import TrainReport
-from pipeline.core.files import whole, write_csv, write_json, write_text
+from pipeline.core.files import write_csv, write_json, write_text
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.json_records import read_record, write_record
+from pipeline.core.parquet import write_table
 from pipeline.core.records import Logo
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.evaluation.comparison import (
@@ -193,9 +194,9 @@ def _write_svgs(folder: Path, settings: Settings, results: MethodOutcomes, evalu
 
 def _write(folder: Path, rows: list[dict[str, Any]], report: Comparison, metrics: dict[str, float]) -> None:
     import pandas as pd
+    import pyarrow as pa
 
-    with whole(folder / "images.parquet") as temporary:
-        pd.DataFrame(rows).to_parquet(temporary, index=False)
+    write_table(pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False), folder / "images.parquet")
     curves = [
         {
             "method": method.name,

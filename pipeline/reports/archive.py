@@ -22,6 +22,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.facts.comparison import OURS, ImageResult
 from pipeline.core.files import whole, write_text
 from pipeline.core.json_records import from_json, write_record
+from pipeline.core.parquet import read_table, write_table
 from pipeline.reports.results import Results
 from pipeline.reports.run_report import SCHEMA_VERSION, RunReport
 
@@ -56,7 +57,6 @@ def keep(run_folder: Path, report: RunReport, page: str, results: Results, svgs:
 def write_images(path: Path, results: Results) -> None:
     """One row per image. Raises StorageError."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     traces = results.comparison.headline_traces
     others = [m.name for m in results.comparison.methods if m.name != OURS]
@@ -69,8 +69,7 @@ def write_images(path: Path, results: Results) -> None:
             row[f"{RATIO_OF}{name}"] = math.exp(-measured.size_gain) if measured else None
             row[f"{DAMAGE_OF}{name}"] = measured.damage if measured else None
         rows.append(row)
-    with whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)
+    write_table(pa.Table.from_pylist(rows), path)
 
 
 def _in_order(report: RunReport, images: Sequence[ImageResult]) -> Iterator[str]:
@@ -122,11 +121,10 @@ def read_report(folder: Path) -> RunReport:
 
 def read_images(folder: Path) -> Any:
     """images.parquet as a pandas table, a row per image. Raises DataError."""
-    import pandas as pd
 
     path = folder / IMAGES
     try:
-        table = pd.read_parquet(path)
+        table = read_table(path).to_pandas()
         missing = {"path", "digest", "category", "value", "ratio"} - set(table.columns)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro --force report`") from None

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.core.errors import DataError
 from pipeline.core.facts.data import QualityReport
 from pipeline.core.json_records import read_record
+from pipeline.core.parquet import read_table
 
 CATALOGUE, SPLITS, QUALITY = "data/catalogue.parquet", "data/splits.parquet", "data/quality.json"
 SHOWN = ["path", "category", "category_source", "confidence", "width", "height", "file_bytes", "mode", "quality",
@@ -17,13 +18,11 @@ SHOWN = ["path", "category", "category_source", "confidence", "width", "height",
 
 def read_catalogue(root: Path) -> Any:
     """One row per image, as pandas; split and group are there once the images were split. Raises DataError."""
-    import pandas as pd
-
     try:
-        table = pd.read_parquet(root / CATALOGUE)
+        table = read_table(root / CATALOGUE).to_pandas()
         table = table[[name for name in SHOWN if name in table.columns]]
         if (root / SPLITS).is_file():
-            placed = pd.read_parquet(root / SPLITS, columns=["path", "split", "group"])
+            placed = read_table(root / SPLITS, ["path", "split", "group"]).to_pandas()
             table = table.merge(placed, on="path", how="left")
         missing = {"path", "category", "digest"} - set(table.columns)
     except (OSError, ValueError, KeyError) as error:

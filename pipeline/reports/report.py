@@ -18,6 +18,7 @@ from pipeline.core.facts.decision import Decision
 from pipeline.core.facts.training import Progress, TrainReport
 from pipeline.core.files import write_bytes, write_text
 from pipeline.core.json_records import from_json, read_record, write_record
+from pipeline.core.parquet import read_table
 from pipeline.core.pixels import rgb_of
 from pipeline.core.records import VISIBLE_DAMAGE, Pixels
 from pipeline.data.images import path_of
@@ -197,12 +198,10 @@ def _read_progress(path: Path) -> tuple[Progress, ...]:
 
 def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Measures]:
     """Ours at `traces` traces with all that was measured; what matters of every method at every number."""
-    import pyarrow.parquet as pq
-
     try:
         columns = ["method", "traces", "path", "value", "ratio", "damage"]
-        compared = pq.read_table(path, columns=columns).to_pylist()
-        ours = pq.read_table(path, filters=[("method", "==", OURS), ("traces", "==", traces)]).to_pylist()
+        compared = read_table(path, columns).to_pylist()
+        ours = read_table(path, filters=[("method", "==", OURS), ("traces", "==", traces)]).to_pylist()
         images = from_json(tuple[ImageResult, ...], ours)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro evaluate` first") from None

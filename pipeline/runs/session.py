@@ -38,7 +38,7 @@ from pipeline.runs.callbacks import ProgressBar, StatusCallback, TrackingCallbac
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.evaluator import Evaluator
-from pipeline.tracing.store_pool import Ledger, StoredEvaluator, stored_pool
+from pipeline.tracing.store_pool import LEDGER, Ledger, StoredEvaluator, stored_pool
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.lineage import git_tags
 from pipeline.tracking.run import Run
@@ -229,7 +229,7 @@ def train_seed(context: TrainingContext, request: TrainingRequest) -> SeedRun:
     every_seconds = settings.monitoring.sample_every_seconds
     with ExitStack() as opened:
         run = opened.enter_context(_opened(context, request))
-        context.evaluator.note_in(opened.enter_context(Ledger(run.folder / "asked.bin")))
+        context.evaluator.note_in(opened.enter_context(Ledger(run.folder / LEDGER)))
         recorder = Recorder(run.folder, interval_seconds=every_seconds or 1.0)
         if every_seconds:
             opened.enter_context(recorder)

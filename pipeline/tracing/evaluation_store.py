@@ -1,7 +1,8 @@
 """Every evaluation that was made, so that none is made twice: one SQLite file that several processes may share.
 
 A row belongs to an image (by the digest of its pixels), a setting (with what is inactive left out) and the versions of
-all that decides the outcome. It holds scores and no SVG: a picture that is wanted again is traced again.
+all that decides the outcome; its key is a digest of them. It holds scores and no SVG: a picture that is wanted again is
+traced again. Each row has a checksum, since SQLite has none: one bit of a score can decide which model is kept.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import logging
 import sqlite3
 import time
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, fields
 from operator import attrgetter
 from pathlib import Path
@@ -28,7 +31,7 @@ KEPT_FAILURES: frozenset[FailureKind] = frozenset({"panic", "empty"})
 _OWN_NAMES = tuple(f.name for f in fields(Scores) if f.name != "metrics")
 _METRIC_NAMES = tuple(f.name for f in fields(Metrics))
 SCORE_NAMES = (*_OWN_NAMES, *_METRIC_NAMES)
-FORMAT = 2
+FORMAT = 3
 _BUSY_SECONDS = 20.0
 KEY_BYTES = 16
 _WAL_PAGES = 4000  # 16 MB between checkpoints, each of which waits for the disk
@@ -40,18 +43,18 @@ SIZE_KNOWN, DAMAGE_KNOWN, SCORES_KNOWN, ALL_KNOWN = range(4)
 """How far an evaluation was measured; a failure is all there is to know."""
 
 _TABLES = (
-    "CREATE TABLE versions (id INTEGER PRIMARY KEY, content TEXT UNIQUE)",
-    "CREATE TABLE evaluations (id INTEGER PRIMARY KEY, key BLOB UNIQUE, version INTEGER, digest BLOB, params TEXT, "
-    f"known INTEGER, failure TEXT, detail TEXT, {', '.join(SCORE_NAMES)}, seconds REAL, used_day INTEGER)",
+    "CREATE TABLE evaluations (id INTEGER PRIMARY KEY, key BLOB UNIQUE, digest BLOB, params TEXT, known INTEGER, "
+    f"failure TEXT, detail TEXT, {', '.join(SCORE_NAMES)}, seconds REAL, checksum INTEGER, used_day INTEGER)",
     f"PRAGMA user_version = {FORMAT}",
 )
-_COLUMNS = ("key", "version", "digest", "params", "known", "failure", "detail", *SCORE_NAMES, "seconds", "used_day")
+_MEASURED = ("key", "digest", "params", "known", "failure", "detail", *SCORE_NAMES, "seconds")
+_COLUMNS = (*_MEASURED, "checksum", "used_day")
 _PUT = (
     f"INSERT INTO evaluations ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
-    f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS[4:])} "
+    f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS[3:])} "
     "WHERE excluded.known > evaluations.known"
 )
-_FOUND = f"key, known, failure, detail, {', '.join(SCORE_NAMES)}, seconds, used_day"
+_EVERY = f"SELECT {', '.join(_COLUMNS)} FROM evaluations"
 
 _log = logging.getLogger(__name__)
 _values = attrgetter(*PARAM_NAMES)
@@ -62,15 +65,17 @@ class EvaluationStore:
 
     path: made with its folder where it is missing. A file that is no store of this format is moved aside. max_bytes:
     about how large the file may grow; what was used longest ago goes first. versions: see TracerPool.versions.
+    damaged: rows that were not what was written; each is a warning and dropped, so that it is evaluated again.
     Raises StorageError when the file cannot be opened.
     """
 
     def __init__(self, path: Path, max_bytes: int, versions: Mapping[str, str]) -> None:
         self.path = path
         self._max_bytes = max_bytes
+        self._versions = dict(versions)
         self._prefix = json.dumps(versions, sort_keys=True).encode()
         self._connection = _open(path)
-        self._version = self._version_id(self._prefix.decode())
+        self.damaged = 0
         self._added = 0
         self._today = int(time.time()) // _DAY_SECONDS
 
@@ -96,8 +101,7 @@ class EvaluationStore:
         found: dict[bytes, Evaluation] = {}
         stale: list[bytes] = []
         for keys in _in_pieces(list(jobs)):
-            query = f"SELECT {_FOUND} FROM evaluations WHERE key IN ({', '.join('?' * len(keys))})"
-            for key, *row, used_day in self._connection.execute(query, keys):
+            for key, row, used_day in self._sound_rows(keys):
                 found[key] = _evaluation(jobs[key], row)
                 if used_day != self._today:
                     stale.append(key)
@@ -106,6 +110,22 @@ class EvaluationStore:
                 touched = [(self._today, key) for key in stale]
                 self._connection.executemany("UPDATE evaluations SET used_day = ? WHERE key = ?", touched)
         return found
+
+    def _sound_rows(self, keys: Sequence[bytes]) -> list[tuple[bytes, Sequence[Any], int]]:
+        """Key, values of _MEASURED, day of use. What is damaged is dropped."""
+        rows = self._connection.execute(f"{_EVERY} WHERE key IN ({', '.join('?' * len(keys))})", keys).fetchall()
+        sound = [(row[0], row[:-2], row[-1]) for row in rows if is_sound(row)]
+        if len(sound) < len(rows):
+            self.damaged += len(rows) - len(sound)
+            _log.warning(
+                "%s: %d damaged evaluations were dropped and are made again; run `tracewright doctor`",
+                self.path,
+                len(rows) - len(sound),
+            )
+            with _transaction(self._connection):
+                dropped = [(row[0],) for row in rows if not is_sound(row)]
+                self._connection.executemany("DELETE FROM evaluations WHERE key = ?", dropped)
+        return sound
 
     def keep(self, evaluations: Mapping[bytes, Evaluation]) -> None:
         """Add what may be kept of these; of two for one key the one measured further stays. Raises sqlite3.Error."""
@@ -126,13 +146,11 @@ class EvaluationStore:
 
         A key that is not in the store any more is left out.
         """
-        by_id = dict(self._connection.execute("SELECT id, content FROM versions"))
         for keys in _in_pieces(list(known)):
-            query = f"SELECT {', '.join(_COLUMNS[:-2])} FROM evaluations WHERE key IN ({', '.join('?' * len(keys))})"
-            found = {row[0]: row for row in self._connection.execute(query, keys)}
+            found = {key: row for key, row, _ in self._sound_rows(keys)}
             for key in keys:
                 if key in found:
-                    yield _flat(found[key], known[key], json.loads(by_id[found[key][1]]))
+                    yield _flat(found[key], known[key], self._versions)
 
     def __len__(self) -> int:
         count: int = self._connection.execute("SELECT count(*) FROM evaluations").fetchone()[0]
@@ -147,12 +165,6 @@ class EvaluationStore:
         )
         return int((pages - free) * size)
 
-    def _version_id(self, content: str) -> int:
-        with _transaction(self._connection):
-            self._connection.execute("INSERT OR IGNORE INTO versions (content) VALUES (?)", (content,))
-        found = self._connection.execute("SELECT id FROM versions WHERE content = ?", (content,)).fetchone()
-        return int(found[0])
-
     def _row(self, key: bytes, evaluation: Evaluation) -> tuple[Any, ...]:
         params = json.dumps(_values(essential(evaluation.params)))
         failure = detail = None
@@ -166,8 +178,9 @@ class EvaluationStore:
                 scores = tuple(known.get(name) for name in SCORE_NAMES)
             case Failed():
                 failure, detail, scores = evaluation.kind, evaluation.detail, (None,) * len(SCORE_NAMES)
-        what = (key, self._version, bytes.fromhex(evaluation.digest), params, known_of(evaluation), failure, detail)
-        return (*what, *scores, evaluation.seconds, self._today)
+        what = (key, bytes.fromhex(evaluation.digest), params, known_of(evaluation), failure, detail)
+        measured = (*what, *scores, evaluation.seconds)
+        return (*measured, _checksum(measured), self._today)
 
     def _evict(self) -> None:
         if self.used_bytes <= self._max_bytes:
@@ -180,6 +193,23 @@ class EvaluationStore:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
+def _checksum(measured: Sequence[Any]) -> int:
+    return zlib.crc32(json.dumps(measured, default=bytes.hex).encode())
+
+
+def is_sound(row: Sequence[Any]) -> bool:
+    """Whether a row, as `_EVERY` gives it, is what was written."""
+    *measured, checksum, _ = row
+    return bool(checksum == _checksum(measured))
+
+
+def damaged_rows(path: Path) -> tuple[int, int]:
+    """How many rows a store has, and how many of them are damaged; nothing is changed. Raises sqlite3.Error."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        sound = Counter(is_sound(row) for row in connection.execute(_EVERY))
+    return sound.total(), sound[False]
+
+
 def known_of(evaluation: Evaluation) -> int:
     if isinstance(evaluation, Pruned):
         return SIZE_KNOWN if evaluation.damage is None else DAMAGE_KNOWN
@@ -187,7 +217,7 @@ def known_of(evaluation: Evaluation) -> int:
 
 
 def _evaluation(job: Job, row: Sequence[Any]) -> Evaluation:
-    known, failure, detail, *scores, seconds = row
+    _, _, _, known, failure, detail, *scores, seconds = row
     if failure is not None:
         return Failed(job.logo.digest, job.params, failure, detail, seconds)
     values = dict(zip(SCORE_NAMES, scores, strict=True))
@@ -199,7 +229,7 @@ def _evaluation(job: Job, row: Sequence[Any]) -> Evaluation:
 
 
 def _flat(row: Sequence[Any], known: int, versions: Mapping[str, str]) -> dict[str, Any]:
-    _, _, digest, params, _, failure, _, *scores = row
+    _, digest, params, _, failure, _, *scores, _ = row
     shown = {
         SIZE_KNOWN: ("svg_bytes",),
         DAMAGE_KNOWN: ("svg_bytes", "damage"),

@@ -136,8 +136,8 @@ def _total_ssim(left: Pixels, of_left: Moments, right: Pixels, scratch: Scratch)
     above /= below
     channels = left[0, 0].size
     inside = above.reshape(len(left), -1)[_BORDER:-_BORDER, _BORDER * channels : -_BORDER * channels]
-    total: float = cv2.sumElems(inside)[0]
-    return 4 * total
+    # Row by row: the last bits of what OpenCV's sum gives depend on where in memory the values begin.
+    return 4 * float(cv2.reduce(inside, 0, cv2.REDUCE_SUM, dtype=cv2.CV_64F).sum())
 
 
 def _plus(integers: Sums, constant: np.float32, out: Floats) -> Floats:
@@ -161,7 +161,7 @@ def zoom_ssim(reference: QualityReference, grey: Pixels, scratch: Scratch | None
 
 def mse(reference: QualityReference, rgb: Pixels) -> float:
     """Mean squared difference over pixels and channels, 0 to 65025."""
-    return float(cv2.norm(reference.rgb, rgb, cv2.NORM_L2SQR)) / rgb.size
+    return round(cv2.norm(reference.rgb, rgb, cv2.NORM_L2SQR)) / rgb.size  # OpenCV squares a rounded square root.
 
 
 def psnr(mean_squared_error: float) -> float:

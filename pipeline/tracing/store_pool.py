@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 from pipeline.core.errors import StorageError
 from pipeline.core.facts.evaluations import EvaluationTotals
-from pipeline.core.files import whole
+from pipeline.core.files import append_whole, whole, writing
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Gate, Job, Pruned, Scored
 from pipeline.settings.params import ComputeSettings
 from pipeline.tracing.backends import pool_from_settings
@@ -23,6 +24,9 @@ from pipeline.tracing.evaluator import Pending
 from pipeline.tracing.pool import Pool
 
 STORE = Path(".tracewright/evaluations.sqlite")
+LEDGER = "asked.bin"
+"""Of a run, in its folder."""
+
 STORE_VARIABLE = "TRACEWRIGHT_STORE"
 """Of the environment: another path, for a machine that shares the project's folder with others."""
 
@@ -30,7 +34,8 @@ KeyAndJob = tuple[bytes, Job]
 
 _ROWS_AT_ONCE = 10_000
 _KEPT_AT_ONCE = 500
-_RECORD_BYTES = KEY_BYTES + 1
+_RECORD_BYTES = KEY_BYTES + 1 + 4  # key, how far it is known, CRC-32
+_TRACED = 0x80
 _WHOLE_SCORES = ("svg_bytes", "traced_bytes", "gzip_bytes", "paths", "nodes")
 
 _log = logging.getLogger(__name__)
@@ -42,17 +47,27 @@ class StoredEvaluator:
     The same jobs give the same results as without a store, but for `seconds`, which are those of the first time.
     Equal jobs in one batch are evaluated once; one that wants its SVG is always traced.
     A store that fails is a warning, and the work goes on without it.
-    asked, found: jobs so far, and how many needed no trace. known: how far each was measured, by key.
+    known: how far each evaluation that was asked for was measured, by key. traced: keys that the store did not have.
     """
 
     _ledger: Ledger | None = None
 
     def __init__(self, pool: Pool, store: EvaluationStore) -> None:
         self.pool = pool
-        self.asked = self.found = 0
         self.known: dict[bytes, int] = {}
+        self.traced: set[bytes] = set()
         self._store = store
         self._broken = False
+
+    @property
+    def asked(self) -> int:
+        """Different evaluations so far, of this run's processes together: what is asked again counts once."""
+        return len(self.known)
+
+    @property
+    def found(self) -> int:
+        """Of these, those that needed no trace."""
+        return len(self.known.keys() - self.traced)
 
     def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
         return self.submit(jobs).collect()
@@ -76,8 +91,7 @@ class StoredEvaluator:
         for key, job in asked:
             if job.keep_svg or key not in stored or through_gate(stored[key], job) is None:
                 missing[key] = _both(missing[key], job) if key in missing else job
-        self.asked += len(asked)
-        self.found += len(asked) - len(missing)
+        self.traced |= missing.keys()
         tickets = dict(zip(missing, self.pool.submit_each(list(missing.values())), strict=True))
         return [_Answers(self, group, stored, tickets) for group in keyed]
 
@@ -95,17 +109,32 @@ class StoredEvaluator:
         return answer if answer.params == job.params else replace(answer, params=job.params)
 
     def note_in(self, ledger: Ledger) -> None:
-        """Requests from now on are noted there too, and `export` has what was noted there before a kill."""
+        """Requests from now on are noted there too, and `export` has what was noted there before a kill.
+
+        The first ledger also gets what was asked for before there was one.
+        """
+        earlier = dict(self.known) if self._ledger is None else {}
         self._ledger = None  # That of the run before is closed.
-        for key, known in ledger.noted():
+        for key, known, traced in ledger.noted():
             self._note(key, known)
+            if traced:
+                self.traced.add(key)
+            if known >= earlier.get(key, 0):
+                earlier.pop(key, None)
         self._ledger = ledger
+        for key, known in earlier.items():
+            ledger.note(key, known, traced=key in self.traced)
+
+    def forget(self) -> None:
+        """As if nothing had been asked for: the next run's requests are counted and exported alone."""
+        self.known.clear()
+        self.traced.clear()
 
     def _note(self, key: bytes, known: int) -> None:
         if known > self.known.get(key, -1):
             self.known[key] = known
             if self._ledger is not None:
-                self._ledger.note(key, known)
+                self._ledger.note(key, known, traced=key in self.traced)
 
     def export(self, path: Path) -> int:
         """Every request so far as one Parquet table, whole or absent; returns its number of rows.
@@ -153,12 +182,14 @@ class StoredEvaluator:
 class Ledger:
     """The keys that a run requested, in a file that is only appended to; use it with `with`.
 
-    Raises StorageError when the file cannot be used.
+    Records that do not fit on the disk wait in memory, with a warning, and are written with the next. Raises
+    StorageError when the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._usable():
+        self._waiting = b""
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
             self._file.truncate(path.stat().st_size // _RECORD_BYTES * _RECORD_BYTES)
@@ -169,22 +200,38 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def note(self, key: bytes, known: int) -> None:
-        with self._usable():
-            self._file.write(key + bytes([known]))
-
-    def noted(self) -> list[tuple[bytes, int]]:
-        with self._usable():
-            content = self._path.read_bytes()
-        records = (content[i : i + _RECORD_BYTES] for i in range(0, len(content), _RECORD_BYTES))
-        return [(record[:-1], record[-1]) for record in records]
-
-    @contextmanager
-    def _usable(self) -> Iterator[None]:
+    def note(self, key: bytes, known: int, *, traced: bool) -> None:
+        """known: as `known_of` gives it."""
+        record = key + bytes([known | traced * _TRACED])
+        is_first = not self._waiting
+        self._waiting += record + zlib.crc32(record).to_bytes(4)
         try:
-            yield
+            append_whole(self._file, self._waiting)
         except OSError as error:
-            raise StorageError(f"{self._path}: cannot be written ({error.strerror}); is the disk full?") from error
+            if is_first:
+                _log.warning("%s: cannot be written (%s); it waits for room", self._path, error.strerror)
+            return
+        self._waiting = b""
+
+    def noted(self) -> list[tuple[bytes, int, bool]]:
+        """As `note` was called, as far as it was written; damaged records are a warning and left out."""
+        with writing(self._path):
+            sound, damaged = read_ledger(self._path)
+        if damaged:
+            _log.warning(
+                "%s: %d damaged records are left out; evaluations.parquet may lack as many", self._path, damaged
+            )
+        return sound
+
+
+def read_ledger(path: Path) -> tuple[list[tuple[bytes, int, bool]], int]:
+    """What was noted, and the number of damaged records. Raises OSError."""
+    content = path.read_bytes()
+    whole_bytes = len(content) // _RECORD_BYTES * _RECORD_BYTES
+    records = [content[i : i + _RECORD_BYTES] for i in range(0, whole_bytes, _RECORD_BYTES)]
+    sound = [r for r in records if zlib.crc32(r[:-4]).to_bytes(4) == r[-4:]]
+    noted = [(r[:KEY_BYTES], r[KEY_BYTES] & ~_TRACED, bool(r[KEY_BYTES] & _TRACED)) for r in sound]
+    return noted, len(records) - len(sound)
 
 
 class _Answers:
@@ -268,7 +315,10 @@ def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 
     rows = iter(rows)
     count = 0
-    with whole(path) as temporary, pq.ParquetWriter(temporary, _parquet_schema()) as writer:
+    with (
+        whole(path) as temporary,
+        pq.ParquetWriter(temporary, _parquet_schema(), write_page_checksum=True) as writer,
+    ):
         while piece := list(islice(rows, _ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(piece, schema=writer.schema))
             count += len(piece)

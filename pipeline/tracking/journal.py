@@ -11,9 +11,10 @@ Every line is a record with a `kind`:
     resume                                           the run continues
     end      time, status, failure, refused
 
-Times are milliseconds since 1970. A resumed training replays the steps since its last checkpoint, so records that exist
-(a metric by name and step, a model by name, an artifact by content) are not written again. After the end of the run, a
-metric that differs from the one at its step is a new measurement, and is written.
+Each also has `crc`, the CRC-32 of the line before it. Times are milliseconds since 1970. A resumed training replays the
+steps since its last checkpoint, so records that exist (a metric by name and step, a model by name, an artifact by
+content) are not written again. After the end of the run, a metric that differs from the one at its step is a new
+measurement, and is written.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import os
 import re
 import shutil
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -45,6 +47,7 @@ Record = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
+_CRC = b', "crc": "'
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./ :-]{0,249}")
 
 
@@ -175,7 +178,7 @@ class Journal:
             _log.warning("%s; %d records wait for it", error, len(self._waiting))
 
     def _write_waiting(self) -> None:
-        content = "".join(json.dumps(record, allow_nan=False) + "\n" for record in self._waiting).encode()
+        content = b"".join(map(line_of, self._waiting))
         if not content:
             return
         with writing(self.path):
@@ -200,6 +203,21 @@ class Journal:
                 self.status = record["status"]
 
 
+def line_of(record: Record) -> bytes:
+    body = json.dumps(record, allow_nan=False)[:-1].encode()
+    return b'%b%b%08x"}\n' % (body, _CRC, zlib.crc32(body))
+
+
+def _record_of(line: bytes) -> Record:
+    """Raises ValueError for a line that is not what was written. One without a checksum is of an earlier release."""
+    record: Record = json.loads(line)
+    body, _, checksum = line.rpartition(_CRC)
+    if record.pop("crc", None) is not None and checksum != b'%08x"}\n' % zlib.crc32(body):
+        raise ValueError("its checksum is another")
+    record["kind"]
+    return record
+
+
 def records(path: Path, begin: int) -> Iterator[tuple[Record, int]]:
     """Whole records from the byte offset `begin` on, each with the offset of its end.
 
@@ -212,9 +230,8 @@ def records(path: Path, begin: int) -> Iterator[tuple[Record, int]]:
                 return
             begin += len(line)
             try:
-                record = json.loads(line)
-                record["kind"]
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                record = _record_of(line)
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 raise DataError(
                     f"{path}: the line that ends at byte {begin} is no record of this release ({error!r}); "
                     "move the run's folder away, or train again with `make repro`"

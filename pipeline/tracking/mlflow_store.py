@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ DEFAULTS = {
 """Environment variables of MLflow that we set unless the user has."""
 
 PROBE_SECONDS = 5
+DATABASE, ARTIFACTS = Path("mlruns/mlflow.db"), Path("mlruns/artifacts")
+"""Of the embedded MLflow, in the project's `home`."""
+
 RUNS_FOLDER = Path(".tracewright/runs")
 """The folder with a folder for each run, in the project's `home`."""
 
@@ -84,9 +88,10 @@ def client(root: Path) -> MlflowClient:
     from mlflow import MlflowClient
 
     uri = tracking_uri(root)
-    if uri == f"sqlite:///{embedded_database(root)}":
-        _make_database(embedded_database(root))
     with answering(uri):
+        if uri == f"sqlite:///{embedded_database(root)}":
+            _make_database(embedded_database(root))
+            _correct_addresses(root)
         if uri.startswith(("http://", "https://")):
             _probe(uri)
         elif uri.startswith("postgresql"):
@@ -112,7 +117,7 @@ def answering(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError) as error:
+    except (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error) as error:
         raise Unavailable(
             f"MLflow at {public(uri)} cannot be used: {brief(error)}; start it or correct MLFLOW_TRACKING_URI "
             "(unset, runs are kept in mlruns/)"
@@ -163,7 +168,7 @@ def _probe_database(uri: str) -> None:
 
 
 def embedded_database(root: Path) -> Path:
-    return home(root) / "mlruns" / "mlflow.db"
+    return home(root) / DATABASE
 
 
 def _make_database(path: Path) -> None:
@@ -188,11 +193,42 @@ def _make_database(path: Path) -> None:
             engine.dispose()
 
 
+_ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def moved_from(root: Path) -> list[str]:
+    """Other projects' addresses in the embedded database: this one was moved, copied or restored from there."""
+    here = (home(root) / ARTIFACTS).as_uri()
+    query = (
+        "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE ? AND artifact_location != ?"
+    )
+    with closing(sqlite3.connect(f"{embedded_database(root).as_uri()}?mode=ro", uri=True)) as connection:
+        return [row[0] for row in connection.execute(query, (f"file://%/{ARTIFACTS}", here))]
+
+
+def _correct_addresses(root: Path) -> None:
+    """MLflow writes down absolute ones. In a copy they would lead to the files of the project that was copied."""
+    here = (home(root) / ARTIFACTS).as_uri()
+    for old in moved_from(root):
+        with closing(sqlite3.connect(embedded_database(root), timeout=PROBE_SECONDS)) as connection, connection:
+            for table, column in _ADDRESSES:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+                    (here, len(old) + 1, len(old) + 1, old + "/"),
+                )
+
+
 def _experiment_id(mlflow: MlflowClient, name: str, root: Path) -> str:
     from mlflow.exceptions import MlflowException
 
     embedded = tracking_uri(root).startswith("sqlite:")
-    artifacts = (home(root) / "mlruns" / "artifacts").as_uri() if embedded else None
+    artifacts = (home(root) / ARTIFACTS).as_uri() if embedded else None
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         try:

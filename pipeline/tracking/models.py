@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 AGENT_FILES = ("policy.safetensors", "agent.json")
 CHAMPION = "champion"
+KEPT = Path(".tracewright/models")
+"""Downloaded agents, each in a folder named by its id."""
+
 SERVED_MODEL = Path(__file__).parents[1] / "serving/served_model.py"
 
 _CONTEXT = "mlflow.data.context"
@@ -232,7 +235,7 @@ def _kept_champion(root: Path, name: str) -> Path | None:
 
 def _kept(root: Path, model_id: str) -> Path:
     """Where a downloaded model stays."""
-    return mlflow_store.home(root) / ".tracewright" / "models" / model_id
+    return mlflow_store.home(root) / KEPT / model_id
 
 
 def _nothing_registered(source: str) -> NotRegistered:

@@ -17,6 +17,7 @@ from pipeline.core.facts.decision import ChampionVersion, Decision
 from pipeline.core.facts.training import TrainReport
 from pipeline.core.files import reading
 from pipeline.core.json_records import from_json, read_record, to_json
+from pipeline.core.parquet import read_table
 from pipeline.settings.params import Settings
 from pipeline.tracking import gate, mlflow_store, models
 from pipeline.tracking.registry import Registry
@@ -116,10 +117,8 @@ def read_candidate(root: Path) -> tuple[str, str, Measurement]:
 
 def read_values(path: Path, traces: int) -> dict[str, float]:
     """Image -> the agent's value at `traces`; images without a value are left out. Raises DataError."""
-    import pyarrow.parquet as pq
-
     with reading(path, "dvc repro --force evaluate"):
-        table = pq.read_table(path, columns=["path", "method", "traces", "value"])
+        table = read_table(path, ["path", "method", "traces", "value"])
     return {
         row["path"]: float(row["value"])
         for row in table.to_pylist()

@@ -52,7 +52,7 @@ class Replica:
         self._uri = mlflow_store.public(mlflow_store.tracking_uri(root))
         self._experiment: mlflow_store.Experiment | None = None
         self._start: Record | None = None
-        self.sent = _read(folder, self._uri)
+        self.sent = read_state(folder, self._uri)
 
     def send(self) -> None:
         """Sends all new records of the journal.
@@ -61,7 +61,7 @@ class Replica:
         records that were sent before the error stay sent.
         """
         with Lock(self._folder, LOCK, wait_seconds=_WAIT_SECONDS):
-            self.sent = _read(self._folder, self._uri)
+            self.sent = read_state(self._folder, self._uri)
             try:
                 with mlflow_store.answering(self._uri):
                     for group, end in _groups(records(self._folder / JOURNAL, self.sent.sent_bytes)):
@@ -106,7 +106,7 @@ class Replica:
         if run is None:
             tags = record["tags"] | {RUN_TAG: self._folder.name}
             if PARENT_TAG in tags:
-                parent = _read(self._folder.parent / tags[PARENT_TAG], self._uri).run_id
+                parent = read_state(self._folder.parent / tags[PARENT_TAG], self._uri).run_id
                 if parent is None:
                     raise Unavailable(f"its parent run {tags[PARENT_TAG]} is not in MLflow yet; run `tracewright sync`")
                 tags["mlflow.parentRunId"] = parent
@@ -185,7 +185,7 @@ class Replica:
         return self.sent.run_id
 
 
-def _read(folder: Path, uri: str) -> ReplicaState:
+def read_state(folder: Path, uri: str) -> ReplicaState:
     """Nothing sent, if the file is missing, damaged or of another MLflow: sending again doubles nothing."""
     try:
         sent = ReplicaState(**json.loads((folder / STATE).read_text(encoding="utf-8")))
@@ -193,6 +193,15 @@ def _read(folder: Path, uri: str) -> ReplicaState:
     except (OSError, ValueError, TypeError):
         return ReplicaState(uri)
     return sent if sent.uri == uri and sent.sent_bytes <= size else ReplicaState(uri)
+
+
+def facts_of(record: Record) -> list[tuple[str | float, ...]]:
+    """What MLflow has of a record, as rows: name and text of parameters; name, value, time and step of metrics."""
+    if record["kind"] == "start":
+        return list(record["params"].items())
+    if record["kind"] == "metrics":
+        return [(name, value, record["time"], record["step"]) for name, value in record["values"].items()]
+    return []
 
 
 def _groups(found: Iterable[tuple[Record, int]]) -> Iterator[tuple[list[Record], int]]:

@@ -39,13 +39,16 @@ class CheckpointStore:
         self._settings = settings
         self._written: dict[str, CheckpointEntry] = {}
 
-    def entries(self) -> list[CheckpointEntry]:
-        """Oldest first. A file that the index does not know, or knows otherwise, is read; a damaged one is left out."""
+    def entries(self, *, check: bool = False) -> list[CheckpointEntry]:
+        """Oldest first. A file that the index does not know, or knows otherwise, is read; a damaged one is left out.
+
+        check: every file is read, since the index does not show a bit that rots.
+        """
         known = self._written or {entry.name: entry for entry in _read_index(self.folder / INDEX)}
         found = []
         for path in files_in(self.folder):
             entry = known.get(path.name)
-            if entry is None or entry.bytes != path.stat().st_size:
+            if check or entry is None or entry.bytes != path.stat().st_size:
                 try:
                     entry = entry_of(path, read_checkpoint(path))
                 except DataError as error:
@@ -79,7 +82,7 @@ class CheckpointStore:
 
     def prune(self) -> list[str]:
         """Let go of all but what the settings keep, and of damaged and half-written files; returns their names."""
-        sound = self.entries()
+        sound = self.entries(check=True)
         names = {entry.name for entry in sound}
         gone = [p for p in files_in(self.folder) if p.name not in names] + list(self.folder.glob(f".*{SUFFIX}"))
         for path in gone:

@@ -26,7 +26,7 @@ from pipeline.runs import resume
 from pipeline.runs.session import NewRun, TrainingContext, TrainingRequest, prepared, train_one
 from pipeline.settings.overrides import with_overrides
 from pipeline.settings.params import Settings, parse_settings
-from pipeline.tracing.store_pool import Ledger
+from pipeline.tracing.store_pool import LEDGER, Ledger
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.run import new_run_id
 from pipeline.training.callbacks import Hooks
@@ -139,8 +139,7 @@ def _train(context: TrainingContext, study: Study, claim: Claim, parent_run_id: 
     base, trial = study.settings, claim.trial
     own = with_overrides(base, claim.overrides, f"trial {trial.number}")
     evaluator = context.evaluator
-    evaluator.asked = evaluator.found = 0
-    evaluator.known.clear()
+    evaluator.forget()
 
     def validate(agent: Agent) -> Validation:
         return measure(agent, base, context.val_tasks, evaluator)
@@ -149,7 +148,7 @@ def _train(context: TrainingContext, study: Study, claim: Claim, parent_run_id: 
     run = NewRun(claim.run_id, parent_run_id, f"trial {trial.number}", tags)
     request = TrainingRequest(base.train.seed, run, [PruningCallback(study, claim, own, validate)], best_only=True)
     folder, result = _train_run(replace(context, settings=own), request, run, claim)
-    with Ledger(folder / "asked.bin") as ledger:  # the training has closed its own
+    with Ledger(folder / LEDGER) as ledger:  # the training has closed its own
         evaluator.note_in(ledger)
         report = validate(result.agent)
     trial.set_user_attr(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def flip(path: Path) -> None:
+    """One bit; the size stays."""
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
 def test_without_any_training_every_command_says_so(project: Path) -> None:
     assert tracewright("list").stdout == "there is no saved training yet; run `make repro` to train\n"
     assert tracewright("verify").stdout == "0 checkpoint(s), all sound\n"
@@ -60,13 +68,16 @@ def test_list_marks_the_latest_and_the_best_of_each_run(project: Path) -> None:
     assert tracewright("list", OLDER).stdout.splitlines() == lines[3:]
 
 
-def test_list_leaves_a_damaged_one_out(project: Path) -> None:
+@pytest.mark.parametrize("harm", [damage, flip])
+def test_a_damaged_one_is_marked_and_pruned(project: Path, harm: Callable[[Path], None]) -> None:
     folder = run_of(project, NEWER, [0.1, 0.2])
-    damage(files_in(folder / "checkpoints")[-1])
-    lines = tracewright("list").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["run", "000001-10.ckpt"]
-    damage(files_in(folder / "checkpoints")[0])
-    assert tracewright("list").stdout.splitlines()[1] == "  no checkpoint"
+    harm(files_in(folder / "checkpoints")[-1])
+    _, marked, sound = tracewright("list").stdout.splitlines()
+    assert marked == "  000002-20.ckpt           damaged; `tracewright checkpoints prune` removes it"
+    assert sound.endswith("best, latest")
+    harm(files_in(folder / "checkpoints")[0])
+    assert tracewright("list").stdout.splitlines()[-1] == "  no checkpoint"
+    assert tracewright("prune").stdout.count("deleted") == 2
 
 
 def test_show_prints_what_a_checkpoint_holds(project: Path) -> None:

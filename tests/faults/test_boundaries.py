@@ -94,7 +94,7 @@ def check(folder: Path, *, finished: bool = False) -> None:
     assert not list(folder.glob("*damaged*")), "a store that was put aside as damaged"
     if (folder / "asked.bin").exists():
         with Ledger(folder / "asked.bin") as ledger:
-            assert set(ledger.noted()) <= {(bytes(16), 3)}
+            assert set(ledger.noted()) <= {(bytes(16), 3, True)}
     if (folder / "journal.jsonl").exists():
         journal = Journal(folder)  # which drops a line that was torn, and names any other damage
         journal.close()

@@ -7,6 +7,8 @@ import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,17 @@ import yaml
 from click.testing import CliRunner
 
 from pipeline.cli.main import main
+from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Scored
 from pipeline.runs import diagnosis
 from pipeline.runs.diagnosis import Diagnosis, examine
 from pipeline.runs.resume import Lineage
 from pipeline.stages import catalogue
-from pipeline.tracking import lineage
+from pipeline.tracing.evaluation_store import EvaluationStore
+from pipeline.tracing.store_pool import Ledger
+from pipeline.tracking import lineage, mlflow_store, replica
+from pipeline.tracking.journal import Journal, records
 from tests.support.drawing import draw
-from tests.support.fakes import ROOT
+from tests.support.fakes import ROOT, rgba_of, scores
 from tests.support.saved_runs import NEWER, run_of
 
 
@@ -42,12 +48,56 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cached.parent.mkdir(parents=True)
     cached.write_text("test")
     run = run_of(tmp_path, NEWER, [0.1, 0.2])
-    (run / "journal.jsonl").write_text('{"kind": "start"}\n{"kind": "metrics"}\n{"torn')
-    for path in (".tracewright/evaluations.sqlite", "mlruns/mlflow.db"):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        with closing(sqlite3.connect(tmp_path / path)) as database:
-            database.executescript("CREATE TABLE a (b TEXT); INSERT INTO a VALUES ('" + 9000 * "x" + "');")
+    _journal(run)
+    _mlflow(tmp_path, run)
+    with EvaluationStore(tmp_path / ".tracewright/evaluations.sqlite", 10**8, {"tracer": "1"}) as store:
+        for angle in range(60):
+            job = Job(Logo.of("logo", rgba_of(1), "simple"), replace(DEFAULT_PARAMS, corner_threshold=angle))
+            store.keep({store.key(job): Scored(job.logo.digest, job.params, scores(), 0.25)})
+    with Ledger(run / "asked.bin") as ledger:
+        ledger.note(bytes(16), 1, traced=True)
     return tmp_path
+
+
+def _journal(run: Path) -> None:
+    """With an artifact and a model, and what a kill leaves of a line."""
+    journal = Journal(run)
+    journal.start("e", None, {"a": "1"}, {}, [])
+    journal.metrics({"a": 0.5}, 1)
+    journal.artifact(run / "training.json", "x")
+    journal.model([run / "training.json"], "agent-1", 1, {}, {}, None)
+    journal.close()
+    with (run / "journal.jsonl").open("a") as file:
+        file.write('{"torn')
+
+
+def _mlflow(root: Path, run: Path) -> None:
+    """As much of the embedded MLflow as is examined, with all of the run's journal."""
+    database, artifacts = root / mlflow_store.DATABASE, root / mlflow_store.ARTIFACTS
+    database.parent.mkdir()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE experiments (artifact_location); CREATE TABLE params (key, value, run_uuid);"
+            "CREATE TABLE metrics (key, value, timestamp, run_uuid, step); INSERT INTO params VALUES ('a', '1', 'r');"
+        )
+        connection.execute("INSERT INTO experiments VALUES (?)", (artifacts.as_uri(),))
+        every = list(records(run / "journal.jsonl", 0))
+        [time] = [record["time"] for record, _ in every if record["kind"] == "metrics"]
+        connection.execute("INSERT INTO metrics VALUES ('a', 0.5, ?, 'r', 1)", (time,))
+    state = replica.ReplicaState(f"sqlite:///{database}", "r", every[-1][1], {"agent-1": "m-1"})
+    (run / "replica.json").write_text(json.dumps(asdict(state)))
+    for folder in (
+        artifacts / "r/artifacts/x",
+        artifacts / "models/m-1/artifacts/artifacts/agent",
+        root / ".tracewright/models/m-1",
+    ):
+        folder.mkdir(parents=True)
+        shutil.copy(run / "training.json", folder)
+
+
+def _execute(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
 
 
 def _lock(root: Path, outs: list[str]) -> None:
@@ -65,9 +115,10 @@ def test_a_sound_project_has_nothing_to_find(project: Path) -> None:
     fine = {f.subject: f.text for f in findings if f.level == "fine"}
     assert fine["images"] == "3 images are those that were catalogued"
     assert fine["DVC"] == "1 results are what dvc.lock says"
-    assert fine["DVC cache"] == "1 files are what their names say"
+    assert fine["DVC cache"] == "every file is what its name says"
     assert fine["checkpoints"] == "2 are sound"
-    assert fine["journals"] == "1 were read", "a torn last line is what a kill leaves, and no damage"
+    journals = "1 were read, and 5 files are those that they name"
+    assert fine["journals"] == journals, "a torn last line is what a kill leaves, and no damage"
     assert len([f for f in findings if f.subject == "databases"]) == 2
 
 
@@ -82,6 +133,10 @@ def _flip(path: Path, position: int = -9) -> None:
     content[position] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _flip_in(file: Path, root: Path) -> None:
+    _flip(root / file)
 
 
 def _zero_pages(path: Path) -> None:
@@ -131,6 +186,37 @@ HARM: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "databases",
         "run `tracewright sync`",
     ),
+    "a value in the evaluations": (
+        lambda root: _execute(
+            root / ".tracewright/evaluations.sqlite", "UPDATE evaluations SET damage = damage + 1e-9 WHERE id = 7"
+        ),
+        "databases",
+        "1 of 60 rows are not what was written; delete it",
+    ),
+    "a metric in MLflow": (
+        lambda root: _execute(root / "mlruns/mlflow.db", "UPDATE metrics SET value = 0.25"),
+        "databases",
+        "1 values are not those of the journals; put it aside and run `tracewright sync`",
+    ),
+    "a parameter in MLflow": (
+        lambda root: _execute(root / "mlruns/mlflow.db", "UPDATE params SET value = '0'"),
+        "databases",
+        "1 values are not those of the journals",
+    ),
+    "what a run asked for": (lambda root: _flip(root / RUN / "asked.bin"), "checkpoints", "1 records are damaged"),
+    **{
+        f"a file in {path.parent}": (
+            partial(_flip_in, path),
+            "journals",
+            f"{path}: is not the file that was kept",
+        )
+        for path in (
+            RUN / "models/agent-1/training.json",
+            Path("mlruns/artifacts/r/artifacts/x/training.json"),
+            Path("mlruns/artifacts/models/m-1/artifacts/artifacts/agent/training.json"),
+            Path(".tracewright/models/m-1/training.json"),
+        )
+    },
     "a checkpoint": (
         lambda root: _flip(root / RUN / "checkpoints/000002-20.ckpt"),
         "checkpoints",
@@ -163,6 +249,24 @@ def test_the_command_ends_with_65_when_something_is_damaged(project: Path) -> No
     assert result.exit_code == 65
     assert "DAMAGED images: " in result.stdout
     assert "1 finding(s) need attention; see above" in result.stderr
+
+
+def test_a_damaged_cache_is_refused_before_dvc_checks_it_out(project: Path) -> None:
+    (project / ".dvc/config").touch()
+    assert CliRunner().invoke(main, ["check"]).exit_code == 0
+    _flip(project / ".dvc/cache/files/md5/09/8f6bcd4621d373cade4e832627b4f6", 0)
+    result = CliRunner().invoke(main, ["check"])
+    assert result.exit_code == 65
+    assert "8f6bcd4621d373cade4e832627b4f6: has changed; delete it" in result.stderr
+
+
+def test_a_project_that_was_moved_is_a_note(project: Path) -> None:
+    _execute(project / "mlruns/mlflow.db", "UPDATE experiments SET artifact_location = 'file:///old/mlruns/artifacts'")
+    [note] = [f for f in examine(project) if f.subject == "databases" and f.level == "note"]
+    assert (
+        note.text
+        == "the project was at file:///old/mlruns/artifacts; the next command that opens MLflow corrects its addresses"
+    )
 
 
 def test_a_port_that_is_taken_is_a_note_with_its_holder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +24,47 @@ from tests.support.small_project import small_project
 class Leave(Hooks):
     def on_progress(self, progress: RolloutProgress) -> None:
         raise Stopped("enough")
+
+
+TIMES = re.compile("second|started|memory_bytes|time_shares")
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_times(each) for name, each in value.items() if not TIMES.search(name)}
+    return [without_times(each) for each in value] if isinstance(value, list) else value
+
+
+def content_of(path: Path) -> Any:
+    """What must be equal in two trainings."""
+    if path.suffix == ".json":
+        return without_times(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".csv":
+        return without_times(list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())))
+    return path.read_bytes()
+
+
+@pytest.mark.slow
+def test_an_undisturbed_training_and_one_that_was_left_and_gone_on_with_give_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in a project of its own, so that neither finds what the other evaluated."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    files: list[dict[str, Any]] = []
+    for name, left in (("undisturbed", False), ("left", True)):
+        root, out = tmp_path / name, tmp_path / f"{name}-out"
+        root.mkdir()
+        settings = small_project(root, train__total_timesteps=128)
+        if left:
+            with pytest.raises(Stopped):
+                train_into(out, settings, root=root, hooks=[Leave()], progress=False, run_id="mine")
+        train_into(out, settings, root=root, progress=False, run_id="mine")
+        files.append({str(path.relative_to(out)): content_of(path) for path in out.rglob("*") if path.is_file()})
+    undisturbed, resumed = files
+    assert "results/train/evaluations.parquet" in undisturbed
+    assert undisturbed.keys() == resumed.keys()
+    for name, content in undisturbed.items():
+        assert content == resumed[name], name
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -117,6 +119,47 @@ def test_a_signal_stops_all_in_order_and_nothing_is_left(up: Start, tmp_path: Pa
     assert out.splitlines() == ["stopping all services", "all services are stopped"]
     assert process.returncode == 0
     assert left(tmp_path) == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", ["up", "ui"])
+def test_make_hands_a_sigterm_on_where_there_is_no_terminal(tmp_path: Path, target: str) -> None:
+    """As systemd-run, nohup or a script's kill sends it: to make alone."""
+    python, ready = tmp_path / "python", tmp_path / ".ready"
+    python.write_text("#!/bin/sh\necho begun\nexec sleep 600\n")
+    python.chmod(0o755)
+    ready.touch()
+    os.utime(ready, (2**32, 2**32))
+    command = [
+        "make",
+        "--no-print-directory",
+        "-f",
+        str(ROOT / "Makefile"),
+        target,
+        f"BIN={tmp_path}",
+        f"READY={ready}",
+    ]
+    process = subprocess.Popen(
+        [*command, f"CURDIR={tmp_path}"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    lines_until(process, "begun")
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    process.wait(timeout=60)
+    try:
+        assert psutil.wait_procs(below, timeout=5)[1] == []
+    finally:
+        assert process.stdout is not None
+        process.stdout.close()
+        for left_over in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left_over.kill()
 
 
 def test_a_killed_front_leaves_nothing(up: Start, tmp_path: Path) -> None:

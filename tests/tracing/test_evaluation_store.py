@@ -28,10 +28,11 @@ from pipeline.core.records import (
     Scored,
     TracerParams,
 )
-from pipeline.tracing.evaluation_store import EvaluationStore
-from pipeline.tracing.store_pool import Ledger, StoredEvaluator, through_gate
+from pipeline.tracing.evaluation_store import EvaluationStore, damaged_rows
+from pipeline.tracing.store_pool import Ledger, StoredEvaluator, read_ledger, through_gate
 from pipeline.tracing.tracer_pool import TracerPool
 from tests.support.fakes import metrics, rgba_of, scores
+from tests.support.full_disk import nearly_full
 
 MEGABYTES = 100_000_000
 VERSIONS = {"tracer": "vtracer 1", "background": "#ffffff"}
@@ -156,6 +157,51 @@ def test_a_file_that_is_no_store_is_moved_aside(tmp_path: Path, caplog: pytest.L
     assert aside.name in caplog.text
 
 
+@pytest.mark.parametrize("column", ["damage", "svg_bytes", "ssim", "params", "known", "failure", "digest", "seconds"])
+def test_a_damaged_row_is_dropped_named_and_made_again(
+    store: EvaluationStore, tmp_path: Path, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Job(LOGO, SETTINGS[1])
+    store.keep({store.key(JOB): WHOLE, store.key(other): replace(SCORED, params=other.params)})
+    changed = {"params": "'[]'", "digest": "x'00'", "failure": "'panic'", "known": "2"}.get(column, f"{column} + 1e-9")
+    store._connection.execute(f"UPDATE evaluations SET {column} = {changed} WHERE key = ?", (store.key(JOB),))
+    assert damaged_rows(tmp_path / "store.sqlite") == (2, 1)
+    assert kept(store) is None
+    assert kept(store, other) is not None
+    assert (store.damaged, damaged_rows(tmp_path / "store.sqlite")) == (1, (1, 0))
+    assert "1 damaged evaluations were dropped" in caplog.text
+    store.keep({store.key(JOB): WHOLE})
+    assert kept(store) == WHOLE
+
+
+def test_a_damaged_record_of_the_ledger_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "asked.bin"
+    with Ledger(path) as ledger:
+        for number in range(3):
+            ledger.note(bytes([number]) * 16, number, traced=number == 1)
+        content = path.read_bytes()
+        for bit in range(len(content) // 3 * 8, len(content) // 3 * 16):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            assert read_ledger(path) == ([(bytes(16), 0, False), (bytes([2]) * 16, 2, False)], 1)
+
+
+def test_a_ledger_on_a_full_disk_waits_and_keeps_whole_records(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "asked.bin"
+    with Ledger(path) as ledger:
+        ledger.note(bytes(16), 0, traced=True)
+        with nearly_full(path):
+            ledger.note(bytes(16), 1, traced=True)
+            ledger.note(bytes(16), 2, traced=True)
+            assert [known for _, known, _ in ledger.noted()] == [0]
+        ledger.note(bytes(16), 3, traced=True)
+        assert [known for _, known, _ in ledger.noted()] == [0, 1, 2, 3]
+    assert caplog.text.count("it waits for room") == 1
+
+
 def test_a_store_of_another_format_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     connection = sqlite3.connect(path)
@@ -178,7 +224,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Pruned
-from pipeline.tracing.evaluation_store import EvaluationStore
+from pipeline.tracing.evaluation_store import EvaluationStore, damaged_rows
 logo = Logo.of("logo", np.zeros((4, 4, 4), np.uint8), "simple")
 first = int(sys.argv[2])
 with EvaluationStore(Path(sys.argv[1]), 100_000_000, {"tracer": "vtracer 1"}) as store:
@@ -217,7 +263,7 @@ def test_results_are_those_of_the_pool(
     for _ in range(2):
         assert [replace(e, seconds=0) for e in evaluator.evaluate(jobs)] == expected
     assert counted() - before == 2  # Two different pictures; the third's parameter acts in spline mode only.
-    assert (evaluator.asked, evaluator.found) == (18, 16)
+    assert (evaluator.asked, evaluator.found) == (2, 0), "each picture is counted once"
 
 
 def test_a_wider_gate_is_traced_again_and_then_known(
@@ -315,6 +361,22 @@ def test_the_table_holds_what_was_asked_for_however_warm_the_store(
     assert (tmp_path / "backwards.parquet").read_bytes() == (tmp_path / "warm.parquet").read_bytes()
 
 
+def test_what_a_killed_run_asked_for_is_counted_once(
+    tmp_path: Path, store: EvaluationStore, pool: TracerPool, logo: Logo
+) -> None:
+    before, after = [Job(logo, SETTINGS[0])], [Job(logo, params) for params in SETTINGS[:2]]
+    for _ in range(2):  # the process that is killed, and the one that goes on and replays its steps
+        evaluator = StoredEvaluator(pool, store)
+        evaluator.evaluate(before)
+        with Ledger(tmp_path / "asked.bin") as ledger:
+            evaluator.note_in(ledger)
+            evaluator.evaluate(after)
+            assert (evaluator.asked, evaluator.found) == (2, 0)
+    another = StoredEvaluator(pool, store)
+    another.evaluate(after)
+    assert (another.asked, another.found) == (2, 2), "what another run traced was found"
+
+
 def test_what_was_noted_before_a_kill_is_not_noted_in_the_ledger_of_another_run(
     tmp_path: Path, store: EvaluationStore, pool: TracerPool, logo: Logo
 ) -> None:
@@ -325,7 +387,7 @@ def test_what_was_noted_before_a_kill_is_not_noted_in_the_ledger_of_another_run(
         evaluator.evaluate([Job(logo, DEFAULT_PARAMS)])
     with Ledger(tmp_path / "own.bin") as own:
         evaluator.note_in(own)
-    evaluator.known.clear()
+    evaluator.forget()
     with Ledger(tmp_path / "left.bin") as left:
         evaluator.note_in(left)
         evaluator.evaluate([Job(logo, SETTINGS[1])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,3 +148,37 @@ def test_svg_statistics_count_paths_and_points_but_not_colours() -> None:
     svg = '<svg><path d="M0 0 C1 1 2 2 3 3 L4 4 Z M1 1 L2 2 Z " fill="#CCLLMM"/><path d="M1 1 Z" fill="#000"/></svg>é'
     assert quality.paths_and_nodes(svg) == (2, 6)
     assert abs(quality.gzip_size(svg.encode()) - len(gzip.compress(svg.encode(), 6))) <= 1
+
+
+class ShiftedScratch(quality.Scratch):
+    """Its floats begin `bytes` after a multiple of 64."""
+
+    def __init__(self, shift: int) -> None:
+        super().__init__()
+        self._shift = shift
+
+    def arrays(self, shape: tuple[int, ...]) -> tuple[Any, list[Any], list[Any]]:
+        products, sums, floats = super().arrays(shape)
+        moved = []
+        for array in floats:
+            memory = np.empty(array.nbytes + 128, np.uint8)
+            begin = -memory.ctypes.data % 64 + self._shift
+            moved.append(memory[begin : begin + array.nbytes].view(np.float32).reshape(shape))
+        return products, sums, moved
+
+
+@pytest.mark.parametrize("side", [157, 185, 199, 276])
+def test_no_bit_depends_on_where_in_memory_the_scratch_lies(side: int) -> None:
+    """The sides are some at which cv2.sumElems gives two answers."""
+    noise = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    ramp = np.broadcast_to((np.arange(side) * 255 // side).astype(np.uint8)[:, None], noise.shape).copy()
+    found = {quality.mean_ssim(ramp, noise, scratch=ShiftedScratch(shift)) for shift in range(0, 64, 4)}
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("side", range(240, 260, 2))
+def test_the_squared_error_is_that_of_whole_numbers(side: int) -> None:
+    left, right = np.random.default_rng(side).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    reference = QualityReference.of(np.dstack([left, np.full(left.shape[:2], 255, np.uint8)]))
+    squares = int(((left.astype(np.int64) - right) ** 2).sum())
+    assert quality.mse(reference, right) == squares / right.size

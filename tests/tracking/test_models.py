@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -11,7 +12,7 @@ from mlflow.models import Model
 from pipeline.core.errors import DataError, Unavailable
 from pipeline.serving.rows import KEYS
 from pipeline.settings.params import Settings
-from pipeline.tracking import models
+from pipeline.tracking import mlflow_store, models
 from pipeline.tracking.run import Run
 from tests.support.facts import split_summary
 from tests.support.logged_runs import make_agent, model_in_mlflow
@@ -101,6 +102,30 @@ def test_a_damaged_model_is_refused_and_not_kept(root: Path, settings: Settings,
     (kept / name).write_bytes(b"changed after the download")
     with pytest.raises(DataError, match="changed or damaged"):
         models.download(f"models:/{model.model_id}", root)
+
+
+def test_a_copy_reads_its_own_files_and_never_those_it_was_copied_from(
+    root: Path, settings: Settings, agent_dir: Path, tmp_path: Path
+) -> None:
+    with Run.start(root, settings, stage="train", inputs=SUMMARY) as run:
+        model = log(run, agent_dir)
+    copy = tmp_path / "copy_1"
+    shutil.copytree(root, copy, ignore=shutil.ignore_patterns(".tracewright"))
+    assert mlflow_store.moved_from(copy) == [(root / "mlruns/artifacts").as_uri()]
+    stored = Path(model.artifact_location.removeprefix("file://")) / "artifacts/agent/policy.safetensors"
+    content = stored.read_bytes()
+    stored.write_bytes(b"the other project goes on")
+    assert models.download(f"models:/{model.model_id}", copy).is_relative_to(copy)
+    stored.write_bytes(content)
+    assert mlflow_store.moved_from(copy) == []
+    client = mlflow_store.client(copy)
+    here = (copy / "mlruns/artifacts").as_uri()
+    assert client.get_logged_model(model.model_id).artifact_location.startswith(here + "/models/")
+    assert client.get_run(str(run.replica.sent.run_id)).info.artifact_uri.startswith(here + "/")
+    experiment = client.get_experiment_by_name(settings.experiment)
+    assert experiment is not None
+    assert experiment.artifact_location == here
+    assert mlflow_store.moved_from(root) == []
 
 
 def test_a_folder_is_taken_as_it_is(agent_dir: Path, root: Path, tmp_path: Path) -> None:

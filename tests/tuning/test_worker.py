@@ -45,11 +45,13 @@ class Evaluator(FakeEvaluator):
 
     def __init__(self, stop_after: int | None = None) -> None:
         super().__init__()
-        self.known: dict[bytes, int] = {}
         self._stop_after = stop_after
 
     def note_in(self, ledger: object) -> None:
         """Nothing to note."""
+
+    def forget(self) -> None:
+        """Nothing was noted."""
 
     def summary(self) -> EvaluationTotals:
         return EvaluationTotals(asked=1, found=0, failures={}, bit_comparable=True, versions={"tracer": "1"})
