@@ -23,7 +23,8 @@ class ServeSettings(Section):
     """docs/serving.md describes each; its variable is the field's name in capitals, after PREFIX.
 
     max_side_pixels: of an image's longer side. lanes: images vectorised at once, each by its own tracing process; 0 for
-    one per core. waiting: requests held in addition to one per lane. follow: the alias whose holder is served, if the
+    one per core. waiting: requests held in addition to one per lane. per_client: requests of one address, of
+    these. follow: the alias whose holder is served, if the
     model that the server was started with holds it; none keeps that model.
     """
 
@@ -35,6 +36,7 @@ class ServeSettings(Section):
     max_traces: Annotated[int, Field(ge=1, le=1000)] = 64
     deadline_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     waiting: Annotated[int, Field(ge=0, le=10_000)] = 32
+    per_client: Annotated[int, Field(ge=1, le=10_000)] = 16
     lanes: Annotated[int, Field(ge=0, le=1024)] = 0
     follow: Annotated[str, Field(min_length=1)] = "champion"
     follow_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0

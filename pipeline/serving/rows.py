@@ -52,8 +52,8 @@ class Row:
     options: Options = PLAIN
 
 
-def read_body(body: bytes, limits: ServeSettings) -> list[Row]:
-    """The rows of a request, in any of MLflow's layouts for tables. Raises RequestError."""
+def read_body(body: bytes, limits: ServeSettings) -> list[Row | RequestError]:
+    """The rows of a request, in any of MLflow's layouts for tables, as `read_rows`. Raises RequestError."""
     try:
         request = json.loads(body, parse_constant=_refuse_constant)
     except RecursionError:
@@ -108,21 +108,28 @@ def _from_columns(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
 
 
-def read_rows(rows: Sequence[Any], limits: ServeSettings) -> list[Row]:
-    """Checks rows of KEYS; None and NaN are values that were left out. Raises RequestError, which names the row."""
+def read_rows(rows: Sequence[Any], limits: ServeSettings) -> list[Row | RequestError]:
+    """Checks rows of KEYS; None and NaN are values that were left out. A bad row is an error that names it.
+
+    Raises RequestError where no row is good.
+    """
     if not rows:
         raise RequestError(400, "there are no rows; give one for each image")
     if len(rows) > limits.max_rows:
         raise RequestError(
             413, f"there are {len(rows)} rows, allowed are {limits.max_rows}; send them in several requests"
         )
-    checked = []
-    for number, row in enumerate(rows):
-        try:
-            checked.append(_row(row, limits))
-        except RequestError as error:
-            raise RequestError(error.status, f"row {number}: {error}") from None
+    checked = [_checked(number, row, limits) for number, row in enumerate(rows)]
+    if all(isinstance(row, RequestError) for row in checked) and isinstance(checked[0], RequestError):
+        raise checked[0]
     return checked
+
+
+def _checked(number: int, row: Any, limits: ServeSettings) -> Row | RequestError:
+    try:
+        return _row(row, limits)
+    except RequestError as error:
+        return RequestError(error.status, f"row {number}: {error}")
 
 
 def _row(row: Any, limits: ServeSettings) -> Row:

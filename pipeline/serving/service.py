@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from pipeline.agent.agent import Agent
 from pipeline.serving.lanes import BUSY, Deadline, Lanes
 from pipeline.serving.limits import ServeSettings
 from pipeline.serving.rows import RequestError, Row
+
+FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,40 +42,42 @@ class PredictionService:
         """End all tracing processes; nothing can be answered afterwards. May be called again."""
         self.lanes.close()
 
-    def answer(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """One answer per row, without a deadline. Raises RequestError, which names the row."""
-        model = self.model
+    def answer(self, rows: Sequence[Row | RequestError]) -> list[dict[str, Any]]:
+        """As `answer_until`, without a deadline, and in a thread of its own, since a notebook has a loop already."""
         deadline = Deadline(float("inf"))
-        futures = [self.lanes.submit(row, model.agent, deadline) for row in rows]
-        answers = []
-        try:
-            for number, future in enumerate(futures):
-                with _naming(number):
-                    answers.append(_complete(future.result(), model))
-        finally:
-            deadline.end()
-            for future in futures:
-                future.cancel()
-        return answers
+        with ThreadPoolExecutor(1) as thread:
+            try:
+                return thread.submit(asyncio.run, self.answer_until(rows, deadline)).result()
+            finally:
+                deadline.end()
 
-    async def answer_until(self, rows: Sequence[Row], deadline: Deadline) -> list[dict[str, Any]]:
-        """As `answer`, beside other requests. Each has at most one queued image per lane, so that a request with many
-        rows does not delay others.
+    async def answer_until(self, rows: Sequence[Row | RequestError], deadline: Deadline) -> list[dict[str, Any]]:
+        """One answer per row, beside other requests. Each has at most one queued image per lane, so that a request with
+        many rows does not delay others.
 
-        Raises RequestError at the deadline. However it ends, its images leave the lanes.
+        A bad row, or one whose image cannot be vectorised, is answered with its status `failed` and its error; where
+        all are, the first one's RequestError is raised, and one at the deadline. However it ends, its images leave the
+        lanes.
         """
         model = self.model
         turns = asyncio.Semaphore(self.lanes.count)
 
-        async def one(number: int, row: Row) -> dict[str, Any]:
+        async def one(number: int, row: Row | RequestError) -> dict[str, Any] | RequestError:
+            if isinstance(row, RequestError):
+                return row
             async with turns:
-                with _naming(number):
+                try:
                     return _complete(await asyncio.wrap_future(self.lanes.submit(row, model.agent, deadline)), model)
+                except RequestError as error:
+                    named = RequestError(error.status, f"row {number}: {error}")
+            if named.status == BUSY:
+                raise named
+            return named
 
         tasks = [asyncio.create_task(one(number, row)) for number, row in enumerate(rows)]
         try:
-            async with asyncio.timeout(deadline.seconds_left):
-                return [await task for task in tasks]
+            async with asyncio.timeout(deadline.seconds_left if math.isfinite(deadline.seconds_left) else None):
+                answers = [await task for task in tasks]
         except TimeoutError:
             less = (
                 "ask for fewer traces or a smaller image"
@@ -88,16 +93,16 @@ class PredictionService:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        errors = [answer for answer in answers if isinstance(answer, RequestError)]
+        if errors and len(errors) == len(answers):
+            raise errors[0]
+        return [_failed(a, model) if isinstance(a, RequestError) else a for a in answers]
+
+
+def _failed(error: RequestError, model: Model) -> dict[str, Any]:
+    return {"status": FAILED, "error": str(error), "model": model.name}
 
 
 def _complete(answer: dict[str, Any], model: Model) -> dict[str, Any]:
     texts = {name: json.dumps(answer[name]) for name in ("params", "curve")}
     return answer | texts | {"model": model.name}
-
-
-@contextmanager
-def _naming(number: int) -> Iterator[None]:
-    try:
-        yield
-    except RequestError as error:
-        raise RequestError(error.status, f"row {number}: {error}") from None

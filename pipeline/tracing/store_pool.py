@@ -218,9 +218,7 @@ class Ledger:
         with writing(self._path):
             sound, damaged = read_ledger(self._path)
         if damaged:
-            _log.warning(
-                "%s: %d damaged records are left out; evaluations.parquet may lack as many", self._path, damaged
-            )
+            _log.warning("%s: %d damaged records are left out, and may be missing in the table", self._path, damaged)
         return sound
 
 

@@ -313,7 +313,7 @@ def _signature() -> ModelSignature:
     from mlflow.types import ColSpec, DataType, Schema
 
     def schema(**types: DataType) -> Schema:
-        optional = ("objective", "max_damage", "budget_bytes", "background", "traces", "note")
+        optional = ("objective", "max_damage", "budget_bytes", "background", "traces", "note", "error")
         return Schema([ColSpec(kind, name, required=name not in optional) for name, kind in types.items()])
 
     text, whole, real = DataType.string, DataType.long, DataType.double
@@ -331,6 +331,7 @@ def _signature() -> ModelSignature:
             delta=real,
             parsed=DataType.boolean,
             note=text,
+            error=text,
             curve=text,
             seconds=real,
             model=text,

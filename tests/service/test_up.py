@@ -130,17 +130,8 @@ def test_make_hands_a_sigterm_on_where_there_is_no_terminal(tmp_path: Path, targ
     python.chmod(0o755)
     ready.touch()
     os.utime(ready, (2**32, 2**32))
-    command = [
-        "make",
-        "--no-print-directory",
-        "-f",
-        str(ROOT / "Makefile"),
-        target,
-        f"BIN={tmp_path}",
-        f"READY={ready}",
-    ]
     process = subprocess.Popen(
-        [*command, f"CURDIR={tmp_path}"],
+        ["make", "--no-print-directory", target, f"BIN={tmp_path}", f"READY={ready}", f"CURDIR={tmp_path}"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

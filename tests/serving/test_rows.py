@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.serving.limits import ServeSettings
-from pipeline.serving.rows import TRACES, RequestError, read_body, read_rows
+from pipeline.serving.rows import TRACES, RequestError, Row, read_body, read_rows
 from pipeline.vectorizing.answer import PLAIN, Options
 from tests.support.serving_requests import BAD, GOOD, png, records, row, text
 
@@ -16,6 +16,7 @@ LIMITS = ServeSettings()
 @pytest.mark.parametrize("body", GOOD.values(), ids=GOOD)
 def test_every_layout_of_mlflows_is_read(body: bytes) -> None:
     [order] = read_body(body, LIMITS)
+    assert isinstance(order, Row)
     assert order.image == png()
     assert order.traces in (1, 2, TRACES)
     assert order.options in (PLAIN, Options(budget_bytes=900, background="#ffffff"))
@@ -46,7 +47,9 @@ def test_the_limits_are_those_that_are_set(
 ) -> None:
     settings = ServeSettings(**limits)
     if status is None:
-        assert read_body(records(row(**values)), settings)[0].traces == 3
+        [order] = read_body(records(row(**values)), settings)
+        assert isinstance(order, Row)
+        assert order.traces == 3
         return
     with pytest.raises(RequestError, match=sentence) as caught:
         read_body(records(row(**values)), settings)
@@ -55,7 +58,16 @@ def test_the_limits_are_those_that_are_set(
 
 def test_a_tables_missing_values_are_values_left_out() -> None:
     [order] = read_rows([{"image": text(png()), "objective": None, "traces": float("nan")}], LIMITS)
+    assert isinstance(order, Row)
     assert (order.objective, order.traces) == (None, TRACES)
+
+
+def test_a_bad_row_among_good_ones_is_an_error_of_its_own() -> None:
+    good, bad = read_body(records(row(traces=3), row(traces=0)), LIMITS)
+    assert isinstance(good, Row)
+    assert good.traces == 3
+    assert isinstance(bad, RequestError)
+    assert str(bad).startswith("row 1: traces is 0; allowed")
 
 
 def test_a_long_value_is_cut_short_in_the_sentence() -> None:

@@ -23,6 +23,9 @@ AGENT = tiny_agent(max_steps=2)
 LONG = Row(busy_png(256), None, None, 1000)
 
 
+NO_PICTURE = Row(b"no picture", None, None, 2)
+
+
 def order(seed: int, traces: int = 2) -> Row:
     return Row(png(seed), None, None, traces)
 
@@ -34,7 +37,9 @@ def service() -> Iterator[PredictionService]:
     serving.close()
 
 
-def answered(service: PredictionService, orders: Sequence[Row], seconds: float = 60.0) -> list[dict[str, Any]]:
+def answered(
+    service: PredictionService, orders: Sequence[Row | RequestError], seconds: float = 60.0
+) -> list[dict[str, Any]]:
     return asyncio.run(service.answer_until(orders, Deadline(seconds)))
 
 
@@ -55,11 +60,21 @@ def test_rows_keep_their_order_and_each_has_its_own_wishes(service: PredictionSe
     assert answers == [a | {"seconds": b["seconds"]} for a, b in zip(service.answer(orders), answers, strict=True)]
 
 
-def test_one_bad_image_refuses_its_request_and_no_other(service: PredictionService) -> None:
-    with pytest.raises(RequestError, match="row 1: image: undecodable: ") as caught:
-        answered(service, [order(1), replace(order(1), image=b"no picture"), *[LONG] * 20])
+def test_a_bad_row_costs_itself_only(service: PredictionService) -> None:
+    unread = RequestError(400, "row 2: traces is 0")
+    rows: list[Row | RequestError] = [order(1), NO_PICTURE, unread, order(2)]
+    for first, bad, worse, last in (answered(service, rows), service.answer(rows)):
+        assert "svg" in first
+        assert "svg" in last
+        assert (bad["status"], bad["model"]) == ("failed", "first")
+        assert bad["error"].startswith("row 1: image: undecodable: ")
+        assert worse["error"] == "row 2: traces is 0"
+
+
+def test_a_request_without_a_good_row_is_refused(service: PredictionService) -> None:
+    with pytest.raises(RequestError, match="row 0: image: undecodable: ") as caught:
+        answered(service, [NO_PICTURE, RequestError(413, "row 1: too large")])
     assert caught.value.status == 400
-    assert answered(service, [order(2)], seconds=10)  # and what was still to be done of it was dropped
 
 
 def test_a_deadline_ends_the_work_and_frees_the_lane(service: PredictionService) -> None:

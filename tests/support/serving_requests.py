@@ -76,7 +76,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "no rows": (records(), 400, "there are no rows"),
     "too many rows": (records(*[row()] * 33), 413, "there are 33 rows, allowed are 32"),
     "rows that are no list": (b'{"dataframe_records": {"image": 1}}', 400, "dataframe_records is an object; "),
-    "a row that is no object": (records(row(), 2), 400, "row 1: it is 2; "),
+    "a row that is no object": (records(2), 400, "row 0: it is 2; "),
     "split without columns": (b'{"dataframe_split": {"data": [[1]]}}', 400, "dataframe_split must have columns"),
     "split with a long row": (
         b'{"dataframe_split": {"columns": ["image"], "data": [[1, 2]]}}',
@@ -92,7 +92,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "a wrong name": (records({"img": "x"}), 400, "row 0: it has img; allowed are image, objective"),
     "no image": (records({"traces": 1}), 400, "row 0: image is missing"),
     "an image that is null": (records(row(image=None)), 400, "row 0: image is missing"),
-    "an image that is a number": (records(row(), row(image=5)), 400, "row 1: image is 5; "),
+    "an image that is a number": (records(row(image=5)), 400, "row 0: image is 5; "),
     "an image that is an object": (records(row(image={"a": 1})), 400, "row 0: image is an object; "),
     "no base64": (records(row(image="!!!!")), 400, "row 0: image is not base64 text"),
     "half a base64": (records(row(image="abc")), 400, "row 0: image is not base64 text"),
