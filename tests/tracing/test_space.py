@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, TracerParams
-from pipeline.settings.ranges import ALLOWED, TracingSettings
+from pipeline.settings.limits import ALLOWED
+from pipeline.settings.ranges import TracingSettings
 from pipeline.tracing.space import PRESETS, ParameterSpace, check_params
 
 WIDE: dict[str, Any] = {
