@@ -90,9 +90,9 @@ class Axis:
     values: tuple[Value, ...]
     edges: tuple[float, ...]
 
-    def at(self, unit: float) -> Value:
-        index = bisect_right(self.edges, unit) - 1
-        return self.values[min(max(index, 0), len(self.values) - 1)]
+    def cell(self, unit: float) -> int:
+        """The number of the value that has this place."""
+        return min(max(bisect_right(self.edges, unit) - 1, 0), len(self.values) - 1)
 
     def centre(self, value: Value) -> float:
         """The middle of a value's share; of the nearest number's where the value is none of the axis'.
@@ -188,8 +188,12 @@ class ParameterSpace:
         point = np.asarray(unit, dtype=np.float64)
         if point.shape != (self.size,) or not np.isfinite(point).all():
             raise ValueError(f"a point of this space is {self.size} finite numbers, not {point.tolist()}")
-        chosen = {axis.name: axis.at(float(x)) for axis, x in zip(self.axes, point, strict=True)}
-        return essential(TracerParams.from_json({**dict(self.fixed), **chosen}))  # axes offer values on the grid only
+        return self.setting([axis.cell(x) for axis, x in zip(self.axes, point.tolist(), strict=True)])
+
+    def setting(self, cells: Sequence[int]) -> TracerParams:
+        """The setting with these numbers of the axes' values, canonical."""
+        chosen: dict[str, Any] = {axis.name: axis.values[cell] for axis, cell in zip(self.axes, cells, strict=True)}
+        return essential(TracerParams(**dict(self.fixed), **chosen))  # axes offer values on the grid only
 
     def centred(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
         """Points (n, size) moved to the middle of their values' shares, where `encode` puts a setting."""
