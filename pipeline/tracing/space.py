@@ -193,7 +193,7 @@ class ParameterSpace:
     def setting(self, cells: Sequence[int]) -> TracerParams:
         """The setting with these numbers of the axes' values, canonical."""
         chosen: dict[str, Any] = {axis.name: axis.values[cell] for axis, cell in zip(self.axes, cells, strict=True)}
-        return essential(TracerParams(**dict(self.fixed), **chosen))  # axes offer values on the grid only
+        return essential(TracerParams.from_json({**dict(self.fixed), **chosen}))  # axes offer values on the grid only
 
     def centred(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
         """Points (n, size) moved to the middle of their values' shares, where `encode` puts a setting."""
