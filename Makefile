@@ -72,6 +72,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.bench_evaluate
 	$(BIN)/python -m benchmarks.bench_pieces
 	$(BIN)/python -m benchmarks.bench_train
+	$(BIN)/python -m benchmarks.bench_vectorize --folder 150
 	$(BIN)/python -m benchmarks.bench_checkpoints
 
 bench-checkpoints: $(READY)

@@ -27,7 +27,6 @@ from pipeline.agent.task import Task
 from pipeline.core.records import Job, Logo
 from pipeline.evaluation.comparison import Method, methods, run_method
 from pipeline.settings.params import EvaluateSettings, load_settings
-from pipeline.settings.ranges import Choices
 from pipeline.tracing.evaluation_store import EvaluationStore
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace, essential
@@ -146,10 +145,10 @@ class Comparison:
 def wide_space() -> ParameterSpace:
     """With the words that make other parameters inactive: no splines, no curves; binary, no colours."""
     words = {
-        "mode": Choices(choices=("spline", "polygon", "none")),
-        "colormode": Choices(choices=("color", "binary")),
+        "mode": {"choices": ["spline", "polygon", "none"]},
+        "colormode": {"choices": ["color", "binary"]},
     }
-    return ParameterSpace.from_settings(fixed_prescale_space(1.0).freedoms.model_copy(update=words))
+    return ParameterSpace.from_json(fixed_prescale_space(1.0).to_json() | words)
 
 
 def _blocks(

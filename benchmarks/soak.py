@@ -21,7 +21,8 @@ from tqdm import tqdm
 from benchmarks.evaluate_memory import status_bytes
 from benchmarks.soak_images import small_logos
 from pipeline.core.records import Evaluation, Failed, Job, Logo
-from pipeline.settings.ranges import ALLOWED, TracingSettings
+from pipeline.settings.limits import ALLOWED
+from pipeline.settings.ranges import TracingSettings
 from pipeline.tracing.space import ParameterSpace
 from pipeline.tracing.tracer_pool import TracerPool, worker_count
 

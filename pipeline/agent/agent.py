@@ -135,7 +135,7 @@ def load_agent(folder: Path) -> Agent:
         raise Mismatch(f"{folder}: was trained on other image measures; train it again with `make repro`")
     try:
         return _assemble(description, load(weights))
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise DataError(f"{folder}: does not describe an agent ({error}); take another copy") from error
 
 

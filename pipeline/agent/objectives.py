@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.core.records import (
     EVERYTHING,
@@ -32,7 +33,9 @@ from pipeline.core.records import (
     Scores,
     TracerParams,
 )
-from pipeline.settings.params import ObjectiveSettings
+
+if TYPE_CHECKING:
+    from pipeline.settings.params import ObjectiveSettings
 
 BROKEN = 10 * VISIBLE_DAMAGE  # a default with more damage is broken, and licenses no more than this
 ERROR_FLOOR = 0.02  # keeps the logarithm finite for a perfect copy; OKLab distance x 100

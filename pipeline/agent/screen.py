@@ -83,20 +83,21 @@ class Screen:
 
     def _choose(self, points: Points, forecast: Forecast, tried: set[TracerParams]) -> dict[TracerParams, int]:
         """Different settings that were not tried, and their rows; each degree of caution has its share."""
+        cells = self.space.cells(points)
+        settings: dict[bytes, TracerParams] = {}  # by their cells: many points are one setting
         chosen: dict[TracerParams, int] = {}
-        decoded: dict[int, TracerParams] = {}  # The orders begin much alike.
-        _, different = np.unique(self.space.cells(points), axis=0, return_index=True)
-        orders = [different[np.argsort(-forecast.promise_at(caution)[different])] for caution in CAUTIONS]
-        for number, order in enumerate(orders, 1):
+        for number, caution in enumerate(CAUTIONS, 1):
             wanted = math.ceil(self.size * number / len(CAUTIONS))
-            for row in order.tolist():
+            for row in np.argsort(-forecast.promise_at(caution), kind="stable").tolist():
                 if len(chosen) >= wanted:
                     break
-                if row not in decoded:
-                    decoded[row] = self.space.decode(points[row])
-                if (params := decoded[row]) not in tried:
+                key = cells[row].tobytes()
+                if key not in settings:
+                    settings[key] = self.space.setting(cells[row].tolist())
+                if (params := settings[key]) not in tried:
                     chosen.setdefault(params, row)
-        return chosen or {self.space.decode(points[orders[0][0]]): int(orders[0][0])}
+        best = int(forecast.promise.argmax())
+        return chosen or {self.space.setting(cells[best].tolist()): best}
 
     def _described(
         self, chosen: Mapping[TracerParams, int], points: Points, forecast: Forecast, episode: Episode

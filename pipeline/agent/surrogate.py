@@ -88,7 +88,7 @@ class Surrogate:
         self.space, self.weights = space, weights
         self._variance = {part: _exponential(2 * weights[f"{part}_std"]) for part in ("place", "setting", "image")}
         self._noise = _exponential(2 * weights["noise_std"]) + JITTER
-        self._per_scale = {part: _exponential(-weights[f"{part}_scale"]) for part in ("place", "setting")}
+        self._precision = {part: _exponential(-2 * weights[f"{part}_scale"]) for part in ("place", "setting")}
 
     def normalised(self, context: Vector) -> Vector:
         return normalised(context, self.weights["context_mean"], self.weights["context_std"])
@@ -100,18 +100,15 @@ class Surrogate:
         of_image = w["trunk.0.weight"][:, :IMAGE_UNITS] @ image + w["trunk.0.bias"]
         hidden = _silu(inputs @ w["trunk.0.weight"][:, IMAGE_UNITS:].T + of_image)
         hidden = _silu(hidden @ w["trunk.2.weight"].T + w["trunk.2.bias"])
-        places = hidden @ w["place.weight"].T + w["place.bias"]
-        return Settings(
-            mean=(hidden @ w["mean.weight"].T + w["mean.bias"]).astype(np.float64),
-            places=places * self._per_scale["place"][:, np.newaxis],
-            inputs=inputs * self._per_scale["setting"][:, np.newaxis],
-        )
+        mean, places = (hidden @ w[f"{name}.weight"].T + w[f"{name}.bias"] for name in ("mean", "place"))
+        return Settings(*(values.astype(np.float64) for values in (mean, places, inputs)))
 
     def covariance(self, left: Settings, right: Settings) -> Values:
         """(3, n, m) between n and m settings on the same image."""
-        near = self._variance["place"][:, np.newaxis, np.newaxis] * _squared_exponential(left.places, right.places)
-        alike = self._variance["setting"][:, np.newaxis, np.newaxis] * _squared_exponential(left.inputs, right.inputs)
-        return near + alike + self._variance["image"][:, np.newaxis, np.newaxis]
+        near = _squared_exponential(left.places, right.places, self._precision["place"])
+        alike = _squared_exponential(left.inputs, right.inputs, self._precision["setting"])
+        of_place, of_setting, of_image = (v[:, np.newaxis, np.newaxis] for v in self._variance.values())
+        return of_place * near + of_setting * alike + of_image
 
     def given(self, context: Vector, points: NDArray[np.float32], outcomes: NDArray[np.float32]) -> Posterior:
         """What is believed of an image after some traces: context (c,), points (n, axes), outcomes (n, 3).
@@ -133,9 +130,7 @@ class Surrogate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Settings:
-    """What the network says of n settings. mean: of their outcomes, (n, 3). places, inputs: by outcome, in units of
-    its length scales, (3, n, d).
-    """
+    """What the network says of n settings. mean: of their outcomes, (n, 3). places, inputs: (n, d)."""
 
     mean: Values
     places: Values
@@ -171,13 +166,17 @@ def _exponential(logs: NDArray[np.float32]) -> Values:
 
 
 def _silu(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """x times its logistic function, which never overflows as a tanh."""
-    activated: NDArray[np.float32] = x * (0.5 + 0.5 * np.tanh(0.5 * x))
+    """x times its logistic function. The bound keeps the exponential finite."""
+    activated: NDArray[np.float32] = x / (1 + np.exp(np.minimum(-x, np.float32(80))))
     return activated
 
 
-def _squared_exponential(left: Values, right: Values) -> Values:
-    """exp(-distance^2 / 2): (3, n, d), (3, m, d) to (3, n, m)."""
-    halves = (left**2).sum(-1)[..., np.newaxis] / 2 + (right**2).sum(-1)[:, np.newaxis] / 2
-    kernel: Values = np.exp(np.minimum(left @ right.swapaxes(-1, -2) - halves, 0.0))
+def _squared_exponential(left: Values, right: Values, precision: Values) -> Values:
+    """exp(-distance^2 / 2) for each outcome's precisions (3, d), 1 / length scale^2: (n, d), (m, d) to (3, n, m)."""
+    outcomes, size = precision.shape
+    weighted = (left * precision[:, np.newaxis]).reshape(-1, size)
+    lengths = [(precision @ (points**2).T) / 2 for points in (left, right)]
+    products = (weighted @ right.T).reshape(outcomes, len(left), len(right))
+    halves = products - lengths[0][..., np.newaxis] - lengths[1][:, np.newaxis]
+    kernel: Values = np.exp(np.minimum(halves, 0.0))
     return kernel

@@ -129,6 +129,7 @@ def _vectorize_files(
     from tqdm import tqdm
 
     from pipeline.tracing.backends import open_pool
+    from pipeline.tracing.tracer_pool import worker_count
     from pipeline.vectorizing import batch
 
     agent = request.load_agent()
@@ -143,7 +144,8 @@ def _vectorize_files(
 
     with open_pool(
         backend,
-        workers=workers,
+        # A search waits for each of its traces, so further processes would start for nothing.
+        workers=min(worker_count(workers), max(1, len(sources))) if backend == "local" else workers,
         timeout_seconds=agent.timeout_seconds,
         worker_memory_bytes=agent.worker_memory_bytes,
         background=agent.background,

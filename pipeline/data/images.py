@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,7 +24,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.core.errors import ImageRejected
 from pipeline.core.pixels import on_background, rgb_of
 from pipeline.core.records import Category, Logo, Pixels
-from pipeline.settings.params import DataSettings
+
+if TYPE_CHECKING:
+    from pipeline.settings.params import DataSettings
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")

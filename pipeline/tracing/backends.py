@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pipeline.settings.params import Backend, ComputeSettings
 from pipeline.tracing.pool import Pool
 from pipeline.tracing.tracer_pool import TracerPool
+
+if TYPE_CHECKING:
+    from pipeline.settings.params import Backend, ComputeSettings
 
 
 def open_pool(

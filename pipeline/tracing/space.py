@@ -9,33 +9,26 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, TracerParams
-from pipeline.settings.ranges import (
-    ALLOWED,
-    Choices,
-    FixedValue,
-    Freedom,
-    Range,
-    TracingSettings,
-    describe_allowed,
-    is_allowed,
-)
+from pipeline.settings.limits import ALLOWED, CONTINUOUS, describe_allowed, is_allowed
+
+if TYPE_CHECKING:  # pydantic takes half a second to import, and who uses an agent needs none of it
+    from pipeline.settings.ranges import TracingSettings
 
 Value = int | float | str
 
 STEP = 0.01
 """Grid of the continuous parameters, length_threshold, prescale and simplify."""
 
-CONTINUOUS = ("length_threshold", "prescale", "simplify")
 COLOR_ONLY = ("hierarchical", "color_precision", "layer_difference")
 SPLINE_ONLY = ("corner_threshold", "length_threshold", "max_iterations", "splice_threshold", "path_precision")
 """path_precision too: the corners of polygons and pixels are whole numbers, printed the same at any precision."""
@@ -97,9 +90,9 @@ class Axis:
     values: tuple[Value, ...]
     edges: tuple[float, ...]
 
-    def at(self, unit: float) -> Value:
-        index = bisect_right(self.edges, unit) - 1
-        return self.values[min(max(index, 0), len(self.values) - 1)]
+    def cell(self, unit: float) -> int:
+        """The number of the value that has this place."""
+        return min(max(bisect_right(self.edges, unit) - 1, 0), len(self.values) - 1)
 
     def centre(self, value: Value) -> float:
         """The middle of a value's share; of the nearest number's where the value is none of the axis'.
@@ -116,18 +109,17 @@ def _nearest(values: Sequence[Value], value: Value) -> int:
     return int(np.argmin([abs(float(v) - float(value)) for v in values]))
 
 
-def _axis(name: str, freedom: Freedom) -> Axis:
-    match freedom:
-        case FixedValue():
-            values: tuple[Value, ...] = (_typed(name, freedom.fixed),)
-        case Choices():
-            values = tuple(dict.fromkeys(_typed(name, value) for value in freedom.choices))
-            if not isinstance(values[0], str):
-                values = tuple(sorted(values))
-        case Range():
-            values = _grid(name, freedom.low, freedom.high)
-    log = isinstance(freedom, Range) and freedom.log
-    return Axis(name, values, _log_edges(values) if log else _even_edges(len(values)))
+def _axis(name: str, freedom: Mapping[str, Any]) -> Axis:
+    """freedom: as in params.yaml. Raises ValueError or TypeError for what it does not allow."""
+    bounds = freedom.get("choices") or [freedom[key] for key in ("fixed", "low", "high") if key in freedom]
+    if not bounds or not all(is_allowed(name, value) for value in bounds):
+        raise ValueError(f"{name}: {freedom}; allowed is {describe_allowed(name)}")
+    if "low" not in freedom:
+        values = tuple(dict.fromkeys(_typed(name, value) for value in bounds))
+        values = values if isinstance(values[0], str) else tuple(sorted(values))
+    else:
+        values = _grid(name, *bounds)
+    return Axis(name, values, _log_edges(values) if freedom.get("log") else _even_edges(len(values)))
 
 
 def _typed(name: str, value: Value) -> Value:
@@ -161,11 +153,14 @@ def _log_edges(values: Sequence[Value]) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpace:
-    """What may be chosen. axes: the free parameters, in the order of TracerParams. fixed: the others."""
+    """What may be chosen. axes: the free parameters, in the order of TracerParams. fixed: the others.
+
+    freedoms: the `tracing` section of params.yaml that says so.
+    """
 
     axes: tuple[Axis, ...]
     fixed: tuple[tuple[str, Value], ...]
-    freedoms: TracingSettings
+    freedoms: Mapping[str, Mapping[str, Any]] = field(hash=False)
     _bounds: tuple[NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -174,12 +169,7 @@ class ParameterSpace:
 
     @classmethod
     def from_settings(cls, settings: TracingSettings) -> ParameterSpace:
-        every = [_axis(name, getattr(settings, name)) for name in PARAM_NAMES]
-        return cls(
-            tuple(axis for axis in every if len(axis.values) > 1),
-            tuple((axis.name, axis.values[0]) for axis in every if len(axis.values) == 1),
-            settings,
-        )
+        return cls.from_json(settings.model_dump(mode="json"))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -198,7 +188,11 @@ class ParameterSpace:
         point = np.asarray(unit, dtype=np.float64)
         if point.shape != (self.size,) or not np.isfinite(point).all():
             raise ValueError(f"a point of this space is {self.size} finite numbers, not {point.tolist()}")
-        chosen = {axis.name: axis.at(float(x)) for axis, x in zip(self.axes, point, strict=True)}
+        return self.setting([axis.cell(x) for axis, x in zip(self.axes, point.tolist(), strict=True)])
+
+    def setting(self, cells: Sequence[int]) -> TracerParams:
+        """The setting with these numbers of the axes' values, canonical."""
+        chosen: dict[str, Any] = {axis.name: axis.values[cell] for axis, cell in zip(self.axes, cells, strict=True)}
         return essential(TracerParams.from_json({**dict(self.fixed), **chosen}))  # axes offer values on the grid only
 
     def centred(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -244,9 +238,16 @@ class ParameterSpace:
         return all(getattr(same, name) in offered[name] for name in active) and check_params(params) is None
 
     def to_json(self) -> dict[str, Any]:
-        return self.freedoms.model_dump(mode="json")
+        return dict(self.freedoms)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ParameterSpace:
-        """Raises pydantic's ValidationError (a ValueError) when the values are not those of to_json."""
-        return cls.from_settings(TracingSettings.model_validate(values))
+    def from_json(cls, values: Mapping[str, Mapping[str, Any]]) -> ParameterSpace:
+        """Raises ValueError or TypeError when the values are not those of to_json."""
+        if set(values) != set(PARAM_NAMES):
+            raise ValueError(f"a space has {', '.join(PARAM_NAMES)}, not {', '.join(map(str, values))}")
+        every = [_axis(name, values[name]) for name in PARAM_NAMES]
+        return cls(
+            tuple(axis for axis in every if len(axis.values) > 1),
+            tuple((axis.name, axis.values[0]) for axis in every if len(axis.values) == 1),
+            values,
+        )

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.agent.agent import DESCRIPTION, Agent, load_agent
-from pipeline.tracing.evaluation import evaluation_versions
-from pipeline.tracing.raster import DRAWINGS
 from pipeline.vectorizing.answer import Options
 from pipeline.vectorizing.batch import with_objective
 
@@ -44,6 +42,9 @@ class Request:
 
     def conditions(self) -> dict[str, Any]:
         """Everything that decides the results, apart from the files."""
+        from pipeline.tracing.evaluation import evaluation_versions
+        from pipeline.tracing.raster import DRAWINGS
+
         agent = self.load_agent()
         return {
             "model_sha256": hashlib.sha256((self.agent / DESCRIPTION).read_bytes()).hexdigest(),

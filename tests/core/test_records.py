@@ -24,7 +24,7 @@ from pipeline.core.records import (
     TracerParams,
     pixel_digest,
 )
-from pipeline.settings.ranges import ALLOWED, is_allowed
+from pipeline.settings.limits import ALLOWED, is_allowed
 from tests.support.fakes import metrics, scores
 
 IMAGES = arrays.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.just(4)))

@@ -16,8 +16,8 @@ import pytest
 
 from pipeline.core.errors import Unavailable
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Job, Logo, Scored, TracerParams
-from pipeline.settings.ranges import ALLOWED
-from pipeline.tracing.space import CONTINUOUS, check_params
+from pipeline.settings.limits import ALLOWED, CONTINUOUS
+from pipeline.tracing.space import check_params
 from pipeline.tracing.tracer_pool import TracerPool, _back_off_seconds
 from tests.support.jobs import GIGABYTES, GOOD, LONG, PANIC, kinds, noise
 from tests.support.source import ROOT

@@ -10,8 +10,9 @@ import yaml
 from ruamel.yaml import YAML
 
 from pipeline.core.errors import SettingsError
+from pipeline.settings.limits import ALLOWED
 from pipeline.settings.params import Settings, load_settings, parse_settings
-from pipeline.settings.ranges import ALLOWED, Choices, FixedValue, Range
+from pipeline.settings.ranges import Choices, FixedValue, Range
 from pipeline.settings.schema import leaves, read_yaml
 from tests.support.fakes import ROOT
 

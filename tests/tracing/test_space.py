@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, TracerParams
-from pipeline.settings.ranges import ALLOWED, TracingSettings
+from pipeline.settings.limits import ALLOWED
+from pipeline.settings.ranges import TracingSettings
 from pipeline.tracing.space import PRESETS, ParameterSpace, check_params
 
 WIDE: dict[str, Any] = {
@@ -72,7 +73,7 @@ def test_the_shipped_space_survives_encoding_too(tracing_settings: TracingSettin
 @pytest.mark.parametrize("axis", SPACE.axes, ids=lambda axis: axis.name)
 def test_every_value_is_the_centre_of_its_own_share(axis: Any) -> None:
     """In float32, as an agent would give it: no value is dead, none is hidden by its neighbour."""
-    assert [axis.at(float(np.float32(axis.centre(value)))) for value in axis.values] == list(axis.values)
+    assert [axis.values[axis.cell(float(np.float32(axis.centre(value))))] for value in axis.values] == list(axis.values)
     assert axis.edges[0] == 0
     assert axis.edges[-1] == 1
     assert (np.diff(axis.edges) > 0).all()
@@ -81,7 +82,7 @@ def test_every_value_is_the_centre_of_its_own_share(axis: Any) -> None:
 @pytest.mark.parametrize("name", ["filter_speckle", "color_precision", "path_precision", "mode", "length_threshold"])
 def test_linear_ranges_and_choices_own_equal_shares(name: str) -> None:
     axis = SPACE.axes[SPACE.names.index(name)]
-    seen = Counter(axis.at(float(u)) for u in (np.arange(20_000) + 0.5) / 20_000)
+    seen = Counter(axis.values[axis.cell(float(u))] for u in (np.arange(20_000) + 0.5) / 20_000)
     assert set(seen) == set(axis.values)
     assert max(seen.values()) - min(seen.values()) <= 1
 
@@ -90,8 +91,8 @@ def test_a_log_range_has_the_geometric_middle_in_its_middle() -> None:
     axis = SPACE.axes[SPACE.names.index("layer_difference")]
     assert axis.values[0] == 1
     assert axis.values[-1] == 255
-    assert 9 <= int(axis.at(0.5)) <= 13
-    assert 15 <= float(np.sqrt(int(axis.at(0.3)) * int(axis.at(0.999)))) <= 40
+    assert 9 <= int(axis.values[axis.cell(0.5)]) <= 13
+    assert 15 <= float(np.sqrt(int(axis.values[axis.cell(0.3)]) * int(axis.values[axis.cell(0.999)]))) <= 40
 
 
 def test_the_ends_and_what_lies_beyond_are_the_first_and_last_values() -> None:
