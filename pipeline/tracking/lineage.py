@@ -108,7 +108,7 @@ def version_tags() -> dict[str, str]:
 def git_tags(root: Path) -> dict[str, str]:
     """Commit, branch and whether files differ from it; empty without git, a repository or a commit.
 
-    dvc.lock does not count as a difference: the pipeline rewrites it between its stages.
+    What the pipeline writes itself does not count as a difference: dvc.lock and the outputs of its stages.
     """
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
@@ -117,7 +117,8 @@ def git_tags(root: Path) -> dict[str, str]:
     branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD")
     if branch and branch != "HEAD":
         tags["mlflow.source.git.branch"] = branch
-    changes = _git(root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock")
+    written = [f":(exclude){path}" for path in ["dvc.lock", *_outputs(root)]]
+    changes = _git(root, "status", "--porcelain", "--untracked-files=all", "--", ".", *written)
     return tags if changes is None else tags | {"git.dirty": "true" if changes else "false"}
 
 
@@ -158,6 +159,13 @@ def _dependencies(root: Path, stage: str) -> list[str]:
     dependencies = definition.get("deps") or definition.get("do", {}).get("deps") or []
     paths = [_filled(next(iter(d)) if isinstance(d, dict) else str(d), params) for d in dependencies]
     return [path for path in paths if "${" not in path and (root / path).exists()]
+
+
+def _outputs(root: Path) -> list[str]:
+    """The paths that the stages of dvc.yaml write."""
+    stages = [s for s in (_yaml(root / "dvc.yaml").get("stages") or {}).values() if isinstance(s, dict)]
+    entries = [entry for s in stages for kind in ("outs", "metrics", "plots") for entry in s.get(kind) or []]
+    return [next(iter(e)) if isinstance(e, dict) else str(e) for e in entries]
 
 
 def _yaml(path: Path) -> dict[str, Any]:

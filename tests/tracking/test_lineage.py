@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.core.facts.data import SplitContent
 from pipeline.settings.params import Settings
 from pipeline.tracking import lineage
 from tests.support.facts import split_summary
+from tests.support.source import ROOT
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -39,6 +42,26 @@ def test_a_clean_checkout(checkout: Path) -> None:
 def test_differences_are_told_except_what_the_pipeline_itself_writes(checkout: Path, file: str, dirty: str) -> None:
     (checkout / file).write_text("a: 2\n")
     assert lineage.git_tags(checkout)["git.dirty"] == dirty
+
+
+def test_what_a_whole_pipeline_writes_leaves_a_clone_clean(tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    entries = [e for s in stages.values() for kind in ("outs", "metrics", "plots") for e in s.get(kind, [])]
+    cached = [e if isinstance(e, str) else next(iter(e)) for e in entries if isinstance(e, str) or "persist" in str(e)]
+    for path in ["dvc.lock", *(e if isinstance(e, str) else next(iter(e)) for e in entries)]:
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("written")
+    assert lineage.git_tags(tmp_path)["git.dirty"] == "false"
+    for path in cached:  # else DVC writes a .gitignore beside it, which is a difference
+        git(tmp_path, "check-ignore", "--quiet", path)
+    (tmp_path / "results/train/notes.txt").write_text("by hand")
+    assert lineage.git_tags(tmp_path)["git.dirty"] == "true"
 
 
 def test_without_a_repository_nothing_is_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
