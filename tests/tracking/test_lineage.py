@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from pipeline.core.facts.data import SplitContent
-from pipeline.settings.params import Settings
+from pipeline.settings.overrides import overridden
+from pipeline.settings.params import Settings, load_settings
 from pipeline.tracking import lineage
 from tests.support.facts import split_summary
 from tests.support.source import ROOT
@@ -123,15 +124,50 @@ def test_an_unreadable_pipeline_costs_the_digests_only(tmp_path: Path, text: str
     assert lineage.dvc_inputs(tmp_path, "train") == {}
 
 
-def test_collected_tags_name_stage_seeds_versions_and_experiment(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tags_name_user_stage_and_experiment(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "bold-fox")
-    (inputs / "dvc.yaml").write_text("stages: {train: {cmd: x, deps: [folder/a.txt]}}")
-    tags = lineage.collect(inputs, "train", {"train": 3})
-    assert tags["seed.train"] == "3"
+    monkeypatch.setenv("LOGNAME", "ann")
+    tags = lineage.tags_of(inputs, "train")
     assert tags["dvc.exp_name"] == "bold-fox"
-    assert tags["dvc.dep.folder/a.txt"] == "5bbf5a52328e7439ae6e719dfe712200"
-    assert tags["version.vtracer"] == "0.6.15"
-    assert tags["stage"] == "train"
+    assert tags["mlflow.user"] == "ann"
+    assert tags["mlflow.source.name"] == "pipeline.stages.train"
+
+
+def test_the_origin_names_stage_seeds_versions_and_dependencies(inputs: Path) -> None:
+    (inputs / "dvc.yaml").write_text("stages: {train: {cmd: x, deps: [folder/a.txt]}}")
+    origin = lineage.origin(inputs, "train", {"train": 3})
+    assert (origin["stage"], origin["seeds"]) == ("train", {"train": 3})
+    assert origin["dependencies"] == {"folder/a.txt": "5bbf5a52328e7439ae6e719dfe712200"}
+    assert origin["versions"]["version.vtracer"] == "0.6.15"
+    assert lineage.origin(inputs, None, {})["dependencies"] == {}
+
+
+@pytest.mark.parametrize(
+    ("assignments", "seed", "name"),
+    [
+        ([], 1, "seed 1"),
+        (["train.seed=2", "train.n_seeds=3", "compute.workers=7", "experiment=other"], 2, "seed 2"),
+        (["train.max_steps=4"], 2, "train.max_steps=4, seed 2"),
+        (["objective.name=smaller", "tracing.mode={fixed: polygon}"], 1,
+         "objective.name=smaller, tracing.mode.fixed=polygon, seed 1"),
+        (["train.max_steps=4", "train.n_envs=8", "train.shortlist=9", "train.ppo.gamma=0.9",
+          "validation.sampling=random", "train.ppo.n_epochs=3"], 1,
+         "train.max_steps=4, train.n_envs=8, train.shortlist=9, train.ppo.n_epochs=3, 2 more, seed 1"),
+    ],
+)  # fmt: skip
+def test_a_run_is_named_by_what_differs_from_the_commit(
+    tmp_path: Path, assignments: list[str], seed: int, name: str
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    changed, _ = overridden(load_settings(ROOT / "params.yaml"), assignments)
+    assert lineage.run_name(tmp_path, changed, seed) == f"seed {seed}", "nothing to differ from"
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    assert lineage.run_name(tmp_path, changed, seed) == name
+    (tmp_path / "params.yaml").write_text("of: another release\n")
+    git(tmp_path, "commit", "-am", "second")
+    assert lineage.run_name(tmp_path, changed, seed) == f"seed {seed}"
 
 
 def test_settings_become_dotted_parameters(settings: Settings) -> None:
