@@ -75,10 +75,10 @@ def evaluate_agent(root: Path, settings: Settings) -> Comparison:
         test_digest=split_summary(root).test.digest,
         started=started,
     )
-    metrics = flat_metrics(report)
     with Run.resume(root, trained.run_id) as run:
-        run.log_metrics({f"test/{name}": value for name, value in metrics.items()}, trained.total_timesteps)
-    _write(root / RESULTS, rows, report, metrics)
+        for traces, metrics in curves(report).items():
+            run.log_metrics(metrics, traces)
+    _write(root / RESULTS, rows, report)
     return report
 
 
@@ -158,17 +158,28 @@ def _run_all(
     return results
 
 
-def flat_metrics(report: Comparison) -> dict[str, float]:
-    """Flat figures for `dvc metrics` and MLflow: each method's ratio and damaged share by traces, and the duels."""
-    metrics: dict[str, float] = {"images": report.images}
-    for method in report.methods:
+def curves(report: Comparison) -> dict[int, dict[str, float]]:
+    """MLflow's `test/` metrics by number of traces, their step: the agent and its rivals, without the references."""
+    metrics: dict[int, dict[str, float]] = {traces: {} for traces in report.traces}
+    compared = [m for m in report.methods if m.kind != "reference"]
+    for method in compared:
         for point in method.curve:
-            metrics[f"{method.name}_ratio_at_{point.traces}"] = point.ratio.mean
-            metrics[f"{method.name}_damaged_at_{point.traces}"] = point.damaged.mean
+            metrics[point.traces][f"test/ratio/{method.name}"] = point.ratio.mean
+            metrics[point.traces][f"test/damaged/{method.name}"] = point.damaged.mean
     for fight in report.duels:
-        metrics[f"gain_over_{fight.against}_at_{fight.traces}"] = fight.gain.mean
-        metrics[f"gain_over_{fight.against}_at_{fight.traces}_low"] = fight.gain.low
+        if fight.against in {m.name for m in compared}:
+            metrics[fight.traces][f"test/gain_over/{fight.against}"] = fight.gain.mean
     return metrics
+
+
+def headline_figures(report: Comparison) -> dict[str, float]:
+    """results/evaluate/metrics.json, for `dvc metrics`: at the headline's number of traces, each rival's ratio last."""
+    traces = report.headline_traces
+    ours = report.method(OURS)
+    point = ours.point_at(traces) if ours else None
+    figures = {"value": point.value.mean, "ratio": point.ratio.mean, "damaged": point.damaged.mean} if point else {}
+    rivals = {m.name: m.at(traces) for m in report.methods if m.kind == "rival"}
+    return figures | {name: ratio.mean for name, ratio in rivals.items() if ratio}
 
 
 def _second_opinions(
@@ -192,12 +203,12 @@ def _write_svgs(folder: Path, settings: Settings, results: MethodOutcomes, evalu
             write_text(folder / name / f"{logo.digest}.svg", svg_text(scored))
 
 
-def _write(folder: Path, rows: list[dict[str, Any]], report: Comparison, metrics: dict[str, float]) -> None:
+def _write(folder: Path, rows: list[dict[str, Any]], report: Comparison) -> None:
     import pandas as pd
     import pyarrow as pa
 
     write_table(pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False), folder / "images.parquet")
-    curves = [
+    points = [
         {
             "method": method.name,
             "traces": point.traces,
@@ -209,6 +220,6 @@ def _write(folder: Path, rows: list[dict[str, Any]], report: Comparison, metrics
         for method in report.methods
         for point in method.curve
     ]
-    write_csv(folder / "curves.csv", curves)
-    write_json(folder / "metrics.json", metrics)
+    write_csv(folder / "curves.csv", points)
+    write_json(folder / "metrics.json", headline_figures(report))
     write_record(folder / "evaluate.json", report)

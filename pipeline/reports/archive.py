@@ -29,6 +29,7 @@ from pipeline.reports.run_report import SCHEMA_VERSION, RunReport
 RUNS = Path(".tracewright/runs")
 FOLDER = "report"
 REPORT, PAGE, IMAGES, SVGS = "report.json", "report.html", "images.parquet", "svgs.zip"
+OURS_SVGS, DEFAULT_SVGS = "results/evaluate/svg", "results/evaluate/default"
 MOST_SVG_BYTES = 200_000_000
 MOST_SHOWN_BYTES = 8_000_000  # of one SVG; what is larger is not shown
 

@@ -48,7 +48,6 @@ from pipeline.tracing.damage_regions import damaged_regions
 
 TRAIN, EVALUATE, REGISTER = "results/train/train.json", "results/evaluate/evaluate.json", "results/register.json"
 PROGRESS, IMAGES, QUALITY = "results/train/progress.csv", "results/evaluate/images.parquet", "data/quality.json"
-OURS_SVGS, DEFAULT_SVGS = "results/evaluate/svg", "results/evaluate/default"
 T = TypeVar("T")
 
 ImageReader = Callable[[Path], Pixels]
@@ -88,7 +87,7 @@ def write_report(
     page = as_html(markdown, headline(results), made)
     write_text(folder / archive.PAGE, page)
     write_text(folder / "report.md", markdown)
-    svgs: dict[archive.Version, Path] = {"ours": root / OURS_SVGS, "default": root / DEFAULT_SVGS}
+    svgs: dict[archive.Version, Path] = {"ours": root / archive.OURS_SVGS, "default": root / archive.DEFAULT_SVGS}
     archive.keep(runs / _folder_name(report.run_id), report, page, results, svgs)
     return folder / "report.md"
 
@@ -142,8 +141,8 @@ def subject_of(root: Path, settings: Settings, image: ImageResult, read_image: I
     return Subject(
         result=image,
         rgba=rgba,
-        default_svg=_text(root / DEFAULT_SVGS / f"{image.digest}.svg"),
-        svg=_text(root / OURS_SVGS / f"{image.digest}.svg"),
+        default_svg=_text(root / archive.DEFAULT_SVGS / f"{image.digest}.svg"),
+        svg=_text(root / archive.OURS_SVGS / f"{image.digest}.svg"),
     )
 
 

@@ -31,6 +31,17 @@ from pipeline.runs.status import STATUS, CategoryScores, CheckpointStatus, RunSt
 from pipeline.tracking.run import Run
 from pipeline.training.callbacks import Hooks
 
+CHARTED = (
+    "value",
+    "bytes_ratio",
+    "damaged_ratio",
+    "damage",
+    "ssim",
+    "target_reached_ratio",
+    "stability",
+    "consistency",
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -101,7 +112,7 @@ class TrackingCallback(Hooks):
             digest = agent.save(Path(folder))
             self._run.log_model(
                 Path(folder),
-                name=model_name(report.timesteps),
+                name=model_name(self._run.run_id, report.timesteps),
                 step=report.timesteps,
                 params={"weights_sha256": digest},
                 metrics=validation_metrics(report),
@@ -208,15 +219,13 @@ class StatusCallback(Hooks):
             _log.warning("%s: not written (%s)", self._path, error.strerror)
 
 
-def model_name(timesteps: int) -> str:
-    """Of the model that was validated at so many timesteps."""
-    return f"agent-{timesteps}"
+def model_name(run_id: str, timesteps: int) -> str:
+    """Of the model that a run validated at so many timesteps."""
+    return f"{run_id}-step-{timesteps}"
 
 
 def validation_metrics(report: Validation) -> dict[str, float]:
-    """A validation as flat metrics, named as docs/metrics.md lists them."""
-    metrics = {f"val/{name}": value for name, value in report.figures().items() if name != "images"}
-    for category, part in report.by_category.items():
-        metrics[f"val/bytes_ratio/{category}"] = part.bytes_ratio.mean
-        metrics[f"val/damaged_ratio/{category}"] = part.damaged_ratio
-    return metrics
+    """The figures of a validation that a person charts; train.json and the report have them all."""
+    figures = report.figures()
+    metrics = {f"val/{name}": figures[name] for name in CHARTED if name in figures}
+    return metrics | {f"val/bytes_ratio/{c}": part.bytes_ratio.mean for c, part in report.by_category.items()}

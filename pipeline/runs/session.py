@@ -34,13 +34,13 @@ from pipeline.core.stop_signals import StopRequest, stop_request
 from pipeline.data.dataset import load_split, split_summary
 from pipeline.machine.history import Recorder
 from pipeline.runs import resume
-from pipeline.runs.callbacks import ProgressBar, StatusCallback, TrackingCallback, model_name, validation_metrics
+from pipeline.runs.callbacks import ProgressBar, StatusCallback, TrackingCallback, model_name
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.store_pool import LEDGER, Ledger, StoredEvaluator, stored_pool
 from pipeline.tracking import mlflow_store
-from pipeline.tracking.lineage import git_tags
+from pipeline.tracking.lineage import git_tags, run_name
 from pipeline.tracking.run import Run
 from pipeline.training.callbacks import Hooks
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint
@@ -179,7 +179,7 @@ def _train(root: Path, settings: Settings, requests: Sequence[TrainingRequest], 
     best.result.agent.save(out / TRAINED)
     report = _report(context, best, runs, started, evaluations)
     write_record(out / RESULTS / "train.json", report)
-    write_json(out / RESULTS / "metrics.json", _flat_metrics(best.result))
+    write_json(out / RESULTS / "metrics.json", headline_figures(best.result.best_report))
     write_csv(out / RESULTS / "progress.csv", progress_rows(best.result.progress))
     write_csv(out / RESULTS / "validation.csv", validation_rows(best.result.validations))
     for ran in runs:
@@ -258,9 +258,7 @@ def train_seed(context: TrainingContext, request: TrainingRequest) -> SeedRun:
                 check_stop=context.stop.check,
             )
         tracked.keep(result.agent, result.best_report)
-        run.log_metrics({f"time_share/{k}": v for k, v in result.time_shares.items()}, result.timesteps)
-        run.log_metrics({"train/steps_per_second_mean": result.steps_per_second}, result.timesteps)
-        model = model_name(result.best_timesteps)
+        model = model_name(run.run_id, result.best_timesteps)
         return SeedRun(request.seed, run.run_id, run.folder, run.tracking_uri, model, result)
 
 
@@ -298,13 +296,26 @@ def _opened(context: TrainingContext, request: TrainingRequest) -> Run:
         settings,
         stage="train",
         inputs=context.split,
-        tags={"seed": str(request.seed), **named.tags} | ({"forked_from": forked_from} if forked_from else {}),
+        tags=_description(context, request.seed)
+        | {"seed": str(request.seed), **named.tags}
+        | ({"forked_from": forked_from} if forked_from else {}),
         parent_run_id=named.parent_run_id,
-        name=named.name or f"seed {request.seed}",
+        name=named.name or run_name(root, settings, request.seed),
         run_id=named.run_id,
     )
     resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
     return run
+
+
+def _description(context: TrainingContext, seed: int) -> dict[str, str]:
+    """What the run's page in MLflow says until the report adds the verdict."""
+    settings = context.settings
+    text = (
+        f"Training of an agent with seed {seed}: objective {settings.objective.name}, {len(context.train_tasks)} "
+        f"training images, {settings.train.total_timesteps:,} timesteps. `make repro` tests the agent, registers it "
+        "and adds the verdict and the report to this page."
+    )
+    return {"mlflow.note.content": text}
 
 
 def progress_rows(progress: Sequence[Progress]) -> list[dict[str, Any]]:
@@ -326,12 +337,9 @@ def validation_rows(validations: Sequence[Validation]) -> list[dict[str, float]]
 
 
 def _tag(root: Path, ran: SeedRun, evaluations: EvaluationTotals) -> None:
-    """Tag the run with what decides its bits, and with whether another run must give the same."""
+    """Tag the run with whether another run must give the same bits."""
     with Run.resume(root, ran.run_id) as tracked:
-        tracked.set_tags({f"versions/{name}": value for name, value in evaluations.versions.items()})
         tracked.set_tags({"bit_comparable": str(evaluations.bit_comparable).lower()})
-        counts = {"evaluations/asked": evaluations.asked, "evaluations/found": evaluations.found}
-        tracked.log_metrics(counts, ran.result.timesteps)
 
 
 def _report(
@@ -369,9 +377,7 @@ def _report(
     )
 
 
-def _flat_metrics(result: Result) -> dict[str, float]:
-    best = validation_metrics(result.best_report)
-    return {
-        "best_timesteps": result.best_timesteps,
-        **{name.replace("/", "_"): value for name, value in best.items()},
-    }
+def headline_figures(report: Validation) -> dict[str, float]:
+    """results/train/metrics.json, for `dvc metrics`: of the best validation, named as those of results/evaluate."""
+    figures = {"value": report.value.mean, "ratio": report.bytes_ratio.mean, "damaged": report.damaged_ratio}
+    return {"timesteps": report.timesteps, **figures}

@@ -1,7 +1,8 @@
-"""The origin of a run: commit, DVC inputs, versions, seeds, data sets. Works without git and without DVC."""
+"""The origin of a run: commit, user, DVC inputs, versions, seeds, data sets. Works without git and without DVC."""
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import logging
@@ -10,6 +11,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,12 +19,25 @@ from typing import Any
 
 import yaml
 
+from pipeline.core.errors import SettingsError
 from pipeline.core.facts.data import SplitSummary
 from pipeline.core.mappings import flatten as flatten_mapping
 from pipeline.core.records import SPLITS
-from pipeline.settings.params import Settings
+from pipeline.settings.params import Settings, parse_settings
 
 SPLITS_TABLE = "data/splits.parquet"
+NAMED_CHANGES = 4  # in the name of a run
+
+_UNNAMED = (
+    "checkpoints.",
+    "compute.",
+    "experiment",
+    "monitoring.",
+    "register.",
+    "train.n_seeds",
+    "train.seed",
+    "tune.",
+)
 
 DISTRIBUTIONS = (
     "tracewright",
@@ -59,22 +74,43 @@ class Dataset:
         return self.digest[:36]
 
 
-def collect(root: Path, stage: str | None, seeds: Mapping[str, int] | None = None) -> dict[str, str]:
-    """Tags that tell the origin of a run. Facts that cannot be determined are left out.
-
-    stage: the DVC stage whose inputs are hashed; None for a run outside the pipeline.
-    """
-    variables = {"DVC_STAGE": "dvc.stage", "DVC_EXP_NAME": "dvc.exp_name"}
-    variables["DVC_EXP_BASELINE_REV"] = "dvc.exp_baseline_rev"  # set by `dvc exp run`
-    tags = git_tags(root) | version_tags()
-    tags |= {tag: os.environ[name] for name, tag in variables.items() if os.environ.get(name)}
-    tags["mlflow.source.type"] = "LOCAL"
+def tags_of(root: Path, stage: str | None) -> dict[str, str]:
+    """Tags that tell the origin of a run. Facts that cannot be determined are left out."""
+    # Set by `dvc exp run`.
+    variables = {"DVC_EXP_NAME": "dvc.exp_name", "DVC_EXP_BASELINE_REV": "dvc.exp_baseline_rev"}
+    tags = {tag: os.environ[name] for name, tag in variables.items() if os.environ.get(name)}
+    tags |= git_tags(root) | {"mlflow.source.type": "LOCAL"}
     if stage is not None:
-        tags["stage"] = stage
         tags["mlflow.source.name"] = f"pipeline.stages.{stage}"
-        for path, digest in dvc_inputs(root, stage).items():
-            tags[f"dvc.dep.{re.sub(r'[^/.:_ A-Za-z0-9-]', '_', path)}"] = digest
-    return tags | {f"seed.{name}": str(seed) for name, seed in (seeds or {}).items()}
+    with suppress(OSError, KeyError):  # a user id without a name, as in a container
+        tags["mlflow.user"] = getpass.getuser()
+    return tags
+
+
+def origin(root: Path, stage: str | None, seeds: Mapping[str, int]) -> dict[str, Any]:
+    """The details of a run's origin, as lineage.json holds them: stage, seeds, versions, digests of DVC dependencies.
+
+    stage: the DVC stage whose dependencies are hashed; None for a run outside the pipeline.
+    """
+    dependencies = dvc_inputs(root, stage) if stage is not None else {}
+    return {"stage": stage, "seeds": dict(seeds), "versions": version_tags(), "dependencies": dependencies}
+
+
+def run_name(root: Path, settings: Settings, seed: int) -> str:
+    """What sets a run apart: the settings that differ from the committed params.yaml, and the seed.
+
+    At most four settings are named. Settings that no result depends on are left out.
+    """
+    now = flatten_mapping(settings.to_json())
+    try:
+        base = parse_settings(yaml.safe_load(_git(root, "show", "HEAD:./params.yaml") or ""), "HEAD").to_json()
+    except (SettingsError, yaml.YAMLError):  # no git, no commit, or one of another release
+        base = now
+    base = flatten_mapping(base)
+    changed = {k: v for k, v in now.items() if base.get(k) != v and not k.startswith(_UNNAMED)}
+    named = [f"{key}={json.dumps(value).strip(chr(34))}" for key, value in changed.items()]
+    more = [f"{len(named) - NAMED_CHANGES} more"] if len(named) > NAMED_CHANGES else []
+    return ", ".join([*named[:NAMED_CHANGES], *more, f"seed {seed}"])[:250]
 
 
 def datasets_of(summary: SplitSummary) -> list[Dataset]:
@@ -108,7 +144,7 @@ def version_tags() -> dict[str, str]:
 def git_tags(root: Path) -> dict[str, str]:
     """Commit, branch and whether files differ from it; empty without git, a repository or a commit.
 
-    dvc.lock does not count as a difference: the pipeline rewrites it between its stages.
+    What the pipeline writes itself does not count as a difference: dvc.lock and the outputs of its stages.
     """
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
@@ -117,7 +153,8 @@ def git_tags(root: Path) -> dict[str, str]:
     branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD")
     if branch and branch != "HEAD":
         tags["mlflow.source.git.branch"] = branch
-    changes = _git(root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock")
+    written = [f":(exclude){path}" for path in ["dvc.lock", *_outputs(root)]]
+    changes = _git(root, "status", "--porcelain", "--untracked-files=all", "--", ".", *written)
     return tags if changes is None else tags | {"git.dirty": "true" if changes else "false"}
 
 
@@ -158,6 +195,13 @@ def _dependencies(root: Path, stage: str) -> list[str]:
     dependencies = definition.get("deps") or definition.get("do", {}).get("deps") or []
     paths = [_filled(next(iter(d)) if isinstance(d, dict) else str(d), params) for d in dependencies]
     return [path for path in paths if "${" not in path and (root / path).exists()]
+
+
+def _outputs(root: Path) -> list[str]:
+    """The paths that the stages of dvc.yaml write."""
+    stages = [s for s in (_yaml(root / "dvc.yaml").get("stages") or {}).values() if isinstance(s, dict)]
+    entries = [entry for s in stages for kind in ("outs", "metrics", "plots") for entry in s.get(kind) or []]
+    return [next(iter(e)) if isinstance(e, dict) else str(e) for e in entries]
 
 
 def _yaml(path: Path) -> dict[str, Any]:

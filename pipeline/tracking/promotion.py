@@ -85,6 +85,7 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> Decisi
             gain = {f"gain.{name}": f"{value:.6g}" for name, value in _gain(result).items()}
             shown = {name: str(getattr(result, name)) for name in ("decision", "reason", "wins", "losses", "images")}
             registry.tag(version, measured.conditions | gain | shown | {"verdict": json.dumps(to_json(result))})
+            registry.describe(version, description(result, settings.evaluate.confidence))
             _log(run, result)
             if verdict.promote:
                 registry.promote(version)
@@ -207,11 +208,23 @@ def _recorded_decision(version: ModelVersion) -> Decision:
 
 def _log(run: Run, result: Decision) -> None:
     """Shows the decision on the run of the model."""
-    names = ("decision", "reason", "version", "alias")
-    run.set_tags({f"register.{name}": str(getattr(result, name)) for name in names})
-    metrics = {f"register/gain_{name}": value for name, value in _gain(result).items()}
-    counts = {f"register/{name}": getattr(result, name) for name in ("wins", "losses", "images")}
-    run.log_metrics(metrics | counts, 0)
+    run.set_tags({f"register.{name}": str(getattr(result, name)) for name in ("decision", "version")})
+    run.log_metrics({f"register/gain_{name}": value for name, value in _gain(result).items()}, 0)
+
+
+def description(result: Decision, confidence: float) -> str:
+    """What the page of a version says: what it is, the gate's verdict in a sentence, how to use it."""
+    decided = "Refused" if result.decision == "refused" else "Promoted to champion"
+    rival = f"version {result.against.version}" if result.against else "VTracer's default"
+    verdict = f"{decided}: {result.grounds}."
+    if result.gain is not None:
+        mean, *limits = (1 - math.exp(-gain) for gain in (result.gain.mean, result.gain.low, result.gain.high))
+        verdict += (
+            f" In the objective it does {mean:.1%} better than {rival} on {result.images} test images "
+            f"({confidence:.0%} CI {limits[0]:.1%} to {limits[1]:.1%}); a negative figure is worse."
+        )
+    use = f"tracewright vectorize logos -o svg --model {result.model_uri}"
+    return f"An agent that chooses VTracer's settings for logos, of run {result.run_id}.\n\n{verdict}\n\n    {use}\n"
 
 
 def _gain(result: Decision) -> dict[str, float]:

@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
+DESCRIPTION = """\
+Agents that choose VTracer's settings for each logo, for the smallest SVG without visible damage.
+
+- `champion` is the version that `tracewright vectorize` uses; `challenger` is the newest refused version; `previous` \
+is the champion before this one. `tracewright models rollback` restores it.
+- A version becomes champion only if it does better than the champion on the test images, beyond chance. Each \
+version's description gives the verdict.
+
+    tracewright vectorize logos -o svg --model models:/{name}@champion
+"""
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 
@@ -64,7 +74,7 @@ class Registry:
         if known is not None:
             return known
         try:
-            self.client.create_registered_model(self.name)
+            self.client.create_registered_model(self.name, description=DESCRIPTION.format(name=self.name))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -89,6 +99,12 @@ class Registry:
     def tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
             self.client.set_model_version_tag(self.name, version.version, key, value)
+
+    def describe(self, version: ModelVersion, text: str) -> None:
+        """Sets the description of a version, and of the registered model where it lacks one."""
+        self.client.update_model_version(self.name, version.version, text)
+        if not self.client.get_registered_model(self.name).description:
+            self.client.update_registered_model(self.name, DESCRIPTION.format(name=self.name))
 
     def promote(self, version: ModelVersion) -> None:
         """Makes a version champion. The old champion becomes previous first, so that a kill loses neither."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import tempfile
 import threading
 import time
 from collections import deque
@@ -17,8 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.core.errors import DataError, Stopped, brief
+import yaml
+
+from pipeline.core.errors import DataError, Stopped, StorageError, brief
 from pipeline.core.facts.data import SplitSummary
+from pipeline.core.files import write_json, write_text
 from pipeline.core.locks import Lock
 from pipeline.settings.params import Settings
 from pipeline.tracking import lineage, mlflow_store, models
@@ -69,20 +73,33 @@ class Run:
         name: str | None = None,
         run_id: str | None = None,
     ) -> Self:
-        """A new run with params.yaml as its parameters, its lineage as tags and its data sets as inputs.
+        """A new run with params.yaml as its parameters, its origin as tags and its data sets as inputs.
 
+        Its artifacts begin with the settings, params.yaml, and the details of its origin, lineage.json.
         stage: the DVC stage whose inputs are hashed. inputs: the split's summary.
-        tags: override the lineage's. parent_run_id: ours, of the parent run. run_id: None for a new one.
+        tags: override the origin's. parent_run_id: ours, of the parent run. run_id: None for a new one.
         """
-        recorded = settings.to_json()
-        seeds = {name: recorded[name]["seed"] for name in ("train", "split", "evaluate")}
-        all_tags = lineage.collect(root, stage, seeds) | dict(tags or {})
+        all_tags = lineage.tags_of(root, stage) | dict(tags or {})
         if parent_run_id:
             all_tags[PARENT_TAG] = parent_run_id
         run = cls(root, run_id or new_run_id())
         datasets = lineage.datasets_of(inputs) if inputs else []
         run.journal.start(settings.experiment, name, lineage.flatten(settings), all_tags, datasets)
+        try:
+            run._log_origin(root, settings, stage)
+        except StorageError as error:
+            _log.warning("%s; run %s lacks its settings and its origin as files", error, run.run_id)
         return run
+
+    def _log_origin(self, root: Path, settings: Settings, stage: str | None) -> None:
+        recorded = settings.to_json()
+        seeds = {name: recorded[name]["seed"] for name in ("train", "split", "evaluate")}
+        with tempfile.TemporaryDirectory(prefix="tracewright-") as folder:
+            params, origin = Path(folder, "params.yaml"), Path(folder, "lineage.json")
+            write_text(params, yaml.safe_dump(recorded, sort_keys=False))
+            write_json(origin, lineage.origin(root, stage, seeds))
+            for path in (params, origin):
+                self.log_artifact(path)
 
     @classmethod
     def resume(cls, root: Path, run_id: str) -> Self:

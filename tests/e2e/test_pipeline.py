@@ -108,7 +108,12 @@ def test_the_run_and_its_models_are_in_mlflow(project: Project) -> None:
     assert run.info.status == "FINISHED"
     assert len(client(project.root).search_logged_models([run.info.experiment_id])) == 3
     assert run.data.metrics["val/value"] >= 0
-    assert "test/agent_ratio_at_3" in run.data.metrics
+    history = client(project.root).get_metric_history(run.info.run_id, "test/ratio/agent")
+    assert [metric.step for metric in history] == project.json("results/evaluate/evaluate.json")["traces"]
+    assert len(run.data.tags) <= 20
+    assert "With " in run.data.tags["mlflow.note.content"]
+    kept = {file.path for file in client(project.root).list_artifacts(run.info.run_id)}
+    assert kept >= {"params.yaml", "lineage.json", "report", "svg"}
     assert run.data.params["train.seed"] == "1"
     assert len(run.inputs.dataset_inputs) == 3
 
@@ -120,7 +125,9 @@ def test_nothing_is_done_again_when_nothing_changed(project: Project) -> None:
 
 
 def test_dvc_shows_metrics_and_plots(project: Project) -> None:
-    assert "agent_ratio_at_3" in project.run("dvc", "metrics", "show")
+    table = project.run("dvc", "metrics", "show")
+    assert "portfolio" in table
+    assert max(len(line) for line in table.splitlines()) <= 120
     project.run("dvc", "plots", "show")
     page = (project.root / "dvc_plots" / "index.html").read_text(encoding="utf-8")
     assert "Bytes relative to the default's by traces" in page

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.core.facts.data import SplitContent
-from pipeline.settings.params import Settings
+from pipeline.settings.overrides import overridden
+from pipeline.settings.params import Settings, load_settings
 from pipeline.tracking import lineage
 from tests.support.facts import split_summary
+from tests.support.source import ROOT
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -39,6 +43,26 @@ def test_a_clean_checkout(checkout: Path) -> None:
 def test_differences_are_told_except_what_the_pipeline_itself_writes(checkout: Path, file: str, dirty: str) -> None:
     (checkout / file).write_text("a: 2\n")
     assert lineage.git_tags(checkout)["git.dirty"] == dirty
+
+
+def test_what_a_whole_pipeline_writes_leaves_a_clone_clean(tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    entries = [e for s in stages.values() for kind in ("outs", "metrics", "plots") for e in s.get(kind, [])]
+    cached = [e if isinstance(e, str) else next(iter(e)) for e in entries if isinstance(e, str) or "persist" in str(e)]
+    for path in ["dvc.lock", *(e if isinstance(e, str) else next(iter(e)) for e in entries)]:
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("written")
+    assert lineage.git_tags(tmp_path)["git.dirty"] == "false"
+    for path in cached:  # else DVC writes a .gitignore beside it, which is a difference
+        git(tmp_path, "check-ignore", "--quiet", path)
+    (tmp_path / "results/train/notes.txt").write_text("by hand")
+    assert lineage.git_tags(tmp_path)["git.dirty"] == "true"
 
 
 def test_without_a_repository_nothing_is_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,15 +124,50 @@ def test_an_unreadable_pipeline_costs_the_digests_only(tmp_path: Path, text: str
     assert lineage.dvc_inputs(tmp_path, "train") == {}
 
 
-def test_collected_tags_name_stage_seeds_versions_and_experiment(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tags_name_user_stage_and_experiment(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "bold-fox")
-    (inputs / "dvc.yaml").write_text("stages: {train: {cmd: x, deps: [folder/a.txt]}}")
-    tags = lineage.collect(inputs, "train", {"train": 3})
-    assert tags["seed.train"] == "3"
+    monkeypatch.setenv("LOGNAME", "ann")
+    tags = lineage.tags_of(inputs, "train")
     assert tags["dvc.exp_name"] == "bold-fox"
-    assert tags["dvc.dep.folder/a.txt"] == "5bbf5a52328e7439ae6e719dfe712200"
-    assert tags["version.vtracer"] == "0.6.15"
-    assert tags["stage"] == "train"
+    assert tags["mlflow.user"] == "ann"
+    assert tags["mlflow.source.name"] == "pipeline.stages.train"
+
+
+def test_the_origin_names_stage_seeds_versions_and_dependencies(inputs: Path) -> None:
+    (inputs / "dvc.yaml").write_text("stages: {train: {cmd: x, deps: [folder/a.txt]}}")
+    origin = lineage.origin(inputs, "train", {"train": 3})
+    assert (origin["stage"], origin["seeds"]) == ("train", {"train": 3})
+    assert origin["dependencies"] == {"folder/a.txt": "5bbf5a52328e7439ae6e719dfe712200"}
+    assert origin["versions"]["version.vtracer"] == "0.6.15"
+    assert lineage.origin(inputs, None, {})["dependencies"] == {}
+
+
+@pytest.mark.parametrize(
+    ("assignments", "seed", "name"),
+    [
+        ([], 1, "seed 1"),
+        (["train.seed=2", "train.n_seeds=3", "compute.workers=7", "experiment=other"], 2, "seed 2"),
+        (["train.max_steps=4"], 2, "train.max_steps=4, seed 2"),
+        (["objective.name=smaller", "tracing.mode={fixed: polygon}"], 1,
+         "objective.name=smaller, tracing.mode.fixed=polygon, seed 1"),
+        (["train.max_steps=4", "train.n_envs=8", "train.shortlist=9", "train.ppo.gamma=0.9",
+          "validation.sampling=random", "train.ppo.n_epochs=3"], 1,
+         "train.max_steps=4, train.n_envs=8, train.shortlist=9, train.ppo.n_epochs=3, 2 more, seed 1"),
+    ],
+)  # fmt: skip
+def test_a_run_is_named_by_what_differs_from_the_commit(
+    tmp_path: Path, assignments: list[str], seed: int, name: str
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    changed, _ = overridden(load_settings(ROOT / "params.yaml"), assignments)
+    assert lineage.run_name(tmp_path, changed, seed) == f"seed {seed}", "nothing to differ from"
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    assert lineage.run_name(tmp_path, changed, seed) == name
+    (tmp_path / "params.yaml").write_text("of: another release\n")
+    git(tmp_path, "commit", "-am", "second")
+    assert lineage.run_name(tmp_path, changed, seed) == f"seed {seed}"
 
 
 def test_settings_become_dotted_parameters(settings: Settings) -> None:

@@ -45,6 +45,18 @@ def test_connect_makes_the_experiment_once_with_its_artifacts_beside(root: Path)
     assert {p.name for p in (root / "mlruns").iterdir()} <= {"mlflow.db", "mlflow.lock", "artifacts"}
 
 
+def test_an_experiment_says_what_it_is_and_keeps_what_a_person_wrote(root: Path) -> None:
+    made = mlflow_store.connect(root, "described")
+    tags = made.client.get_experiment(made.experiment_id).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "traces" in tags["mlflow.note.content"]
+    older = made.client.create_experiment("older", tags={"mlflow.note.content": "by a person"})
+    mlflow_store.connect(root, "older")
+    tags = made.client.get_experiment(older).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert tags["mlflow.note.content"] == "by a person"
+
+
 def test_a_deleted_experiment_is_explained(root: Path) -> None:
     gone = mlflow_store.connect(root, "gone")
     gone.client.delete_experiment(gone.experiment_id)

@@ -109,7 +109,11 @@ def test_the_verdict_is_on_the_run_and_on_the_version(training: Training) -> Non
     assert float(version.tags["gain.low"]) > 0
     with Run.resume(training.root, run_id) as tracked:
         run = in_mlflow(tracked)
-    assert run.data.tags["register.reason"] == result.reason
+    assert (run.data.tags["register.decision"], run.data.tags["register.version"]) == ("first", "1")
+    assert version.description
+    assert "Promoted to champion: better beyond chance. In the objective it does" in version.description
+    assert f"--model {result.model_uri}" in version.description
+    assert "`champion` is the version" in opened.client.get_registered_model(opened.name).description
     assert result.gain
     assert run.data.metrics["register/gain_mean"] == pytest.approx(result.gain.mean)
 
