@@ -14,26 +14,36 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from pipeline.core.errors import ImageRejected
 from pipeline.core.pixels import on_background, rgb_of
 from pipeline.core.records import Category, Logo, Pixels
+from pipeline.data.formats import Picture, other_kind, picture_of
 from pipeline.settings.params import DataSettings
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
+)
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """Pillow opens by content, so a wrong suffix does no harm; no other decoder is ever reached."""
 
-KINDS = "png, jpg, jpeg, bmp, tiff, webp"
-"""SUFFIXES as messages name them."""
+KINDS = "png, jpg, jpeg, jfif, bmp, tiff, webp"
+"""SUFFIXES as messages name them; the rarer ones are left out."""
 
 MAX_NAME_BYTES = 255
 """Of a single file name, on every usual file system."""
+
+_NEW_SUBFILE_TYPE, _REDUCED, _MASK = 254, 1, 4
+"""A tag of TIFF, and bits of its value."""
+_PAGES = 16  # of which one is looked for that is a whole picture
 
 # What Pillow raises on files that are damaged or hostile; its decoders have no common exception.
 _DECODING = (
@@ -123,24 +133,24 @@ def decode(content: bytes, limits: ImageLimits | DataSettings, name: str) -> tup
     if len(content) > limits.max_file_bytes:
         detail = f"more than {limits.max_file_bytes} bytes; shrink it or raise data.max_file_bytes"
         raise ImageRejected(name, "too-many-bytes", detail)
+    picture = picture_of(content)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with _open(picture.content) as image:
                 _check_header(image, limits, name)
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with _open(picture.content) as image:
                 image.verify()  # which leaves an image that cannot be loaded
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with _open(picture.content) as image:
                 image.load()
-                mode, rgba = image.mode, _rgba(ImageOps.exif_transpose(image))
+                mode, rgba = image.mode, _rgba(image, picture)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise ImageRejected(name, "bomb", str(error)) from None
         except ImageRejected:
             raise
         except UnidentifiedImageError:
-            detail = "it is no PNG, JPEG, BMP, TIFF or WebP image, or its header is damaged; save it again as PNG"
-            raise ImageRejected(name, "undecodable", detail) from None
+            raise ImageRejected(name, "undecodable", f"it is {other_kind(content)}") from None
         except _DECODING as error:
             reason = "checksum" if "checksum" in str(error) else "undecodable"
             raise ImageRejected(name, reason, f"{error or type(error).__name__}; save it again as PNG") from None
@@ -148,11 +158,44 @@ def decode(content: bytes, limits: ImageLimits | DataSettings, name: str) -> tup
     return rgba, mode
 
 
+def pixels_of(image: Image.Image, limits: ImageLimits | DataSettings, name: str) -> Pixels:
+    """An image that Pillow has opened to RGBA, as `read_image` does. Raises ImageRejected."""
+    _check_size(image, limits, name)
+    try:
+        rgba = _rgba(image, Picture(b""))
+    except _DECODING as error:
+        raise ImageRejected(name, "undecodable", f"{error or type(error).__name__}; save it as PNG") from None
+    _refuse_blank(rgba, limits.background, name)
+    return rgba
+
+
+def _open(content: bytes) -> Image.Image:
+    """Of a TIFF with several pages the first that is neither a preview nor a mask."""
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        pages = getattr(image, "n_frames", 1)
+        for page in range(min(pages, _PAGES)):
+            image.seek(page)
+            if not _subfile(image) & (_REDUCED | _MASK):
+                return image
+        image.seek(0)
+    return image
+
+
+def _subfile(image: TiffImagePlugin.TiffImageFile) -> int:
+    value = image.tag_v2.get(_NEW_SUBFILE_TYPE, 0)
+    return value if isinstance(value, int) else 0
+
+
 def _check_header(image: Image.Image, limits: ImageLimits | DataSettings, name: str) -> None:
-    width, height = image.size
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and image.format != "TIFF":
         raise ImageRejected(name, "animated", f"it holds {frames} pictures; save the one you want")
+    _check_size(image, limits, name)
+
+
+def _check_size(image: Image.Image, limits: ImageLimits | DataSettings, name: str) -> None:
+    width, height = image.size
     if width * height > limits.max_pixels:
         detail = f"{width} x {height} pixels, more than {limits.max_pixels}; shrink it or raise data.max_pixels"
         raise ImageRejected(name, "too-many-pixels", detail)
@@ -161,24 +204,90 @@ def _check_header(image: Image.Image, limits: ImageLimits | DataSettings, name: 
         raise ImageRejected(name, "too-small", detail)
 
 
-def _rgba(image: Image.Image) -> Pixels:
+def _rgba(image: Image.Image, picture: Picture) -> Pixels:
+    """uint8 (H, W, 4) in sRGB, turned as EXIF says. picture: what was taken out of the file before Pillow saw it."""
+    profile = _profile(picture.profile or image.info.get("icc_profile"))
+    seen = image
+    if image.mode == "CMYK" and profile is not None:
+        with suppress(ImageCms.PyCMSError):
+            seen, profile = _in_srgb(image, profile), None
+    rgba = _samples(seen, picture)
+    if image.format == "BMP" and not rgba[..., 3].any():
+        rgba[..., 3] = 255  # written by programs that leave the fourth byte at zero; browsers show it opaque
+    if profile is not None:
+        _convert_to_srgb(rgba, profile, grey=image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16"))
+    return _turned(rgba, image)
+
+
+def _samples(image: Image.Image, picture: Picture) -> Pixels:
     if image.mode in ("I", "F"):
         raise ValueError(f"samples of 32 bits (mode {image.mode}) are not supported")
+    clear, most = picture.clear, (1 << picture.depth) - 1
     if image.mode.startswith("I;16"):
-        return _rgba_from_16_bits(image)
+        return _rgba_from_16_bits(np.asarray(image), clear[0] if clear else None)
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "La", "RGBa"):
         image = image.convert("RGB")
-    return np.array(image.convert("RGBA"), dtype=np.uint8)
+    rgba = np.array(image.convert("RGBA"), dtype=np.uint8)
+    if clear is None:
+        return rgba
+    if picture.depth == 16:  # Pillow keeps eight bits of a colour, and sixteen decide what is clear
+        samples = cv2.imdecode(np.frombuffer(picture.content, np.uint8), cv2.IMREAD_UNCHANGED)
+        is_clear = np.all(np.asarray(samples)[..., ::-1] == clear, axis=-1)
+    else:
+        is_clear = (rgba[..., :3] == [(value & most) * 255 // most for value in clear]).all(axis=-1)
+    rgba[is_clear, 3] = 0
+    return rgba
 
 
-def _rgba_from_16_bits(image: Image.Image) -> Pixels:
+def _rgba_from_16_bits(samples: NDArray[np.uint16], clear: int | None) -> Pixels:
     """Grey of 16 bits, scaled: Pillow's own conversion cuts everything above 255 off."""
-    grey = np.asarray(image).astype(np.uint32)
+    grey = samples.astype(np.uint32)
     alpha = np.full(grey.shape, 255, dtype=np.uint8)
-    if isinstance(clear := image.info.get("transparency"), int):
+    if clear is not None:
         alpha[grey == clear] = 0
     eight = ((grey * 255 + 32767) // 65535).astype(np.uint8)
     return np.dstack([eight, eight, eight, alpha])
+
+
+def _profile(content: object) -> ImageCms.ImageCmsProfile | None:
+    """An ICC profile that changes colours; None for sRGB and for what cannot be read."""
+    if not isinstance(content, bytes):
+        return None
+    with suppress(OSError, ImageCms.PyCMSError):
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+        if "sRGB" not in ImageCms.getProfileDescription(profile):
+            return profile
+    return None
+
+
+def _convert_to_srgb(rgba: Pixels, profile: ImageCms.ImageCmsProfile, *, grey: bool) -> None:
+    """In place. A profile of other colours than the image's is ignored, as browsers do."""
+    samples = rgba[..., 0] if grey else rgba[..., :3]
+    with suppress(ImageCms.PyCMSError):
+        rgba[..., :3] = np.asarray(_in_srgb(Image.fromarray(np.ascontiguousarray(samples)), profile))
+
+
+def _in_srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    """RGB. Raises PyCMSError."""
+    srgb = ImageCms.createProfile("sRGB")
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    converted = ImageCms.profileToProfile(image, profile, srgb, renderingIntent=intent, outputMode="RGB")
+    assert converted is not None  # it is None only in place
+    return converted
+
+
+def _turned(rgba: Pixels, image: Image.Image) -> Pixels:
+    """As EXIF says; damaged EXIF says nothing."""
+    orientation = None
+    with suppress(*_DECODING):
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    if orientation in (5, 6, 7, 8):
+        rgba = rgba.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        rgba = rgba[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        rgba = rgba[::-1]
+    return np.ascontiguousarray(rgba)
 
 
 def _refuse_blank(rgba: Pixels, background: str | None, name: str) -> None:

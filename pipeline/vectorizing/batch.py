@@ -26,6 +26,7 @@ from pipeline.data.images import (
     decode_image,
     is_blank,
     list_images,
+    path_of,
     path_text,
     read_image,
 )
@@ -84,9 +85,10 @@ class VectorizeResult:
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def find_sources(inputs: Sequence[Path]) -> tuple[list[ImageFile], list[VectorizeResult]]:
+def find_sources(inputs: Sequence[Path], *, beside: bool = False) -> tuple[list[ImageFile], list[VectorizeResult]]:
     """All images of files and folders, and a failed result for each rejected one.
 
+    beside: SVGs lie beside their images, and paths begin as the inputs do; else both are relative to their input.
     Each SVG is named after its image; where two images would share a name, the later keeps its own suffix too, or gets
     a number. Raises DataError when an input does not exist or there is no image.
     """
@@ -96,12 +98,13 @@ def find_sources(inputs: Sequence[Path]) -> tuple[list[ImageFile], list[Vectoriz
     taken: set[Path] = set()
     for given in inputs:
         found, rejections = list_images(given) if given.is_dir() else ([Path(given.name)], [])
-        rejected += [failed_result(r.path, r.reason, r.detail) for r in rejections]
         root = given if given.is_dir() else given.parent
+        shown = root if beside else Path()
+        rejected += [failed_result(path_text(shown / path_of(r.path)), r.reason, r.detail) for r in rejections]
         for relative in found:
-            svg = _free_name(relative, taken)
+            svg = _free_name(shown / relative, taken)
             taken.add(svg)
-            sources.append(ImageFile(root / relative, path_text(relative), svg))
+            sources.append(ImageFile(root / relative, path_text(shown / relative), svg))
     if not sources and not rejected:
         raise DataError(f"{', '.join(map(str, inputs))}: no images found ({KINDS})")
     return sources, rejected
@@ -189,7 +192,7 @@ def _begin_batch(members: Sequence[ImageFile], agent: Agent, evaluator: Evaluato
     results: dict[int, VectorizeResult] = {}
     for number, source in enumerate(members):
         try:
-            rgba = read_image(source.file, _limits(options), source.path)
+            rgba = read_image(source.file, image_limits(options), source.path)
         except ImageRejected as error:
             results[number] = failed_result(source.path, error.reason, error.detail)
             continue
@@ -204,7 +207,8 @@ def failed_result(path: str, reason: str, detail: str) -> VectorizeResult:
     return VectorizeResult(path=path, status="failed", error=f"{reason}: {detail}")
 
 
-def _limits(options: Options) -> ImageLimits:
+def image_limits(options: Options) -> ImageLimits:
+    """What an image to vectorise may be."""
     return ImageLimits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, options.background)
 
 
@@ -237,12 +241,22 @@ def with_objective(agent: Agent, name: str | None, max_damage: float | None) -> 
 def vectorize_image_bytes(
     content: bytes, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0, options: Options = PLAIN
 ) -> dict[str, Any]:
-    """Vectorises one image file, given as bytes; returns `svg` and the fields of VectorizeResult, SVGs as texts.
+    """Vectorises one image file, given as bytes; as `vectorize_pixels`. Raises ImageRejected too."""
+    started = time.perf_counter()
+    rgba = decode_image(content, image_limits(options), "image")
+    answer = vectorize_pixels(rgba, agent, evaluator, traces=traces, seed=seed, options=options)
+    return answer | {"seconds": time.perf_counter() - started}
 
-    Raises ImageRejected when it cannot be decoded, DataError when even VTracer's default fails on it.
+
+def vectorize_pixels(
+    rgba: Pixels, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0, options: Options = PLAIN
+) -> dict[str, Any]:
+    """Vectorises one image, uint8 (H, W, 4); returns `svg` and the fields of VectorizeResult, SVGs as texts.
+
+    Raises DataError when even VTracer's default fails on it.
     """
     started = time.perf_counter()
-    logo, measures = make_logo("image", decode_image(content, _limits(options), "image"), agent, options)
+    logo, measures = make_logo("image", rgba, agent, options)
     tasks, failures = begin_tasks(
         [logo], evaluator, agent.background, keep_svg=True, metrics=False, measured=[measures]
     ).collect()
