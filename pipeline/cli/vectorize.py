@@ -118,6 +118,7 @@ def vectorize(
         raise SettingsError("IN and --files-from: give one of them")
     if not inputs and not sharded:
         raise click.UsageError("Missing argument 'IN...'.", click.get_current_context())
+    from pipeline.data.images import PassedOver
     from pipeline.vectorizing.destination import destination_of
     from pipeline.vectorizing.request import SHARD_FILES, Request
 
@@ -125,7 +126,8 @@ def vectorize(
         place = destination_of(inputs, output, sharded=sharded)
         if curve and place.stream:
             raise SettingsError("--curve writes several SVGs; give a file or folder as -o")
-        sources, rejected = ([], []) if sharded else place.sources(inputs, force, stack)
+        passed_over = PassedOver()
+        sources, rejected = ([], []) if sharded else place.sources(inputs, force, stack, passed_over)
         request = Request(
             output=place.folder,
             agent=_agent_folder(model),
@@ -139,6 +141,8 @@ def vectorize(
             curve=curve,
         )
         report = _Report(as_json=as_json, quiet=quiet, aside=place.stream)
+        if passed_over.count:
+            report.remark(str(passed_over))
         if sharded:
             _vectorize_sharded(request, inputs, files_from, workers, backend, report)
         else:
@@ -238,11 +242,13 @@ def _vectorize_sharded(
 ) -> None:
     from tqdm import tqdm
 
+    from pipeline.data.images import PassedOver
     from pipeline.vectorizing import session
     from pipeline.vectorizing.inputs import Folders, PathList
     from pipeline.vectorizing.table import read_results
 
-    given: Inputs | None = PathList(files_from) if files_from else Folders(inputs) if inputs else None
+    passed_over = PassedOver()
+    given: Inputs | None = PathList(files_from) if files_from else Folders(inputs, passed_over) if inputs else None
     with tqdm(unit="image", disable=report.hides_progress) as bar:
 
         class ShardProgressBar(session.ShardCallback):
@@ -253,6 +259,8 @@ def _vectorize_sharded(
                 bar.update(sum(map(plan.count, before)))
                 rest = f"; {done} were done before, doing the others" if done else ""
                 report.remark(f"{plan.files} files in {plan.shards} shards{rest}")
+                if passed_over.count:
+                    report.remark(str(passed_over))
                 if report.as_json:
                     for shard in before:
                         report.results(read_results(plan.part(shard)))

@@ -15,7 +15,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -42,7 +42,8 @@ MAX_NAME_BYTES = 255
 """Of a single file name, on every usual file system."""
 
 _NEW_SUBFILE_TYPE, _REDUCED, _MASK = 254, 1, 4
-"""A tag of TIFF, and bits of its value."""
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+"""Tags of TIFF, each with values that matter here."""
 _PAGES = 16  # of which one is looked for that is a whole picture
 
 # What Pillow raises on files that are damaged or hostile; its decoders have no common exception.
@@ -138,6 +139,10 @@ def decode(content: bytes, limits: ImageLimits | DataSettings, name: str) -> tup
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
+            if (deep := _deep_tiff(content, limits, name)) is not None:
+                rgba = _rgba(deep, picture)
+                _refuse_blank(rgba, limits.background, name)
+                return rgba, deep.mode
             with _open(picture.content) as image:
                 _check_header(image, limits, name)
             with _open(picture.content) as image:
@@ -160,7 +165,7 @@ def decode(content: bytes, limits: ImageLimits | DataSettings, name: str) -> tup
 
 def pixels_of(image: Image.Image, limits: ImageLimits | DataSettings, name: str) -> Pixels:
     """An image that Pillow has opened to RGBA, as `read_image` does. Raises ImageRejected."""
-    _check_size(image, limits, name)
+    _check_size(image.size, limits, name)
     try:
         rgba = _rgba(image, Picture(b""))
     except _DECODING as error:
@@ -182,6 +187,29 @@ def _open(content: bytes) -> Image.Image:
     return image
 
 
+def _deep_tiff(content: bytes, limits: ImageLimits | DataSettings, name: str) -> Image.Image | None:
+    """A TIFF with samples of 10, 12 or 14 bits, which Pillow does not scale or read, in 8 bits; None for others."""
+    if content[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    stream = io.BytesIO(content)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
+    stream.seek(tags.next)
+    tags.load(stream)
+    bits, photometric = tags.get(TiffImagePlugin.BITSPERSAMPLE, (8,))[0], tags.get(_PHOTOMETRIC)
+    if bits not in (10, 12, 14) or photometric not in (_WHITE_IS_ZERO, 1, 2):
+        return None
+    _check_size((int(tags[TiffImagePlugin.IMAGEWIDTH]), int(tags[TiffImagePlugin.IMAGELENGTH])), limits, name)
+    samples = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
+    most = ((1 << bits) - 1) << (16 - bits)  # as OpenCV moves them up
+    eight = ((samples.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
+    if photometric == _WHITE_IS_ZERO:
+        eight = 255 - eight
+    image = Image.fromarray(eight if eight.ndim == 2 else np.ascontiguousarray(eight[..., 2::-1]))
+    image.info["icc_profile"] = tags.get(TiffImagePlugin.ICCPROFILE)
+    image.getexif()[ExifTags.Base.Orientation] = tags.get(ExifTags.Base.Orientation, 1)
+    return image
+
+
 def _subfile(image: TiffImagePlugin.TiffImageFile) -> int:
     value = image.tag_v2.get(_NEW_SUBFILE_TYPE, 0)
     return value if isinstance(value, int) else 0
@@ -191,11 +219,11 @@ def _check_header(image: Image.Image, limits: ImageLimits | DataSettings, name: 
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "TIFF":
         raise ImageRejected(name, "animated", f"it holds {frames} pictures; save the one you want")
-    _check_size(image, limits, name)
+    _check_size(image.size, limits, name)
 
 
-def _check_size(image: Image.Image, limits: ImageLimits | DataSettings, name: str) -> None:
-    width, height = image.size
+def _check_size(size: tuple[int, int], limits: ImageLimits | DataSettings, name: str) -> None:
+    width, height = size
     if width * height > limits.max_pixels:
         detail = f"{width} x {height} pixels, more than {limits.max_pixels}; shrink it or raise data.max_pixels"
         raise ImageRejected(name, "too-many-pixels", detail)
@@ -224,7 +252,10 @@ def _samples(image: Image.Image, picture: Picture) -> Pixels:
         raise ValueError(f"samples of 32 bits (mode {image.mode}) are not supported")
     clear, most = picture.clear, (1 << picture.depth) - 1
     if image.mode.startswith("I;16"):
-        return _rgba_from_16_bits(np.asarray(image), clear[0] if clear else None)
+        grey = np.asarray(image)
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            grey = 65535 - grey  # Pillow inverts samples of 8 bits only
+        return _rgba_from_16_bits(grey, clear[0] if clear else None)
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "La", "RGBa"):
         image = image.convert("RGB")
     rgba = np.array(image.convert("RGBA"), dtype=np.uint8)
@@ -311,12 +342,31 @@ def is_blank(rgba: Pixels, background: str | None) -> bool:
     return True
 
 
-def walk_images(root: Path) -> Iterator[tuple[Path, ImageRejected | None]]:
+@dataclass(slots=True)
+class PassedOver:
+    """Files that are no images by their names. names: of the first few. SVGs are not counted: they are results."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, path: Path) -> None:
+        if path.suffix.lower() != ".svg":
+            self.count += 1
+            if len(self.names) < 5:
+                self.names.append(path_text(path))
+
+    def __str__(self) -> str:
+        more = f" and {self.count - len(self.names)} more" if self.count > len(self.names) else ""
+        return f"passed over {self.count} file(s) that are no images by name ({KINDS}): {', '.join(self.names)}{more}"
+
+
+def walk_images(root: Path, passed_over: PassedOver | None = None) -> Iterator[tuple[Path, ImageRejected | None]]:
     """Image files below a folder, by suffix, in the file system's order: each path relative to it, and why it was
     rejected unread, if it was.
 
-    Hidden files and folders are left out. Linked folders are not entered: one inside the root is seen anyway; one
-    that leaves it is rejected, as is a link to a file outside.
+    Hidden files and folders are left out. Links to files count as files, wherever they lead: DVC, git-annex and others
+    keep a folder's files in a cache. Linked folders are not entered: one inside the root is seen anyway; one that
+    leaves it is rejected.
     """
     real_root = os.path.realpath(root)
     folders = [Path()]
@@ -327,24 +377,26 @@ def walk_images(root: Path) -> Iterator[tuple[Path, ImageRejected | None]]:
             with os.scandir(root / folder) as entries:
                 for entry in entries:
                     relative = folder / entry.name
-                    is_folder = entry.is_dir()
-                    if entry.name.startswith(".") or not (is_folder or relative.suffix.lower() in SUFFIXES):
+                    if entry.name.startswith("."):
                         continue
-                    if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(real_root):
-                        detail = "it is a link out of the folder; copy what it points to"
-                        yield relative, ImageRejected(path_text(relative), "link", detail)
-                    elif not is_folder:
-                        yield relative, None
+                    if not entry.is_dir():
+                        if relative.suffix.lower() in SUFFIXES:
+                            yield relative, None
+                        elif passed_over is not None:
+                            passed_over.add(relative)
                     elif not entry.is_symlink():
                         inner.append(relative)
+                    elif not Path(os.path.realpath(entry.path)).is_relative_to(real_root):
+                        detail = "it is a link to a folder elsewhere; name that folder, or copy it"
+                        yield relative, ImageRejected(path_text(relative), "link", detail)
         except OSError as error:
             detail = f"{error.strerror}; check that you may open the folder"
             yield folder, ImageRejected(path_text(folder), "unreadable", detail)
         folders += sorted(inner, reverse=True)
 
 
-def list_images(root: Path) -> tuple[list[Path], list[ImageRejected]]:
+def list_images(root: Path, passed_over: PassedOver | None = None) -> tuple[list[Path], list[ImageRejected]]:
     """The image files of `walk_images` and its rejections, each sorted by path."""
-    walk = list(walk_images(root))
+    walk = list(walk_images(root, passed_over))
     found = [path for path, rejection in walk if rejection is None]
     return sorted(found), sorted((r for _, r in walk if r is not None), key=lambda r: r.path)

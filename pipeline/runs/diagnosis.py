@@ -15,6 +15,7 @@ import yaml
 
 from pipeline.core.errors import DataError, TracewrightError
 from pipeline.core.files import sha256_of
+from pipeline.data.images import path_of
 from pipeline.machine.ports import holder, is_free
 from pipeline.runs.resume import TRAINING, read_lineage
 from pipeline.settings.params import Settings, load_settings
@@ -79,7 +80,7 @@ def _images(root: Path, settings: Settings) -> Iterator[Diagnosis]:
         return
     rows = pq.read_table(root / CATALOGUE, columns=["path", "sha256"]).to_pylist()
     folder = root / settings.data.root
-    changed = [row["path"] for row in rows if _sha256(folder / row["path"]) != row["sha256"]]
+    changed = [row["path"] for row in rows if _sha256(folder / path_of(row["path"])) != row["sha256"]]
     for path in changed:
         yield Diagnosis(
             "damaged", "images", f"{folder / path}: is not the file that was catalogued; restore it, or rerun"
@@ -142,7 +143,7 @@ def _databases(root: Path) -> Iterator[Diagnosis]:
 
 def _trouble_in(path: Path) -> str | None:
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             answer = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.Error as error:
         return str(error)

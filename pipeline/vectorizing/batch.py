@@ -23,6 +23,7 @@ from pipeline.data.images import (
     KINDS,
     MAX_NAME_BYTES,
     ImageLimits,
+    PassedOver,
     decode_image,
     is_blank,
     list_images,
@@ -85,19 +86,22 @@ class VectorizeResult:
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def find_sources(inputs: Sequence[Path], *, beside: bool = False) -> tuple[list[ImageFile], list[VectorizeResult]]:
+def find_sources(
+    inputs: Sequence[Path], *, beside: bool = False, passed_over: PassedOver | None = None
+) -> tuple[list[ImageFile], list[VectorizeResult]]:
     """All images of files and folders, and a failed result for each rejected one.
 
     beside: SVGs lie beside their images, and paths begin as the inputs do; else both are relative to their input.
     Each SVG is named after its image; where two images would share a name, the later keeps its own suffix too, or gets
-    a number. Raises DataError when an input does not exist or there is no image.
+    a number. passed_over: counts what is no image by name. Raises DataError when an input does not exist or there is
+    no image.
     """
     check_existence(inputs)
     sources: list[ImageFile] = []
     rejected: list[VectorizeResult] = []
     taken: set[Path] = set()
     for given in inputs:
-        found, rejections = list_images(given) if given.is_dir() else ([Path(given.name)], [])
+        found, rejections = list_images(given, passed_over) if given.is_dir() else ([Path(given.name)], [])
         root = given if given.is_dir() else given.parent
         shown = root if beside else Path()
         rejected += [failed_result(path_text(shown / path_of(r.path)), r.reason, r.detail) for r in rejections]

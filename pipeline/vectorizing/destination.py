@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.files import write_text
+from pipeline.data.images import PassedOver
 from pipeline.vectorizing.batch import MAX_FILE_BYTES, RESULTS, ImageFile, VectorizeResult, failed_result, find_sources
 
 STREAM = Path("-")
@@ -31,7 +32,7 @@ class Destination:
     results: bool = False
 
     def sources(
-        self, inputs: Sequence[Path], force: bool, stack: ExitStack
+        self, inputs: Sequence[Path], force: bool, stack: ExitStack, passed_over: PassedOver
     ) -> tuple[list[ImageFile], list[VectorizeResult]]:
         """The images with the places of their SVGs, and a failed result for each that cannot be used.
 
@@ -43,7 +44,7 @@ class Destination:
         if STREAM in inputs:
             sources = [ImageFile(_standard_input(stack), str(STREAM), Path("stdin.svg"))]
         else:
-            sources, rejected = find_sources(inputs, beside=self.beside)
+            sources, rejected = find_sources(inputs, beside=self.beside, passed_over=passed_over)
         if self.file is not None:
             sources = [replace(source, svg=Path(self.file)) for source in sources]
         if self.stream or force:

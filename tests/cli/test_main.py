@@ -190,6 +190,19 @@ def test_use_data_outside_the_project_is_absolute(project: Path, logos: Path) ->
     assert load_settings(project / "params.yaml").data.root == str(logos.resolve())
 
 
+@pytest.mark.parametrize("name", [".", "..", "data", "results", "results/evaluate/svg"])
+def test_use_data_of_a_folder_with_results_is_65_and_changes_nothing(project: Path, name: str) -> None:
+    (project / "results/evaluate/svg").mkdir(parents=True)
+    (project / "data/samples").mkdir(parents=True)
+    (project / "data/logos").mkdir()
+    before = (project / "params.yaml").read_bytes()
+    result = tracewright("use-data", name)
+    assert result.exit_code == 65
+    assert "which the pipeline writes; give a folder of logos alone" in result.stderr
+    assert (project / "params.yaml").read_bytes() == before
+    assert tracewright("use-data", "data/samples").exit_code == tracewright("use-data", "data/logos").exit_code == 0
+
+
 def test_use_data_of_no_folder_is_65_and_changes_nothing(project: Path) -> None:
     before = (project / "params.yaml").read_bytes()
     for name in ("gone", "dvc.yaml"):
