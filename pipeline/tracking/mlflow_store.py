@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,14 @@ DEFAULTS = {
 """Environment variables of MLflow that we set unless the user has."""
 
 PROBE_SECONDS = 5
+_LOCATIONS = (
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("experiments", "artifact_location"),
+)
+"""Where MLflow's tables hold paths to artifacts."""
 RUNS_FOLDER = Path(".tracewright/runs")
 """The folder with a folder for each run, in the project's `home`."""
 
@@ -63,29 +72,43 @@ def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, else the embedded SQLite file. A relative SQLite path counts from the project's folder."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
-        return f"sqlite:///{embedded_database(root)}"
+        return sqlite_uri(embedded_database(root))
     prefix, _, path = uri.partition("sqlite:///")
     if prefix == "" and path and not path.startswith("/"):
-        return f"sqlite:///{home(root) / path}"
+        return sqlite_uri(home(root) / path)
     return uri
+
+
+def sqlite_uri(path: Path) -> str:
+    """SQLAlchemy reads a question mark as the start of options, and decodes what a percent sign begins. Where there is
+    one in the path, MLflow leaves an empty folder of the encoded name beside it.
+    """
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
 def has_runs(root: Path) -> bool:
     """Whether there is anything to read: False before the first run into the embedded database."""
-    return tracking_uri(root) != f"sqlite:///{embedded_database(root)}" or embedded_database(root).is_file()
+    return tracking_uri(root) != sqlite_uri(embedded_database(root)) or embedded_database(root).is_file()
 
 
 def client(root: Path) -> MlflowClient:
     """A client of `tracking_uri(root)`; creates the embedded database if there is none.
 
-    Raises Unavailable when a server does not answer within 5 s, or the database cannot be opened.
+    Raises Unavailable when a server does not answer within 5 s, the database cannot be opened, or the project's folder
+    has a name that MLflow cannot keep.
     """
+    try:
+        str(home(root)).encode()
+    except UnicodeEncodeError:
+        message = f"{str(home(root))!r}: is not UTF-8, and MLflow cannot keep it; rename the project's folder"
+        raise Unavailable(message) from None
     _set_defaults()
     from mlflow import MlflowClient
 
     uri = tracking_uri(root)
-    if uri == f"sqlite:///{embedded_database(root)}":
+    if uri == sqlite_uri(embedded_database(root)):
         _make_database(embedded_database(root))
+        _relocate(embedded_database(root), _artifacts(root))
     with answering(uri):
         if uri.startswith(("http://", "https://")):
             _probe(uri)
@@ -181,18 +204,38 @@ def _make_database(path: Path) -> None:
         from sqlalchemy import create_engine, event
 
         with whole(path) as temporary:
-            engine = create_engine(f"sqlite:///{temporary}")
+            engine = create_engine(sqlite_uri(temporary))
             # Hundreds of syncs take 6 s; one at the end, by `whole`, does.
             event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
             database._initialize_tables(engine)  # type: ignore[no-untyped-call]
             engine.dispose()
 
 
+def _artifacts(root: Path) -> str:
+    return (home(root) / "mlruns" / "artifacts").as_uri()
+
+
+def _relocate(database: Path, artifacts: str) -> None:
+    """Points a database at the artifacts beside it: MLflow writes full paths, and a project may be moved or copied."""
+    with answering(sqlite_uri(database)), closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+        old = connection.execute(
+            "SELECT DISTINCT artifact_location FROM experiments "
+            "WHERE artifact_location LIKE ? AND artifact_location <> ?",
+            (f"file:///%/{'/'.join(artifacts.rsplit('/', 2)[1:])}", artifacts),
+        ).fetchall()
+        for (before,) in old:
+            for table, column in _LOCATIONS:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+                    (artifacts, len(before) + 1, len(before) + 1, f"{before}/"),
+                )
+
+
 def _experiment_id(mlflow: MlflowClient, name: str, root: Path) -> str:
     from mlflow.exceptions import MlflowException
 
     embedded = tracking_uri(root).startswith("sqlite:")
-    artifacts = (home(root) / "mlruns" / "artifacts").as_uri() if embedded else None
+    artifacts = _artifacts(root) if embedded else None
     found = mlflow.get_experiment_by_name(name)
     if found is None:
         try:
