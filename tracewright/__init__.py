@@ -95,10 +95,10 @@ def vectorize(
 def _opened(model: str | None) -> tuple[Agent, TracerPool]:
     """An agent, and a process that traces for it until this one ends."""
     from pipeline.agent.agent import load_agent
-    from pipeline.cli.vectorize import _agent_folder
     from pipeline.tracing.tracer_pool import TracerPool
+    from pipeline.vectorizing.agents import find_agent
 
-    agent = load_agent(_agent_folder(model))
+    agent = load_agent(find_agent(model).folder)
     pool = TracerPool(1, agent.timeout_seconds, agent.worker_memory_bytes, agent.background)
     atexit.register(pool.close)
     return agent, pool

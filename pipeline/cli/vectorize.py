@@ -130,7 +130,7 @@ def vectorize(
         sources, rejected = ([], []) if sharded else place.sources(inputs, force, stack, passed_over)
         request = Request(
             output=place.folder,
-            agent=_agent_folder(model),
+            agent=_agent_folder(model, quiet),
             objective="target" if max_damage is not None else objective,
             max_damage=max_damage,
             traces=traces,
@@ -325,10 +325,11 @@ def _colour(value: str | None) -> str | None:
         raise click.BadParameter(f"{value} is no opaque colour, such as white or #0b57a4") from None
 
 
-def _agent_folder(model: str | None) -> Path:
-    """The folder of the agent to vectorise with; standard error says which it is."""
+def _agent_folder(model: str | None, quiet: bool) -> Path:
+    """The folder of the agent to vectorise with; standard error says which it is, unless `quiet` is set."""
     from pipeline.vectorizing.agents import find_agent
 
     found = find_agent(model)
-    click.echo(f"tracewright: {found.name}", err=True)
+    if not quiet:
+        click.echo(f"tracewright: {found.name}", err=True)
     return found.folder

@@ -37,6 +37,7 @@ from pipeline.search.tasks import PendingTasks, begin_tasks
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.vectorizing.answer import PLAIN, Options, answers_of
 from pipeline.vectorizing.inputs import check_existence
+from pipeline.vectorizing.reduction import at_size, reduced
 
 RESULTS = "results.jsonl"
 MIN_SIDE_PIXELS = 8  # smaller images have no room for the scores' windows
@@ -156,6 +157,7 @@ def vectorize_files(
         for outcome, fields in zip(outcomes, answers_of(outcomes, evaluator, options), strict=True):
             number = int(outcome.task.logo.name)
             source = current.members[number]
+            fields = at_size(fields, current.shapes[number], outcome.task.logo.rgba.shape)
             write(output / source.svg, fields.pop("svg"))
             fields["curve"] = [_written(point, source, output, write) for point in fields["curve"]]
             current.results[number] = VectorizeResult(path=source.path, svg=path_text(source.svg), **fields)
@@ -180,9 +182,13 @@ def _written(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """Images that were read, with their defaults on the way. results: by place. seconds: spent on it so far."""
+    """Images that were read, with their defaults on the way.
+
+    results, and shapes before any reduction: by place. seconds: spent on it so far.
+    """
 
     members: Sequence[ImageFile]
+    shapes: dict[int, tuple[int, ...]]
     results: dict[int, VectorizeResult]
     pending: PendingTasks
     seconds: float
@@ -194,17 +200,19 @@ def _begin_batch(members: Sequence[ImageFile], agent: Agent, evaluator: Evaluato
     logos: list[Logo] = []
     measured: list[Vector] = []
     results: dict[int, VectorizeResult] = {}
+    shapes: dict[int, tuple[int, ...]] = {}
     for number, source in enumerate(members):
         try:
             rgba = read_image(source.file, image_limits(options), source.path)
         except ImageRejected as error:
             results[number] = failed_result(source.path, error.reason, error.detail)
             continue
+        shapes[number] = rgba.shape
         logo, measures = make_logo(str(number), rgba, agent, options)
         logos.append(logo)
         measured.append(measures)
     pending = begin_tasks(logos, evaluator, agent.background, keep_svg=True, metrics=False, measured=measured)
-    return _Batch(members, results, pending, time.perf_counter() - started)
+    return _Batch(members, shapes, results, pending, time.perf_counter() - started)
 
 
 def failed_result(path: str, reason: str, detail: str) -> VectorizeResult:
@@ -217,7 +225,8 @@ def image_limits(options: Options) -> ImageLimits:
 
 
 def make_logo(name: str, rgba: Pixels, agent: Agent, options: Options = PLAIN) -> tuple[Logo, Vector]:
-    """An image with the category that its pixels suggest, and its measures."""
+    """An image with the category that its pixels suggest, and its measures; a large one is reduced."""
+    rgba = reduced(rgba)
     if options.background is not None:
         rgba = opaque(rgba, rgb_of(options.background))
     measures = measure(rgba, rgb_of(_backdrop(rgba, agent.background)))
@@ -268,7 +277,7 @@ def vectorize_pixels(
         raise DataError(f"image: VTracer failed on it: {failures[0][1].kind}: {failures[0][1].detail}")
     outcomes = run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True)
     [answer] = answers_of(outcomes, evaluator, options)
-    return answer | {"seconds": time.perf_counter() - started}
+    return at_size(answer, rgba.shape, logo.rgba.shape) | {"seconds": time.perf_counter() - started}
 
 
 def open_results(output: Path) -> Path:

@@ -123,7 +123,9 @@ def test_sound_exif_turns_the_picture(format: str, orientation: int) -> None:
     picture.paste("blue", (16, 8, 24, 16))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options: dict[str, Any] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
+    options = dict[str, dict[str, Any]](JPEG={"quality": 100, "subsampling": 0}, WEBP={"lossless": True}).get(
+        format, {}
+    )
     wanted = picture.copy()
     wanted.getexif()[0x0112] = orientation
     shown = np.array(ImageOps.exif_transpose(wanted)).astype(int)
@@ -249,7 +251,7 @@ def test_colours_are_converted_to_srgb(format: str) -> None:
     """Half of linear light is 188 in sRGB."""
     picture = Image.new("RGB", (40, 40), "black")
     picture.paste((128, 128, 128), (8, 8, 40, 40))
-    options: dict[str, Any] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100}}.get(format, {})
+    options = dict[str, dict[str, Any]](JPEG={"quality": 100}, WEBP={"lossless": True}).get(format, {})
     rgba = seen(encoded(picture, format, icc_profile=gamma_profile(), **options))
     assert abs(rgba[24, 24, :3].astype(int) - 188).max() <= 1
     assert rgba[0, 0, :3].max() <= 2

@@ -57,7 +57,8 @@ def test_a_project_may_have_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
     experiment = mlflow_store.connect(folder, "logos")
-    assert experiment.client.get_experiment_by_name("logos").artifact_location == (folder / "mlruns/artifacts").as_uri()
+    found = experiment.client.get_experiment(experiment.experiment_id)
+    assert found.artifact_location == (folder / "mlruns/artifacts").as_uri()
     assert (folder / "mlruns/mlflow.db").is_file()
     assert [path for path in tmp_path.rglob("*.db") if not path.is_relative_to(folder)] == []
 
