@@ -9,6 +9,8 @@ TORCH := 2.13.0
 # One thread each: two workers, and what they start, keep two cores busy.
 PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 export DVC_NO_ANALYTICS := 1
+# As it was typed: neither make nor the shell looks for commands in it.
+export DATA_FOLDER := $(value DATA)
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export PYTHONUTF8 := 1
 
@@ -47,8 +49,8 @@ $(READY): pyproject.toml requirements.lock
 
 repro: $(READY)
 	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
-ifneq ($(DATA),)
-	@$(BIN)/tracewright use-data "$(DATA)"
+ifneq ($(value DATA),)
+	@$(BIN)/tracewright use-data "$$DATA_FOLDER"
 endif
 	@$(BIN)/tracewright check
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro report

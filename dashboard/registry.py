@@ -79,7 +79,7 @@ def tracking_address(root: Path) -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if uri.startswith(("http://", "https://")):
         return uri.rstrip("/")
-    path = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else "mlruns/mlflow.db"
+    path = unquote(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else "mlruns/mlflow.db"
     return str(root / path)
 
 

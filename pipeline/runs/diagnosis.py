@@ -15,6 +15,7 @@ import yaml
 from pipeline.core.errors import DataError, TracewrightError
 from pipeline.core.files import sha256_of
 from pipeline.core.parquet import read_table
+from pipeline.data.images import path_of
 from pipeline.machine.ports import holder, is_free
 from pipeline.runs.resume import TRAINING, read_lineage
 from pipeline.settings.params import Settings, load_settings
@@ -84,7 +85,8 @@ def _images(root: Path, settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis("note", "images", "no catalogue yet; `make repro` makes it")
         return
     rows = read_table(root / CATALOGUE, ["path", "sha256"]).to_pylist()
-    digests = {root / settings.data.root / row["path"]: row["sha256"] for row in rows}
+    folder = root / settings.data.root
+    digests = {folder / path_of(row["path"]): row["sha256"] for row in rows}
     changed = [f"{path}: is not the file that was catalogued; restore it, or rerun" for path in _changed(digests)]
     yield from _verdict("images", changed, f"{len(rows)} images are those that were catalogued")
 

@@ -83,29 +83,42 @@ def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, else the embedded SQLite file. A relative SQLite path counts from the project's folder."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
-        return f"sqlite:///{embedded_database(root)}"
+        return sqlite_uri(embedded_database(root))
     prefix, _, path = uri.partition("sqlite:///")
     if prefix == "" and path and not path.startswith("/"):
-        return f"sqlite:///{home(root) / path}"
+        return sqlite_uri(home(root) / path)
     return uri
+
+
+def sqlite_uri(path: Path) -> str:
+    """SQLAlchemy reads a question mark as the start of options, and decodes what a percent sign begins. Where there is
+    one in the path, MLflow leaves an empty folder of the encoded name beside it.
+    """
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
 def has_runs(root: Path) -> bool:
     """Whether there is anything to read: False before the first run into the embedded database."""
-    return tracking_uri(root) != f"sqlite:///{embedded_database(root)}" or embedded_database(root).is_file()
+    return tracking_uri(root) != sqlite_uri(embedded_database(root)) or embedded_database(root).is_file()
 
 
 def client(root: Path) -> MlflowClient:
     """A client of `tracking_uri(root)`; creates the embedded database if there is none.
 
-    Raises Unavailable when a server does not answer within 5 s, or the database cannot be opened.
+    Raises Unavailable when a server does not answer within 5 s, the database cannot be opened, or the project's folder
+    has a name that MLflow cannot keep.
     """
+    try:
+        str(home(root)).encode()
+    except UnicodeEncodeError:
+        message = f"{str(home(root))!r}: is not UTF-8, and MLflow cannot keep it; rename the project's folder"
+        raise Unavailable(message) from None
     _set_defaults()
     from mlflow import MlflowClient
 
     uri = tracking_uri(root)
     with answering(uri):
-        if uri == f"sqlite:///{embedded_database(root)}":
+        if uri == sqlite_uri(embedded_database(root)):
             _make_database(embedded_database(root))
             _correct_addresses(root)
         if uri.startswith(("http://", "https://")):
@@ -202,7 +215,7 @@ def _make_database(path: Path) -> None:
         from sqlalchemy import create_engine, event
 
         with whole(path) as temporary:
-            engine = create_engine(f"sqlite:///{temporary}")
+            engine = create_engine(sqlite_uri(temporary))
             # Hundreds of syncs take 6 s; one at the end, by `whole`, does.
             event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
             database._initialize_tables(engine)  # type: ignore[no-untyped-call]

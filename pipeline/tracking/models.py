@@ -218,7 +218,7 @@ _DIGESTS_QUERY = "SELECT tag_key, tag_value FROM logged_model_tags WHERE model_i
 def _kept_champion(root: Path, name: str) -> Path | None:
     """None where MLflow must be asked: another database, a model that is not kept here, or a file that differs."""
     database = mlflow_store.embedded_database(root)
-    if mlflow_store.tracking_uri(root) != f"sqlite:///{database}":
+    if mlflow_store.tracking_uri(root) != mlflow_store.sqlite_uri(database):
         return None
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:

@@ -23,9 +23,11 @@ from pipeline.data.images import (
     KINDS,
     MAX_NAME_BYTES,
     ImageLimits,
+    PassedOver,
     decode_image,
     is_blank,
     list_images,
+    path_of,
     path_text,
     read_image,
 )
@@ -35,6 +37,7 @@ from pipeline.search.tasks import PendingTasks, begin_tasks
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.vectorizing.answer import PLAIN, Options, answers_of
 from pipeline.vectorizing.inputs import check_existence
+from pipeline.vectorizing.reduction import at_size, reduced
 
 RESULTS = "results.jsonl"
 MIN_SIDE_PIXELS = 8  # smaller images have no room for the scores' windows
@@ -84,24 +87,29 @@ class VectorizeResult:
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def find_sources(inputs: Sequence[Path]) -> tuple[list[ImageFile], list[VectorizeResult]]:
+def find_sources(
+    inputs: Sequence[Path], *, beside: bool = False, passed_over: PassedOver | None = None
+) -> tuple[list[ImageFile], list[VectorizeResult]]:
     """All images of files and folders, and a failed result for each rejected one.
 
+    beside: SVGs lie beside their images, and paths begin as the inputs do; else both are relative to their input.
     Each SVG is named after its image; where two images would share a name, the later keeps its own suffix too, or gets
-    a number. Raises DataError when an input does not exist or there is no image.
+    a number. passed_over: counts what is no image by name. Raises DataError when an input does not exist or there is
+    no image.
     """
     check_existence(inputs)
     sources: list[ImageFile] = []
     rejected: list[VectorizeResult] = []
     taken: set[Path] = set()
     for given in inputs:
-        found, rejections = list_images(given) if given.is_dir() else ([Path(given.name)], [])
-        rejected += [failed_result(r.path, r.reason, r.detail) for r in rejections]
+        found, rejections = list_images(given, passed_over) if given.is_dir() else ([Path(given.name)], [])
         root = given if given.is_dir() else given.parent
+        shown = root if beside else Path()
+        rejected += [failed_result(path_text(shown / path_of(r.path)), r.reason, r.detail) for r in rejections]
         for relative in found:
-            svg = _free_name(relative, taken)
+            svg = _free_name(shown / relative, taken)
             taken.add(svg)
-            sources.append(ImageFile(root / relative, path_text(relative), svg))
+            sources.append(ImageFile(root / relative, path_text(shown / relative), svg))
     if not sources and not rejected:
         raise DataError(f"{', '.join(map(str, inputs))}: no images found ({KINDS})")
     return sources, rejected
@@ -149,6 +157,7 @@ def vectorize_files(
         for outcome, fields in zip(outcomes, answers_of(outcomes, evaluator, options), strict=True):
             number = int(outcome.task.logo.name)
             source = current.members[number]
+            fields = at_size(fields, current.shapes[number], outcome.task.logo.rgba.shape)
             write(output / source.svg, fields.pop("svg"))
             fields["curve"] = [_written(point, source, output, write) for point in fields["curve"]]
             current.results[number] = VectorizeResult(path=source.path, svg=path_text(source.svg), **fields)
@@ -173,9 +182,13 @@ def _written(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """Images that were read, with their defaults on the way. results: by place. seconds: spent on it so far."""
+    """Images that were read, with their defaults on the way.
+
+    results, and shapes before any reduction: by place. seconds: spent on it so far.
+    """
 
     members: Sequence[ImageFile]
+    shapes: dict[int, tuple[int, ...]]
     results: dict[int, VectorizeResult]
     pending: PendingTasks
     seconds: float
@@ -187,29 +200,33 @@ def _begin_batch(members: Sequence[ImageFile], agent: Agent, evaluator: Evaluato
     logos: list[Logo] = []
     measured: list[Vector] = []
     results: dict[int, VectorizeResult] = {}
+    shapes: dict[int, tuple[int, ...]] = {}
     for number, source in enumerate(members):
         try:
-            rgba = read_image(source.file, _limits(options), source.path)
+            rgba = read_image(source.file, image_limits(options), source.path)
         except ImageRejected as error:
             results[number] = failed_result(source.path, error.reason, error.detail)
             continue
+        shapes[number] = rgba.shape
         logo, measures = make_logo(str(number), rgba, agent, options)
         logos.append(logo)
         measured.append(measures)
     pending = begin_tasks(logos, evaluator, agent.background, keep_svg=True, metrics=False, measured=measured)
-    return _Batch(members, results, pending, time.perf_counter() - started)
+    return _Batch(members, shapes, results, pending, time.perf_counter() - started)
 
 
 def failed_result(path: str, reason: str, detail: str) -> VectorizeResult:
     return VectorizeResult(path=path, status="failed", error=f"{reason}: {detail}")
 
 
-def _limits(options: Options) -> ImageLimits:
+def image_limits(options: Options) -> ImageLimits:
+    """What an image to vectorise may be."""
     return ImageLimits(MIN_SIDE_PIXELS, MAX_PIXELS, MAX_FILE_BYTES, options.background)
 
 
 def make_logo(name: str, rgba: Pixels, agent: Agent, options: Options = PLAIN) -> tuple[Logo, Vector]:
-    """An image with the category that its pixels suggest, and its measures."""
+    """An image with the category that its pixels suggest, and its measures; a large one is reduced."""
+    rgba = reduced(rgba)
     if options.background is not None:
         rgba = opaque(rgba, rgb_of(options.background))
     measures = measure(rgba, rgb_of(_backdrop(rgba, agent.background)))
@@ -237,12 +254,22 @@ def with_objective(agent: Agent, name: str | None, max_damage: float | None) -> 
 def vectorize_image_bytes(
     content: bytes, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0, options: Options = PLAIN
 ) -> dict[str, Any]:
-    """Vectorises one image file, given as bytes; returns `svg` and the fields of VectorizeResult, SVGs as texts.
+    """Vectorises one image file, given as bytes; as `vectorize_pixels`. Raises ImageRejected too."""
+    started = time.perf_counter()
+    rgba = decode_image(content, image_limits(options), "image")
+    answer = vectorize_pixels(rgba, agent, evaluator, traces=traces, seed=seed, options=options)
+    return answer | {"seconds": time.perf_counter() - started}
 
-    Raises ImageRejected when it cannot be decoded, DataError when even VTracer's default fails on it.
+
+def vectorize_pixels(
+    rgba: Pixels, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0, options: Options = PLAIN
+) -> dict[str, Any]:
+    """Vectorises one image, uint8 (H, W, 4); returns `svg` and the fields of VectorizeResult, SVGs as texts.
+
+    Raises DataError when even VTracer's default fails on it.
     """
     started = time.perf_counter()
-    logo, measures = make_logo("image", decode_image(content, _limits(options), "image"), agent, options)
+    logo, measures = make_logo("image", rgba, agent, options)
     tasks, failures = begin_tasks(
         [logo], evaluator, agent.background, keep_svg=True, metrics=False, measured=[measures]
     ).collect()
@@ -250,7 +277,7 @@ def vectorize_image_bytes(
         raise DataError(f"image: VTracer failed on it: {failures[0][1].kind}: {failures[0][1].detail}")
     outcomes = run_agent(agent, tasks, evaluator, traces=traces, seed=seed, keep_svg=True)
     [answer] = answers_of(outcomes, evaluator, options)
-    return answer | {"seconds": time.perf_counter() - started}
+    return at_size(answer, rgba.shape, logo.rgba.shape) | {"seconds": time.perf_counter() - started}
 
 
 def open_results(output: Path) -> Path:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from pipeline.core.errors import DataError
-from pipeline.data.images import MAX_NAME_BYTES, path_of, path_text, walk_images
+from pipeline.data.images import MAX_NAME_BYTES, PassedOver, path_of, path_text, walk_images
 
 OUTSIDE = "outside"
 """The folder, among the SVGs, of listed files that do not lie below the current folder."""
 
 STDIN = Path("-")
 _PIECE = 1 << 16
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def check_existence(paths: Sequence[Path]) -> None:
@@ -72,11 +76,12 @@ class Folders:
     """Files, and folders with all images below them.
 
     Of a single folder the paths are relative to it; of several inputs each begins with its own name, numbered where
-    two have the same. Raises DataError when one does not exist.
+    two have the same. passed_over: counts what is no image by name. Raises DataError when one does not exist.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], passed_over: PassedOver | None = None) -> None:
         check_existence(paths)
+        self._passed_over = passed_over
         self._paths = [Path(os.path.normpath(Path.cwd() / p)) for p in paths]
 
     def described(self) -> dict[str, Any]:
@@ -95,7 +100,7 @@ class Folders:
             yield from self._below(path, Path(label)) if path.is_dir() else [_entry(path, Path(label))]
 
     def _below(self, root: Path, label: Path) -> Iterator[Entry]:
-        for relative, rejection in walk_images(root):
+        for relative, rejection in walk_images(root, self._passed_over):
             if rejection is None:
                 yield _entry(root / relative, label / relative)
             else:
@@ -106,7 +111,9 @@ class Folders:
 class PathList:
     """Paths from a file or standard input, one per line, or separated by NUL when there is any NUL.
 
-    Results keep each path as it is listed; what lies outside the current folder goes below `outside/`.
+    Lines may end as on Windows, and a byte order mark says which Unicode they are in. A path with backslashes that does
+    not exist is read as one with slashes. Results keep each path as it is listed; what lies outside the current folder
+    goes below `outside/`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,6 +134,8 @@ class PathList:
         for line in self._lines():
             hasher.update(line + b"\0")
             path = Path(os.path.normpath(here / os.fsdecode(line)))
+            if b"\\" in line and not path.exists():
+                path = Path(os.path.normpath(here / os.fsdecode(line.replace(b"\\", b"/"))))
             relative = path.relative_to(here) if path.is_relative_to(here) else None
             # A listed folder of that name goes there as well, or two files could share an SVG.
             leaves = relative is None or relative.parts[:1] == (OUTSIDE,)
@@ -139,15 +148,34 @@ class PathList:
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read ({error.strerror}); check that you may read it") from error
         with file:
-            piece = file.read(_PIECE)
-            separator = b"\0" if b"\0" in piece else b"\n"
+            pieces = self._pieces(file)
+            first = next(pieces, b"")
+            separator = b"\0" if b"\0" in first else b"\n"
+            # Where the first line ends as on Windows, all do.
+            end = b"\r" if separator == b"\n" and first.partition(b"\n")[0].endswith(b"\r") else b""
             rest = b""
-            while piece:
+            for piece in chain([first], pieces):
                 *lines, rest = (rest + piece).split(separator)
-                yield from filter(None, lines)
-                piece = file.read(_PIECE)
-            if rest:
+                yield from filter(None, (line.removesuffix(end) for line in lines))
+            if rest := rest.removesuffix(end):
                 yield rest
+
+    def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
+        """The list; in UTF-8 and without a byte order mark if it begins with one."""
+        pieces = iter(lambda: file.read(_PIECE), b"")
+        first = next(pieces, b"")
+        encoding = next((name for mark, name in _MARKS.items() if first.startswith(mark)), None)
+        if encoding is None:
+            yield first
+            yield from pieces
+            return
+        decoder = codecs.getincrementaldecoder(encoding)()
+        try:
+            for piece in chain([first], pieces):
+                yield decoder.decode(piece).encode()
+            decoder.decode(b"", final=True)
+        except UnicodeError as error:
+            raise DataError(f"{self._path}: is no {encoding}, as its first bytes say; save it as UTF-8") from error
 
 
 def _entry(file: Path, relative: Path) -> Entry:
@@ -155,4 +183,6 @@ def _entry(file: Path, relative: Path) -> Entry:
         status = file.stat()
     except OSError:
         return Entry(path_text(file), path_text(relative))
+    if stat.S_ISDIR(status.st_mode):
+        return Entry(path_text(file), path_text(relative), error="unreadable: it is a folder; list the images in it")
     return Entry(path_text(file), path_text(relative), status.st_size, status.st_mtime_ns)

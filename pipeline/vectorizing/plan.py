@@ -124,7 +124,12 @@ def check_same(plan: Plan, asked: Mapping[str, Any]) -> None:
     before, now = flatten(plan.asked), flatten(asked)
     names = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     if names:
-        changes = "; ".join(f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}" for name in names)
+        changes = "; ".join(
+            "the list of files has changed"
+            if name == "list_sha256"
+            else f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
+            for name in names
+        )
         raise Mismatch(f"{plan.output}: was begun with something else: {changes}; give the same, or another -o")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,21 @@ def _json(value: Any) -> str | None:
     return None if value is None else json.dumps(value)
 
 
+def read_results(path: Path) -> Iterator[VectorizeResult]:
+    """The rows of a part, as they were before it was written. Raises DataError."""
+    for row in _read(path).to_pylist():
+        for name in ("params", "curve"):
+            row[name] = row[name] and json.loads(row[name])
+        yield VectorizeResult(**row)
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise DataError(f"{path}: is damaged ({error}); delete it, and the same command does it again") from error
+
+
 def tally_of(results: Iterable[VectorizeResult]) -> Tally:
     return _tally(pa.Table.from_pylist([asdict(r) | {"params": None, "curve": None} for r in results], SCHEMA))
 
@@ -82,11 +97,7 @@ def read_tally(paths: Iterable[Path]) -> Tally:
     """Sums over parts, one at a time. Raises DataError when one cannot be read."""
     total = Tally()
     for path in paths:
-        try:
-            table = pq.read_table(path, columns=["status", "parsed", *_SUMS])
-        except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-            raise DataError(f"{path}: is damaged ({error}); delete it, and the same command does it again") from error
-        total = total.plus(_tally(table))
+        total = total.plus(_tally(_read(path, ["status", "parsed", *_SUMS])))
     return total
 
 

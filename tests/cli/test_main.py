@@ -54,7 +54,13 @@ def tracewright(*arguments: object) -> Result:
     [
         (["vectorise"], "No such command 'vectorise'"),
         (["vectorize", "--speed", "9", "x.png"], "No such option"),
-        (["vectorize", "x.png"], "Missing option '-o'"),
+        (["vectorize", "x.png", "y.png", "-o", "z.svg"], "-o z.svg takes the SVG of one image"),
+        (["vectorize", ".", "-o", "-"], "-o - takes the SVG of one image"),
+        (["vectorize", "-", "x.png"], "IN is - (standard input) and more; give one of them"),
+        (["vectorize", "-", "--curve"], "--curve writes several SVGs; give a file or folder as -o"),
+        (["vectorize", "x.png", "--sharded"], "--sharded reads files and folders and writes to a folder"),
+        (["vectorize", "x.png", "--sharded", "-o", "x.svg"], "name it with -o DIR"),
+        (["vectorize", "x.png", "--sharded", "--force", "-o", "out"], "--force: not with --sharded"),
         (["vectorize", "-o", "out"], "Missing argument 'IN...'"),
         (["vectorize", "x.png", "-o", "out", "--traces", "0"], "0 is not in the range 1<=x<=1000"),
         (["vectorize", "x.png", "-o", "out", "--objective", "nicer"], "'nicer' is not one of"),
@@ -182,6 +188,19 @@ def test_use_data_takes_any_name(project: Path, name: str) -> None:
 def test_use_data_outside_the_project_is_absolute(project: Path, logos: Path) -> None:
     assert tracewright("use-data", "../logos").exit_code == 0
     assert load_settings(project / "params.yaml").data.root == str(logos.resolve())
+
+
+@pytest.mark.parametrize("name", [".", "..", "data", "results", "results/evaluate/svg"])
+def test_use_data_of_a_folder_with_results_is_65_and_changes_nothing(project: Path, name: str) -> None:
+    (project / "results/evaluate/svg").mkdir(parents=True)
+    (project / "data/samples").mkdir(parents=True)
+    (project / "data/logos").mkdir()
+    before = (project / "params.yaml").read_bytes()
+    result = tracewright("use-data", name)
+    assert result.exit_code == 65
+    assert "which the pipeline writes; give a folder of logos alone" in result.stderr
+    assert (project / "params.yaml").read_bytes() == before
+    assert tracewright("use-data", "data/samples").exit_code == tracewright("use-data", "data/logos").exit_code == 0
 
 
 def test_use_data_of_no_folder_is_65_and_changes_nothing(project: Path) -> None:

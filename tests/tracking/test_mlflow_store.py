@@ -64,6 +64,24 @@ def test_a_deleted_experiment_is_explained(root: Path) -> None:
         mlflow_store.connect(root, "gone")
 
 
+@pytest.mark.parametrize("name", ["a#1", "a?b", "a%20b", "a%3Fb", "a b", "a:b", "grüße"])
+def test_a_project_may_have_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    experiment = mlflow_store.connect(folder, "logos")
+    found = experiment.client.get_experiment(experiment.experiment_id)
+    assert found.artifact_location == (folder / "mlruns/artifacts").as_uri()
+    assert (folder / "mlruns/mlflow.db").is_file()
+    assert [path for path in tmp_path.rglob("*.db") if not path.is_relative_to(folder)] == []
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    with pytest.raises(Unavailable, match="rename the project's folder"):
+        mlflow_store.connect(folder, "logos")
+
+
 def test_nothing_is_made_by_looking(tmp_path: Path, root: Path) -> None:
     assert not mlflow_store.has_runs(tmp_path)
     assert not any(tmp_path.iterdir())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -46,6 +47,27 @@ def test_models_rank_by_what_they_achieved_on_the_validation_images(
     assert ranked[0].params["note"] == "x"
     assert ranked[0].params["train.seed"] == "1"
     assert ranked[0].source_run_id == run.replica.sent.run_id
+
+
+def test_a_project_that_is_moved_or_copied_has_its_own_models(
+    tmp_path: Path, settings: Settings, agent_dir: Path, with_mlflow: Callable[[Path], None]
+) -> None:
+    (tmp_path / "a%1").mkdir()
+    with_mlflow(tmp_path / "a%1")
+    with Run.start(tmp_path / "a%1", settings, stage="train", inputs=SUMMARY) as run:
+        model_id = log(run, agent_dir).model_id
+    moved, copied = tmp_path / "moved", tmp_path / "copy of it"
+    (tmp_path / "a%1").rename(moved)
+    shutil.copytree(moved, copied)
+    for folder in (copied, moved, copied):
+        experiment = mlflow_store.connect(folder, settings.experiment)
+        found = experiment.client.get_logged_model(model_id)
+        assert found.artifact_location.startswith(f"{(folder / 'mlruns/artifacts').as_uri()}/")
+        shutil.rmtree(folder / ".tracewright/models", ignore_errors=True)
+        kept = models.download(f"models:/{model_id}", folder)
+        assert kept.is_relative_to(folder)
+        new_run = experiment.client.create_run(experiment.experiment_id)
+        assert new_run.info.artifact_uri.startswith(f"{(folder / 'mlruns/artifacts').as_uri()}/")
 
 
 def test_a_logged_model_holds_and_needs_no_pickle(root: Path, settings: Settings, agent_dir: Path) -> None:

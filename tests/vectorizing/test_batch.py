@@ -116,11 +116,13 @@ def test_an_image_that_the_tracer_cannot_do_costs_only_itself(tmp_path: Path) ->
     assert results["1.png"].bytes is None
 
 
-def test_a_link_out_of_the_folder_is_reported(tmp_path: Path) -> None:
+def test_a_linked_file_is_vectorised_and_a_linked_folder_is_reported(tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.png")
-    (tmp_path / "in" / "out.png").symlink_to(save(tmp_path / "elsewhere.png"))
+    (tmp_path / "in" / "out.png").symlink_to(save(tmp_path / "cache" / "0a1b.png"))
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "cache")
     results = vectorize([tmp_path / "in"], tmp_path / "out")
-    assert (results["out.png"].error or "").startswith("link: ")
+    assert results["out.png"].status == "improved"
+    assert (results["more"].error or "").startswith("link: ")
 
 
 def test_it_is_never_worse_than_the_default(tmp_path: Path) -> None:

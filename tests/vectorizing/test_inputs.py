@@ -101,6 +101,28 @@ def test_names_with_newlines_come_between_nuls_also_across_pieces(here: Path, mo
     assert paths(PathList(Path("-"))) == [path_text(Path(name)) for name in names]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_from_windows_are_read(here: Path, encoding: str, end: str) -> None:
+    touch(here, "a.png", "grüße/b.png", "c\\d.png")
+    text = end.join(["a.png", "grüße\\b.png", "", "c\\d.png"])
+    for last in ("", end):
+        (here / "list").write_bytes((text + last).encode(encoding))
+        assert paths(PathList(Path("list"))) == ["a.png", "grüße/b.png", "c\\\\d.png"]
+
+
+def test_a_list_that_is_not_what_its_mark_says_is_told(here: Path) -> None:
+    (here / "list").write_bytes(b"\xff\xfea.png")
+    with pytest.raises(DataError, match="list: is no utf-16, as its first bytes say; save it as UTF-8"):
+        paths(PathList(Path("list")))
+
+
+def test_a_listed_folder_is_an_error_of_its_own(here: Path) -> None:
+    (here / "list").write_text(".\n")
+    [entry] = PathList(Path("list")).entries()
+    assert entry.error == "unreadable: it is a folder; list the images in it"
+
+
 def test_a_list_is_known_again_and_another_is_not(here: Path) -> None:
     (here / "list").write_text("a.png\nb.png\n")
     first = PathList(Path("list"))
