@@ -18,7 +18,7 @@ from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
 from pipeline.reports import words
 
 TRACES = (1, 8, 32)
-KINDS = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"]
+KINDS = ["png", "jpg", "jpeg", "jfif", "bmp", "tif", "tiff", "webp"]
 CHAMPION, NEWEST = "the champion", "the newest training's agent"
 OWN = "what the model was trained for"
 
