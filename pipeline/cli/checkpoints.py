@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.options import json_option
 from pipeline.core.errors import DataError
 from pipeline.core.files import required_root
 
@@ -56,7 +57,8 @@ def _stores(run: str | None) -> Iterator[tuple[str, CheckpointStore]]:
 
 @checkpoints.command("list")
 @click.argument("run", required=False)
-def list_checkpoints(run: str | None) -> None:
+@json_option("checkpoint")
+def list_checkpoints(run: str | None, as_json: bool) -> None:
     """List the checkpoints of RUN, or of all runs, newest run first."""
     from pipeline.runs.resume import read_lineage
     from pipeline.training.checkpoint_store import best_of, files_in
@@ -69,9 +71,14 @@ def list_checkpoints(run: str | None) -> None:
             state = "finished" if read_lineage(store.folder.parent).delivered else "can be resumed"
         except DataError as error:
             state = str(error)
-        click.echo(f"run {name} ({state})")
         entries = store.entries(check=True)
         best = best_of(entries, _settings().checkpoints)
+        if as_json:
+            for entry in entries:
+                marks_of = {"best": entry == best, "latest": entry == entries[-1]}
+                click.echo(json.dumps({"run": name, "state": state, **asdict(entry), **marks_of}))
+            continue
+        click.echo(f"run {name} ({state})")
         for damaged in sorted({path.name for path in files_in(store.folder)} - {entry.name for entry in entries}):
             click.echo(f"  {damaged:24} damaged; `tracewright checkpoints prune` removes it")
         for entry in entries:
@@ -83,14 +90,15 @@ def list_checkpoints(run: str | None) -> None:
             click.echo(f"  {cells} {', '.join(marks)}".rstrip())
         if not entries:
             click.echo("  no checkpoint")
-    if not run_count:
+    if not run_count and not as_json:
         click.echo("there is no saved training yet; run `make repro` to train")
 
 
 @checkpoints.command("show")
 @click.argument("checkpoint")
-def show(checkpoint: str) -> None:
-    """Print the content of a CHECKPOINT as JSON."""
+@click.option("--json", "as_json", is_flag=True, help="Print everything, settings and arrays too, as JSON.")
+def show(checkpoint: str, as_json: bool) -> None:
+    """Summarise a CHECKPOINT: step, seed, metrics, stages, size."""
     from pipeline.runs.resume import checkpoint_path
     from pipeline.training.checkpoint import read_checkpoint
     from pipeline.training.checkpoint_store import entry_of
@@ -100,9 +108,24 @@ def show(checkpoint: str) -> None:
     arrays = {name: list(array.shape) for name, array in sorted(state.arrays.items())}
     stages = state.facts.get("stages")
     records = [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
-    content: dict[str, Any] = {"path": str(path), **asdict(entry_of(path, state))}
+    entry = entry_of(path, state)
+    content: dict[str, Any] = {"path": str(path), **asdict(entry)}
     content["stages"] = [{name: stage.get(name) for name in ("name", "attempts", "passed")} for stage in records]
-    click.echo(json.dumps(content | {"settings": state.facts.get("settings"), "arrays": arrays}, indent=2))
+    if as_json:
+        click.echo(json.dumps(content | {"settings": state.facts.get("settings"), "arrays": arrays}, indent=2))
+        return
+    rows = {
+        "path": path,
+        "saved": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.saved_seconds)),
+        "why": entry.reason,
+        "at": f"step {entry.timesteps}" if entry.phase == "training" else entry.phase,
+        "seed": entry.seed,
+        "metrics": ", ".join(f"{name} {value:.4f}" for name, value in entry.metrics.items()) or "not validated here",
+        "stages": ", ".join(f"{s['name']} {'passed' if s['passed'] else 'not passed'}" for s in content["stages"]),
+        "size": f"{_size(entry.bytes)} in {len(arrays)} arrays",
+    }
+    for name, value in rows.items():
+        click.echo(f"{name:8} {value}".rstrip())
 
 
 @checkpoints.command("verify")
@@ -183,9 +206,15 @@ def resume(checkpoint: str, fork: bool) -> None:
 
 
 @checkpoints.command("stats")
-def stats() -> None:
+@json_option("run")
+def stats(as_json: bool) -> None:
     """Show the number and size of all checkpoints, and the size that is allowed."""
     rows = [(name, store.entries()) for name, store in _stores(None)]
+    if as_json:
+        for name, entries in rows:
+            count, size = len(entries), sum(entry.bytes for entry in entries)
+            click.echo(json.dumps({"run": name, "checkpoints": count, "bytes": size}))
+        return
     total = sum(entry.bytes for _, entries in rows for entry in entries)
     for name, entries in rows:
         share = sum(entry.bytes for entry in entries)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipeline.cli.checkpoints import checkpoints
+from pipeline.cli.options import json_option
 from pipeline.cli.runs import runs
 from pipeline.cli.tune import tune
 from pipeline.cli.vectorize import vectorize
 from pipeline.core.errors import SettingsError, Stopped, TracewrightError
-from pipeline.core.files import required_root
+from pipeline.core.files import required_root, sha256_of
 from pipeline.core.stop_signals import stop_on_sigterm
 
 
@@ -42,8 +45,18 @@ class Group(click.Group):
         sys.exit(code)
 
 
+def _version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    """The package's version, and the first digits of the SHA-256 of the weights that it ships."""
+    if not is_asked or context.resilient_parsing:
+        return
+    weights = Path(__file__).parents[1] / "vectorizing/shipped/policy.safetensors"
+    agent = f", shipped agent {sha256_of(weights)[:12]}" if weights.is_file() else ""
+    click.echo(f"tracewright {metadata.version('tracewright')}{agent}")
+    context.exit()
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tracewright")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
     """Turn logos into the smallest SVGs that still look like them.
 
@@ -83,18 +96,22 @@ main.add_command(vectorize)
 
 
 @main.command()
-def doctor() -> None:
+@json_option("finding")
+def doctor(as_json: bool) -> None:
     """Check data, results, stores, checkpoints, journals, versions, disk and ports.
 
     Exits with 65 when something is damaged.
     """
+    from dataclasses import asdict
+
     from pipeline.core.errors import DataError
     from pipeline.runs.diagnosis import examine
 
     marks = {"fine": "ok     ", "note": "note   ", "damaged": "DAMAGED"}
     damaged = 0
     for finding in examine(required_root()):
-        click.echo(f"{marks[finding.level]} {finding.subject}: {finding.text}")
+        line = f"{marks[finding.level]} {finding.subject}: {finding.text}"
+        click.echo(json.dumps(asdict(finding)) if as_json else line)
         damaged += finding.level == "damaged"
     if damaged:
         raise DataError(f"{damaged} finding(s) need attention; see above")
@@ -123,13 +140,21 @@ def models() -> None:
 
 
 @models.command("list")
-def list_models() -> None:
+@json_option("version")
+def list_models(as_json: bool) -> None:
     """List versions, newest first, with their aliases and the gate's verdict."""
+    from dataclasses import asdict
+
     from pipeline.settings.params import load_settings
     from pipeline.tracking import registry
 
     root = required_root()
-    click.echo(registry.describe(root, load_settings(root / "params.yaml").experiment))
+    versions = registry.list_versions(root, load_settings(root / "params.yaml").experiment)
+    if not as_json:
+        click.echo(f"{'VERSION':>7}  {'ALIAS':<12}  {'MADE':<20}  VERDICT")
+    for version in versions:
+        row = f"{version.version:>7}  {', '.join(version.aliases) or '-':<12}  {version.made:<20}  {version.reason}"
+        click.echo(json.dumps(asdict(version)) if as_json else row.rstrip())
 
 
 @models.command("ship")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.options import json_option
 from pipeline.core.errors import DataError, Unavailable
 from pipeline.core.files import required_root
 
@@ -93,7 +94,7 @@ def _run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @runs.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per run.")
+@json_option("run")
 @click.option("--all", "every", is_flag=True, help="List all runs, not only the newest twenty.")
 def list_runs(as_json: bool, every: bool) -> None:
     """List runs, newest first: state, progress, time left, best so far; then DVC's queue."""
@@ -103,6 +104,8 @@ def list_runs(as_json: bool, every: bool) -> None:
 
     root = required_root()
     found = list(trainings(root) if every else islice(trainings(root), 20))
+    if found and not as_json:
+        click.echo(f"{'RUN':22} {'STATE':9} {'PROGRESS':28} {'BEST':32} SETTINGS")
     for training in found:
         click.echo(json.dumps(_as_json(training)) if as_json else _row(training))
     if as_json:

@@ -146,8 +146,20 @@ def rollback(root: Path, name: str) -> str:
     )
 
 
-def describe(root: Path, name: str) -> str:
-    """A line per version, newest first: aliases, time, the gate's reason. Raises Unavailable when there is none."""
+@dataclass(frozen=True, slots=True)
+class VersionSummary:
+    """One version. made: UTC, ISO 8601. reason: the gate's, empty for one that it did not decide on."""
+
+    version: str
+    aliases: tuple[str, ...]
+    made: str
+    decision: str | None
+    reason: str
+    run_id: str | None
+
+
+def list_versions(root: Path, name: str) -> list[VersionSummary]:
+    """Newest first. Raises Unavailable when there is none."""
     registry = _with_runs(root, name)
     with mlflow_store.answering(registry.uri):
         versions = registry.versions()
@@ -157,12 +169,17 @@ def describe(root: Path, name: str) -> str:
                 aliases.setdefault(str(held.version), []).append(alias)
     if not versions:
         raise _nothing(name)
-    lines = []
-    for version in versions:
-        names = ", ".join(aliases.get(str(version.version), ["-"]))
-        time = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
-        lines.append(f"{version.version:>4}  {names:<12}  {time:%Y-%m-%d %H:%M} UTC  {version.tags.get('reason', '')}")
-    return "\n".join(line.rstrip() for line in lines)
+    return [
+        VersionSummary(
+            version=str(version.version),
+            aliases=tuple(aliases.get(str(version.version), ())),
+            made=f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            decision=version.tags.get("decision"),
+            reason=version.tags.get("reason", ""),
+            run_id=version.run_id,
+        )
+        for version in versions
+    ]
 
 
 def _with_runs(root: Path, name: str) -> Registry:

@@ -66,6 +66,15 @@ def test_list_marks_the_latest_and_the_best_of_each_run(project: Path) -> None:
     assert "step 10" in older[0]
     assert "value 0.3000" in older[0]
     assert tracewright("list", OLDER).stdout.splitlines() == lines[3:]
+    rows = [json.loads(line) for line in tracewright("list", "--json").stdout.splitlines()]
+    assert [(r["run"], r["timesteps"], r["best"], r["latest"]) for r in rows] == [
+        (NEWER, 10, False, False),
+        (NEWER, 20, True, True),
+        (OLDER, 10, True, False),
+        (OLDER, 20, False, True),
+    ]
+    rows = [json.loads(line) for line in tracewright("stats", "--json").stdout.splitlines()]
+    assert [(r["run"], r["checkpoints"]) for r in rows] == [(NEWER, 2), (OLDER, 2)]
 
 
 @pytest.mark.parametrize("harm", [damage, flip])
@@ -83,13 +92,16 @@ def test_a_damaged_one_is_marked_and_pruned(project: Path, harm: Callable[[Path]
 def test_show_prints_what_a_checkpoint_holds(project: Path) -> None:
     folder = run_of(project, NEWER, [0.1, 0.2])
     for name in (NEWER, f"{NEWER}/000002-20.ckpt", folder / "checkpoints" / "000002-20.ckpt"):
-        shown = json.loads(tracewright("show", name).stdout)
+        shown = json.loads(tracewright("show", "--json", name).stdout)
         assert (shown["name"], shown["timesteps"], shown["number"]) == ("000002-20.ckpt", 20, 2)
         assert shown["metrics"] == {"value": 0.2}
         assert shown["stages"] == [{"name": "simple", "attempts": 2, "passed": True}]
         assert shown["arrays"] == {"weights": [2, 3]}
         assert shown["settings"] == {"experiment": "x"}
-    assert json.loads(tracewright("show", f"{NEWER}/000001-10.ckpt").stdout)["timesteps"] == 10
+    lines = tracewright("show", f"{NEWER}/000001-10.ckpt").stdout.splitlines()
+    told = {line[:8].strip(): line[9:] for line in lines}
+    assert (told["at"], told["metrics"], told["stages"]) == ("step 10", "value 0.1000", "simple passed")
+    assert len(lines) < 10
 
 
 def test_verify_names_the_damaged_and_counts_the_sound(project: Path) -> None:

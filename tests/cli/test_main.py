@@ -235,3 +235,4 @@ def test_help_and_version(project: Path) -> None:
         result = tracewright(*arguments)
         assert result.exit_code == 0, arguments
         assert result.stdout
+    assert re.fullmatch(r"tracewright \d+\.\d+\.\d+, shipped agent [0-9a-f]{12}\n", tracewright("--version").stdout)

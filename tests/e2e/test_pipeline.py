@@ -46,7 +46,7 @@ class Project:
 
     def run(self, *command: str, code: int = 0) -> str:
         done = subprocess.run(
-            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=600, check=False
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=1500, check=False
         )
         assert done.returncode == code, f"{command} gave {done.returncode}:\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr

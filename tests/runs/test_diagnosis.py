@@ -249,6 +249,8 @@ def test_the_command_ends_with_65_when_something_is_damaged(project: Path) -> No
     assert result.exit_code == 65
     assert "DAMAGED images: " in result.stdout
     assert "1 finding(s) need attention; see above" in result.stderr
+    rows = [json.loads(line) for line in CliRunner().invoke(main, ["doctor", "--json"]).stdout.splitlines()]
+    assert [row["subject"] for row in rows if row["level"] == "damaged"] == ["images"]
 
 
 def test_a_damaged_cache_is_refused_before_dvc_checks_it_out(project: Path) -> None:

@@ -88,12 +88,12 @@ def test_versions_are_listed_newest_first(opened: Registry, model_ids: list[str]
     opened.tag(one, {"reason": "promoted: better"})
     opened.promote(one)
     opened.challenge(two)
-    lines = registry.describe(root, opened.name).splitlines()
-    assert [line.split()[:2] for line in lines] == [["3", "-"], ["2", "challenger"], ["1", "champion"]]
-    assert lines[2].endswith("promoted: better")
+    found = registry.list_versions(root, opened.name)
+    assert [(v.version, v.aliases) for v in found] == [("3", ()), ("2", ("challenger",)), ("1", ("champion",))]
+    assert found[2].reason == "promoted: better"
 
 
-@pytest.mark.parametrize("act", [registry.describe, registry.rollback])
+@pytest.mark.parametrize("act", [registry.list_versions, registry.rollback])
 def test_an_empty_registry_says_what_to_run(root: Path, tmp_path: Path, act: object) -> None:
     assert callable(act)
     with pytest.raises(Unavailable, match="make repro"):
