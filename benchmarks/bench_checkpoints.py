@@ -31,7 +31,7 @@ from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import CheckpointSettings, Settings, load_settings
 from pipeline.tracing.backends import pool_from_settings
 from pipeline.tracing.evaluator import Evaluator
-from pipeline.training.callbacks import Followers, Hooks
+from pipeline.training.callbacks import CallbackList, TrainingCallback
 from pipeline.training.checkpoint import Checkpoint, pack
 from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.checkpoint_store import CheckpointStore
@@ -54,7 +54,7 @@ class Trained:
     saves: list[CheckpointProgress]
 
 
-class Saves(Hooks):
+class Saves(TrainingCallback):
     def __init__(self) -> None:
         self.reports: list[CheckpointProgress] = []
 
@@ -87,7 +87,7 @@ def trained(settings: Settings, tasks: Sequence[Task], evaluator: Evaluator, fol
     result = train(settings, train_tasks, val_tasks, evaluator, seed=seed, followers=[saves], checkpoints=store)
     latest = store.latest()
     assert latest is not None
-    hooks = Followers([])
+    hooks = CallbackList([])
     keeper = CheckpointCallback(None, settings.checkpoints, hooks.on_checkpoint)
     prepared = restored(latest[1], settings)
     training = Training(settings, train_tasks, val_tasks, evaluator, prepared, hooks, keeper, seed)

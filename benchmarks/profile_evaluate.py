@@ -27,7 +27,7 @@ from benchmarks.plain_loop import WHITE
 from benchmarks.profile_picture import draw_profile
 from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING, Gate, Job, Logo
 from pipeline.tracing import evaluation, fidelity, quality
-from pipeline.tracing.evaluation import Bench
+from pipeline.tracing.evaluation import TraceEvaluator
 from pipeline.tracing.raster import DRAWINGS
 
 LOGOS = 24
@@ -95,7 +95,7 @@ def profile(case: Case, logos: Sequence[Logo], count: int) -> dict[str, float]:
     jobs = [replace(job, gate=case.gate) for job in random_jobs(logos, space, count, (2,))]
     jobs.sort(key=lambda job: job.logo.digest)
     watch, total = Stopwatch(), 0.0
-    bench = Bench(WHITE, DRAWING)
+    bench = TraceEvaluator(WHITE, DRAWING)
     for _, of_logo in groupby(jobs, key=lambda job: job.logo.digest):
         total += _watched_seconds(bench, list(of_logo), watch)
     seconds = {name: watch.seconds.get(name, 0.0) for name, _, _ in STEPS}
@@ -103,7 +103,7 @@ def profile(case: Case, logos: Sequence[Logo], count: int) -> dict[str, float]:
     return {name: round(1000 * taken / count, 4) for name, taken in seconds.items()}
 
 
-def _watched_seconds(bench: Bench, jobs: Sequence[Job], watch: Stopwatch) -> float:
+def _watched_seconds(bench: TraceEvaluator, jobs: Sequence[Job], watch: Stopwatch) -> float:
     """Of all jobs on one logo, whose reference is made before; see `reference_milliseconds` for that."""
     bench.evaluate(Job(jobs[0].logo, DEFAULT_PARAMS))
     with watch.on(STEPS):

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from dashboard.trial import CurvePoint
+from dashboard.trial import ParetoPoint
 from pipeline.core.facts.comparison import OURS, Comparison
 from pipeline.core.records import VISIBLE_DAMAGE
 from pipeline.reports import words
@@ -180,7 +180,7 @@ def _stage_bands(stages: Sequence[tuple[str, float, float]], palette: Palette) -
     return [bands, names.encode(y=alt.value(0))]
 
 
-def tradeoff(points: Sequence[CurvePoint], palette: Palette) -> RenderedChart:
+def tradeoff(points: Sequence[ParetoPoint], palette: Palette) -> RenderedChart:
     """Damage over bytes: the Pareto front of an image's traces, with its knee and what was chosen."""
     rows = pd.DataFrame(
         [

@@ -39,7 +39,7 @@ class TrialError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
+class ParetoPoint:
     """One of the traces that no other beats in bytes and in damage. chosen: it is what the command wrote."""
 
     bytes: int
@@ -64,7 +64,7 @@ class Attempt:
     seconds: float
     kept: bool = False
     note: str | None = None
-    curve: tuple[CurvePoint, ...] = ()
+    curve: tuple[ParetoPoint, ...] = ()
 
 
 Tick = Callable[[float], None]
@@ -148,7 +148,7 @@ def ours_of(
         line = json.loads((output / "results.jsonl").read_text(encoding="utf-8").splitlines()[0])
         svg = (output / line["svg"]).read_text(encoding="utf-8") if line["status"] != "failed" else ""
         points = [
-            CurvePoint(**point | {"svg": (output / point["svg"]).read_text(encoding="utf-8")})
+            ParetoPoint(**point | {"svg": (output / point["svg"]).read_text(encoding="utf-8")})
             for point in (line["curve"] or [] if curve else [])
         ]
     except (OSError, ValueError, IndexError, KeyError, TypeError):

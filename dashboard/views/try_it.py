@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard import charts, frame, queries, trial
 from dashboard.frame import PageContext
-from dashboard.trial import Attempt, CurvePoint, InputImage
+from dashboard.trial import Attempt, InputImage, ParetoPoint
 from dashboard.viewer import viewer
 from dashboard.viewer.viewer import Pane
 from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
@@ -129,7 +129,7 @@ def _table(attempts: list[Attempt]) -> None:
     )  # fmt: skip
 
 
-def _curve(most: Attempt) -> CurvePoint | None:
+def _curve(most: Attempt) -> ParetoPoint | None:
     """Size against damage of the traces that were made, and the point that was picked there, if it is another one."""
     if len(most.curve) < 2:
         return None
@@ -150,13 +150,13 @@ def _curve(most: Attempt) -> CurvePoint | None:
     return None if point.chosen else point
 
 
-def _point_name(point: CurvePoint) -> str:
+def _point_name(point: ParetoPoint) -> str:
     marks = [word for word, holds in (("chosen", point.chosen), ("the knee", point.knee)) if holds]
     seen = f"damage {point.damage:,.1f} px" if point.damage > VISIBLE_DAMAGE else "no visible damage"
     return f"{point.bytes:,} bytes, {seen}{f' ({words.listed(marks)})' if marks else ''}"
 
 
-def _beside(attempts: list[Attempt], image: InputImage, point: CurvePoint | None) -> None:
+def _beside(attempts: list[Attempt], image: InputImage, point: ParetoPoint | None) -> None:
     zoom = st.segmented_control(
         "Enlarged", [1, 3, 6], format_func=lambda n: f"{n} ×", default=1, required=True, key="zoom", bind="query-params"
     )
@@ -178,7 +178,7 @@ def _beside(attempts: list[Attempt], image: InputImage, point: CurvePoint | None
     )
 
 
-def _downloads(attempts: list[Attempt], point: CurvePoint | None) -> None:
+def _downloads(attempts: list[Attempt], point: ParetoPoint | None) -> None:
     with st.container(horizontal=True):
         if point:
             st.download_button(

@@ -47,7 +47,7 @@ class Shortlist:
         return cls((), np.zeros((size, len(CANDIDATE_FEATURES)), np.float32), 0.0)
 
 
-def varied(parents: Points, count: int, rng: np.random.Generator) -> Points:
+def mutated(parents: Points, count: int, rng: np.random.Generator) -> Points:
     """`count` variations of the parents, each with one to three axes changed, a little or to anywhere."""
     points = parents[rng.integers(len(parents), size=count)]
     size = points.shape[1]

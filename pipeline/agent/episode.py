@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pipeline.agent import features
 from pipeline.agent.candidates import Points, Shortlist
 from pipeline.agent.objectives import Objective
-from pipeline.agent.outcome import N_OUTCOMES, Outcome, outcome_of, telling_gate
+from pipeline.agent.outcome import N_OUTCOMES, Outcome, informative_gate, outcome_of
 from pipeline.agent.task import Task, Vector
 from pipeline.core.records import EVERYTHING, Evaluation, Gate, Job, Scored, TracerParams
 from pipeline.tracing.space import ParameterSpace
 
 
-class Screening(Protocol):
+class CandidateSource(Protocol):
     """Names what may be tried next."""
 
     @property
@@ -45,7 +45,7 @@ class Episode:
         objective: Objective,
         space: ParameterSpace,
         max_steps: int,
-        screen: Screening | None = None,
+        screen: CandidateSource | None = None,
         *,
         trained_steps: int | None = None,
         seed: int = 0,
@@ -122,7 +122,7 @@ class Episode:
         """
         gate = EVERYTHING if every_score else self.objective.gate(self.best_value, self.task.scores)
         if self._screen is not None:
-            telling = telling_gate(self.task.scores)
+            telling = informative_gate(self.task.scores)
             gate = Gate(max(gate.max_bytes, telling.max_bytes), max(gate.max_damage, telling.max_damage))
         return Job(self.task.logo, params, gate, keep_svg)
 

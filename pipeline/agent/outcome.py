@@ -42,15 +42,15 @@ def outcome_of(evaluation: Evaluation, default: Scores) -> Outcome:
             raw = [_size(size, default), np.nan, np.nan]
         case Failed():
             raw = [np.nan, np.inf, np.inf]
-    return bent(raw).astype(np.float32)
+    return soft_clip(raw).astype(np.float32)
 
 
 def default_outcome(default: Scores) -> Outcome:
     """That of the default, known before any trace is counted: float32 (3,)."""
-    return bent([0.0, 0.0, _log_damage(default.damage)]).astype(np.float32)
+    return soft_clip([0.0, 0.0, _log_damage(default.damage)]).astype(np.float32)
 
 
-def bent(raw: ArrayLike) -> NDArray[np.float64]:
+def soft_clip(raw: ArrayLike) -> NDArray[np.float64]:
     """shape (..., 3): as it is up to BENT_FROM, beyond it ever less; never falls. Infinities and NaN are allowed."""
     values = np.maximum(np.asarray(raw, dtype=np.float64), LOWEST)
     over = np.maximum(values - BENT_FROM, 0.0)
@@ -58,7 +58,7 @@ def bent(raw: ArrayLike) -> NDArray[np.float64]:
     return bow
 
 
-def telling_gate(default: Scores) -> Gate:
+def informative_gate(default: Scores) -> Gate:
     """What lies beyond it is so bad that its outcome needs no exact measure."""
     return Gate(default.svg_bytes * math.exp(_BEYOND_SIZE), VISIBLE_DAMAGE * math.exp(_BEYOND_DAMAGE))
 

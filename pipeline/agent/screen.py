@@ -15,12 +15,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agent.candidates import CANDIDATE_FEATURES, Points, Shortlist, varied
+from pipeline.agent.candidates import CANDIDATE_FEATURES, Points, Shortlist, mutated
 from pipeline.agent.episode import Episode
 from pipeline.agent.features import context_of
 from pipeline.agent.normal import cdf, density, log_cdf
 from pipeline.agent.objectives import Goal
-from pipeline.agent.outcome import BENT_FROM, DAMAGE, ERROR, SIZE, bent, default_outcome
+from pipeline.agent.outcome import BENT_FROM, DAMAGE, ERROR, SIZE, default_outcome, soft_clip
 from pipeline.agent.surrogate import Surrogate
 from pipeline.agent.task import Task, Vector
 from pipeline.core.records import DEFAULT_PARAMS, ObjectiveName, TracerParams
@@ -30,8 +30,8 @@ Banks = Mapping[ObjectiveName, Points]
 
 CAUTIONS = (1.0, 0.5, 2.0)  # weights of the probability that a picture is allowed
 DRAWN = 128  # candidates of each kind
-PARENTS = 4  # best settings of the image that are varied
-REFINED = 12  # most promising candidates that are varied once more
+PARENTS = 4  # best settings of the image that are mutated
+REFINED = 12  # most promising candidates that are mutated once more
 LEAST_LOG = -12.0
 LEAST_RELIEF = math.exp(4 * LEAST_LOG)
 FEATURE_LIMIT = 12.0
@@ -65,9 +65,9 @@ class Screen:
         points = self.space.centred(self._imagined(episode, rng))
         first = forecast(points)
         best = points[np.argsort(-first.promise)[:REFINED]]
-        more = self.space.centred(varied(best, DRAWN, rng))
+        more = self.space.centred(mutated(best, DRAWN, rng))
         every = np.concatenate([points, more])
-        promising = first.and_(forecast(more))
+        promising = first.concatenated(forecast(more))
         chosen = self._choose(every, promising, set(episode.tried))
         return self._described(chosen, every, promising, episode)
 
@@ -76,9 +76,9 @@ class Screen:
         if bank is None or not len(bank):
             bank = rng.random((DRAWN, self.space.size)).astype(np.float32)
         known = bank[rng.permutation(len(bank))[:DRAWN]]
-        kinds = [known, varied(known, DRAWN, rng)]
+        kinds = [known, mutated(known, DRAWN, rng)]
         if len(episode.points):
-            kinds.append(varied(episode.points[np.argsort(-episode.graded)[:PARENTS]], DRAWN, rng))
+            kinds.append(mutated(episode.points[np.argsort(-episode.graded)[:PARENTS]], DRAWN, rng))
         return np.concatenate(kinds)
 
     def _choose(self, points: Points, forecast: Forecast, tried: set[TracerParams]) -> dict[TracerParams, int]:
@@ -154,7 +154,7 @@ class Forecast:
         promise: NDArray[np.float64] = np.logaddexp(self.gain_promise + caution * self.feasible, self.relief)
         return promise
 
-    def and_(self, other: Forecast) -> Forecast:
+    def concatenated(self, other: Forecast) -> Forecast:
         return Forecast(*(np.concatenate([getattr(f, n.name) for f in (self, other)]) for n in fields(self)))
 
 
@@ -178,7 +178,7 @@ def _relief(
     mean: NDArray[np.float64], std: NDArray[np.float64], limit: float, best_damage: float
 ) -> NDArray[np.float64]:
     """E[best - damage] over damage between the limit and the best so far, (n,); 0 where the best is allowed."""
-    best = float(bent([0.0, 0.0, best_damage])[DAMAGE])
+    best = float(soft_clip([0.0, 0.0, best_damage])[DAMAGE])
     if best <= limit:
         return np.zeros(len(mean))
     low, high = (limit - mean) / std, (best - mean) / std

@@ -7,29 +7,29 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
-class Traced(NamedTuple):
+class TracePoint(NamedTuple):
     """One picture of an image. damage: in pixels, of `tracing.fidelity`."""
 
     bytes: int
     damage: float
 
 
-def front(traces: Iterable[Traced]) -> list[Traced]:
+def front(traces: Iterable[TracePoint]) -> list[TracePoint]:
     """The Pareto front: by rising bytes and falling damage, each smaller or less damaged than any other."""
-    kept: list[Traced] = []
+    kept: list[TracePoint] = []
     for trace in sorted(set(traces)):
         if not kept or trace.damage < kept[-1].damage:
             kept.append(trace)
     return kept
 
 
-def smallest_within(traces: Iterable[Traced], max_damage: float) -> Traced:
+def smallest_within(traces: Iterable[TracePoint], max_damage: float) -> TracePoint:
     """The smallest within a limit of damage, or the least damaged. Raises ValueError where there is none at all."""
     best = front(traces)
     return next((trace for trace in best if trace.damage <= max_damage), None) or min(best, key=lambda t: t.damage)
 
 
-def least_damaged_within(traces: Iterable[Traced], max_bytes: int) -> Traced:
+def least_damaged_within(traces: Iterable[TracePoint], max_bytes: int) -> TracePoint:
     """The least damaged of at most so many bytes, or the smallest. Raises ValueError where there is none at all."""
     best = front(traces)
     return next((trace for trace in reversed(best) if trace.bytes <= max_bytes), None) or min(best)

@@ -24,7 +24,7 @@ from pipeline.core.facts.comparison import (
 )
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import BYTES_OBJECTIVES, CATEGORIES, VISIBLE_DAMAGE, ObjectiveName, Scored
-from pipeline.core.tradeoff import Traced, knee, smallest_within
+from pipeline.core.tradeoff import TracePoint, knee, smallest_within
 from pipeline.search.loop import Outcome, Proposer, evaluate_again, image_seed, run_searches
 from pipeline.search.rivals import FixedSequence, RandomSearch, TPESearch
 from pipeline.settings.params import EvaluateSettings
@@ -143,7 +143,7 @@ def curve(outcomes: Sequence[Outcome], traces: Sequence[int], bootstrap: Bootstr
 
 def tradeoff(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[TradeoffPoint, ...]:
     """Size at each limit of damage, from the traces made and the default's own."""
-    every = [[Traced(o.task.scores.svg_bytes, o.task.scores.damage), *o.made] for o in outcomes]
+    every = [[TracePoint(o.task.scores.svg_bytes, o.task.scores.damage), *o.made] for o in outcomes]
     points = []
     for limit in DAMAGE_LIMITS:
         chosen = [smallest_within(made, limit) for made in every]

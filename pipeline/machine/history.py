@@ -119,7 +119,7 @@ class _File:
         """Raises OSError when it cannot be written; nothing is lost then."""
         self._waiting.append(sample)
         if len(self._waiting) > self._most_samples:
-            self._waiting = halved(self._waiting)
+            self._waiting = downsampled(self._waiting)
         if self._lines is None:
             self._lines = drop_torn_line(self._path) if self._path.exists() else 0
         with self._path.open("ab", buffering=0) as file:
@@ -130,14 +130,14 @@ class _File:
             self._lines = self._thin()
 
     def _thin(self) -> int:
-        samples = halved(read_history(self._path))
+        samples = downsampled(read_history(self._path))
         temporary = self._path.with_suffix(".new")
         temporary.write_text("".join(f"{to_line(sample)}\n" for sample in samples), encoding="utf-8")
         temporary.replace(self._path)
         return len(samples)
 
 
-def halved(samples: Sequence[ResourceSample]) -> list[ResourceSample]:
+def downsampled(samples: Sequence[ResourceSample]) -> list[ResourceSample]:
     """Each two in one; a last one alone stays."""
     pairs = [merged(a, b) for a, b in zip(samples[::2], samples[1::2], strict=False)]
     return pairs + ([samples[-1]] if len(samples) % 2 else [])

@@ -40,7 +40,7 @@ from pipeline.reports.page import as_html
 from pipeline.reports.pictures import Draw, Subject
 from pipeline.reports.resource_findings import Setup
 from pipeline.reports.resources import read_resources
-from pipeline.reports.results import Measured, Measures, Results
+from pipeline.reports.results import ImageMeasurement, Measures, Results
 from pipeline.reports.run_folder import read_checkpoints
 from pipeline.reports.run_report import run_report, shown_images
 from pipeline.settings.params import Settings
@@ -206,8 +206,8 @@ def _read_images(path: Path, traces: int) -> tuple[tuple[ImageResult, ...], Meas
         raise DataError(f"{path}: not found; run `dvc repro evaluate` first") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run `dvc repro evaluate`") from error
-    measures: dict[tuple[str, int], dict[str, Measured]] = {}
+    measures: dict[tuple[str, int], dict[str, ImageMeasurement]] = {}
     for row in compared:
-        measured = Measured(row["value"], -math.log(row["ratio"]), row["damage"])
+        measured = ImageMeasurement(row["value"], -math.log(row["ratio"]), row["damage"])
         measures.setdefault((row["method"], row["traces"]), {})[row["path"]] = measured
     return images, measures

@@ -14,7 +14,7 @@ from pipeline.reports.parts import Resources
 from pipeline.settings.params import Settings
 
 
-class Measured(NamedTuple):
+class ImageMeasurement(NamedTuple):
     """One method on one image. value: what the objective makes of it, natural log units. damage: in pixels.
 
     size_gain: ln(fair default's bytes / bytes).
@@ -25,7 +25,7 @@ class Measured(NamedTuple):
     damage: float
 
 
-Measures = Mapping[tuple[str, int], Mapping[str, Measured]]
+Measures = Mapping[tuple[str, int], Mapping[str, ImageMeasurement]]
 """(method, traces) -> image path -> what was measured."""
 
 

@@ -77,7 +77,7 @@ def resume(root: Path, run_id: str) -> Launch:
     Raises DataError for a run that is none, Unavailable while a process has it, Mismatch when it is finished.
     """
     folder = runs_folder(root) / run_id
-    launch = launched(root, run_id)
+    launch = load_launch(root, run_id)
     if process_of(_MACHINE, None, launch) is not None:
         raise Unavailable(f"run {run_id} is being trained by process {launch.pid}; `tracewright runs follow {run_id}`")
     if launch.exit_code == 0:
@@ -86,7 +86,7 @@ def resume(root: Path, run_id: str) -> Launch:
     return _spawn(root, folder, fresh)
 
 
-def launched(root: Path, run_id: str) -> Launch:
+def load_launch(root: Path, run_id: str) -> Launch:
     """Raises DataError for a run that was not started in the background."""
     launch = read_launch(runs_folder(root) / run_id) if "/" not in run_id and run_id not in ("", ".", "..") else None
     if launch is None:
@@ -143,7 +143,7 @@ def wait_for_room(home: Path, folder: Path, check_stop: Callable[[], None], look
         try:
             mine = read_launch(folder)
             assert mine is not None
-            before = in_the_way(mine, list(living(home)))
+            before = blocking_runs(mine, list(living(home)))
             if not before or mine.now:
                 replace(mine, phase="running").write(folder)
                 return
@@ -168,7 +168,7 @@ def living(home: Path) -> Iterator[Launch]:
             yield launch
 
 
-def in_the_way(mine: Launch, others: list[Launch]) -> list[str]:
+def blocking_runs(mine: Launch, others: list[Launch]) -> list[str]:
     """Names of those that `mine` has to wait for; none where there is room.
 
     others: background trainings that live, `mine` may be among them.

@@ -29,7 +29,7 @@ from pipeline.machine.samples import system_metrics
 from pipeline.runs.state import state_after
 from pipeline.runs.status import STATUS, CategoryScores, CheckpointStatus, RunStatus, ValidationStatus, write_status
 from pipeline.tracking.run import Run
-from pipeline.training.callbacks import Hooks
+from pipeline.training.callbacks import TrainingCallback
 
 CHARTED = (
     "value",
@@ -45,7 +45,7 @@ CHARTED = (
 _log = logging.getLogger(__name__)
 
 
-class ProgressBar(Hooks):
+class ProgressBar(TrainingCallback):
     """A line in the terminal: timesteps, speed, time left, how the agent does."""
 
     def __init__(self, total_timesteps: int, kind: type[tqdm[Any]] = tqdm, disable: bool | None = None) -> None:
@@ -80,7 +80,7 @@ class ProgressBar(Hooks):
         self._bar.close()
 
 
-class TrackingCallback(Hooks):
+class TrackingCallback(TrainingCallback):
     """Writes what happens, and how the machine does, to the run's journal, and keeps the validated agents as models.
 
     best_only: only the best is kept, by `keep` at the end.
@@ -127,7 +127,7 @@ class TrackingCallback(Hooks):
         self._run.set_tags({f"stage/{result.name}": "passed" if result.passed else f"not passed ({rate})"})
 
 
-class StatusCallback(Hooks):
+class StatusCallback(TrainingCallback):
     """Rewrites `folder/status.json` during the training. Where the disk refuses, only the file is lost.
 
     As a context manager it records at the end how the training ended.

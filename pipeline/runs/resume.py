@@ -49,7 +49,7 @@ Fingerprint = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Lineage:
+class TrainingOrigin:
     """What a run's training was begun with. delivered: whether its result stands in the project; then it is never
     resumed. forked_from: `RUN/CHECKPOINT` for one that starts from another's state.
     """
@@ -62,12 +62,12 @@ class Lineage:
         write_json(run_folder / TRAINING, asdict(self))
 
 
-def read_lineage(run_folder: Path) -> Lineage:
+def read_lineage(run_folder: Path) -> TrainingOrigin:
     """Raises DataError when the run is none of a training, or the file cannot be read."""
     path = run_folder / TRAINING
     try:
         values = read_json(path, "make repro")
-        return Lineage(dict(values["fingerprint"]), bool(values["delivered"]), values["forked_from"])
+        return TrainingOrigin(dict(values["fingerprint"]), bool(values["delivered"]), values["forked_from"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: does not describe a training ({error}); delete {run_folder}") from error
 
@@ -116,7 +116,9 @@ def find(runs: Path, now: Fingerprint, checkpoint: Path | None, *, fork: bool) -
     if fork:
         return None
     if checkpoint is not None:
-        return held_to(checkpoint.resolve().parent.parent, now, "begin a new run from its state with --fork")
+        return require_same_conditions(
+            checkpoint.resolve().parent.parent, now, "begin a new run from its state with --fork"
+        )
     left = list(undelivered(runs))
     for folder, found in left:
         if found.fingerprint == now and found.forked_from is None and _is_free(folder):
@@ -142,7 +144,7 @@ def _is_free(folder: Path) -> bool:
         return is_free
 
 
-def held_to(folder: Path, now: Fingerprint, otherwise: str) -> Path:
+def require_same_conditions(folder: Path, now: Fingerprint, otherwise: str) -> Path:
     """The folder of a run that is to go on under the conditions of now. otherwise: what to do where it cannot.
 
     Raises Mismatch, with what changed, when it would not come to the same bits, or is finished.
@@ -202,7 +204,7 @@ def deliver(run_folder: Path) -> None:
     replace(read_lineage(run_folder), delivered=True).write(run_folder)
 
 
-def undelivered(runs: Path) -> Iterator[tuple[Path, Lineage]]:
+def undelivered(runs: Path) -> Iterator[tuple[Path, TrainingOrigin]]:
     """Folders of trainings that were left or never handed on, newest first."""
     for path in sorted(runs.glob(f"*/{TRAINING}"), reverse=True):
         try:

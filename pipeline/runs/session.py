@@ -42,7 +42,7 @@ from pipeline.tracing.store_pool import LEDGER, Ledger, StoredEvaluator, stored_
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.lineage import git_tags, run_name
 from pipeline.tracking.run import Run
-from pipeline.training.callbacks import Hooks
+from pipeline.training.callbacks import TrainingCallback
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint
 from pipeline.training.checkpoint_store import CheckpointStore, bound_store, entry_of
 from pipeline.training.loop import Result, train
@@ -86,7 +86,7 @@ def train_into(
     settings: Settings | None = None,
     *,
     root: Path | None = None,
-    hooks: Sequence[Hooks] = (),
+    hooks: Sequence[TrainingCallback] = (),
     progress: bool = True,
     run_id: str | None = None,
 ) -> TrainingResult:
@@ -150,7 +150,7 @@ class TrainingRequest:
 
     seed: int
     run: ResumeRequest | NewRun = ResumeRequest()
-    hooks: Sequence[Hooks] = ()
+    hooks: Sequence[TrainingCallback] = ()
     bar: ProgressBar | None = None
     best_only: bool = False
 
@@ -287,7 +287,7 @@ def _opened(context: TrainingContext, request: TrainingRequest) -> Run:
     else:
         folder = runs / wanted.run_id if wanted.run_id else None
         was_begun = folder is not None and (folder / resume.TRAINING).is_file()
-        found = resume.held_to(folder, fingerprint, "start a new run") if folder and was_begun else None
+        found = resume.require_same_conditions(folder, fingerprint, "start a new run") if folder and was_begun else None
         named, forked_from = wanted, None
     if found is not None:
         return Run.resume(root, found.name)
@@ -303,7 +303,7 @@ def _opened(context: TrainingContext, request: TrainingRequest) -> Run:
         name=named.name or run_name(root, settings, request.seed),
         run_id=named.run_id,
     )
-    resume.Lineage(fingerprint, forked_from=forked_from).write(run.folder)
+    resume.TrainingOrigin(fingerprint, forked_from=forked_from).write(run.folder)
     return run
 
 

@@ -17,7 +17,7 @@ from pipeline.agent.episode import Episode
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
 from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Scored, TracerParams
-from pipeline.core.tradeoff import Traced
+from pipeline.core.tradeoff import TracePoint
 from pipeline.tracing.evaluator import Evaluator, Pending
 
 PIECE = 256
@@ -61,10 +61,10 @@ class Outcome:
     evaluations: list[Evaluation] = field(default_factory=list)
 
     @property
-    def made(self) -> list[Traced]:
+    def made(self) -> list[TracePoint]:
         """The traces whose damage was measured."""
         found = [e.scores if isinstance(e, Scored) else e for e in self.evaluations if not isinstance(e, Failed)]
-        return [Traced(e.svg_bytes, e.damage) for e in found if e.damage is not None]
+        return [TracePoint(e.svg_bytes, e.damage) for e in found if e.damage is not None]
 
     def value_at(self, traces: int) -> float:
         """The best value with `traces` traces; a search that stopped earlier keeps what it had."""

@@ -104,7 +104,7 @@ class GPSearch(StudySearch):
     """
 
     def __init__(self, seed: int) -> None:
-        super().__init__(lambda _: _gp_sampler(seed), told=gentle)
+        super().__init__(lambda _: _gp_sampler(seed), told=compress_negative)
 
 
 class CMAESSearch(StudySearch):
@@ -114,7 +114,7 @@ class CMAESSearch(StudySearch):
         super().__init__(lambda default: _cmaes_sampler(seed, default))
 
 
-def gentle(graded: float) -> float:
+def compress_negative(graded: float) -> float:
     """Values of 0 or more as they are, those below ever closer together: -1 becomes -0.69, -10 becomes -2.4."""
     return graded if graded >= 0 else -math.log1p(-graded)
 

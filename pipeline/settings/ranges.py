@@ -121,22 +121,22 @@ class TracingSettings(Section):
         return freedom
 
 
-class Options(Section):
+class SearchChoices(Section):
     choices: Annotated[tuple[Any, ...], Field(min_length=1, strict=False)]
 
     @model_validator(mode="after")
-    def _different(self) -> Options:
+    def _different(self) -> SearchChoices:
         refuse_repeated(map(repr, self.choices), "choices")
         return self
 
 
 def _kind_of_search(value: Any) -> str | None:
     kind = kind_of_freedom(value)
-    return {"Choices": "Options", "FixedValue": None}.get(kind or "", kind)
+    return {"Choices": "SearchChoices", "FixedValue": None}.get(kind or "", kind)
 
 
 Search = Annotated[
-    Annotated[Options, Tag("Options")] | Annotated[Range, Tag("Range")],
+    Annotated[SearchChoices, Tag("SearchChoices")] | Annotated[Range, Tag("Range")],
     Discriminator(
         _kind_of_search,
         custom_error_type="form",

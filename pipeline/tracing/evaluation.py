@@ -75,7 +75,7 @@ def evaluation_versions(background: str, rasteriser: str) -> dict[str, str]:
     }
 
 
-class Bench:
+class TraceEvaluator:
     """What one process keeps between evaluations: references by digest, encoded inputs by digest and preparation."""
 
     def __init__(self, background: tuple[int, int, int], drawing: type[RasterDrawing]) -> None:

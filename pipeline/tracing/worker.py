@@ -16,7 +16,7 @@ import cv2
 
 from pipeline.core.pixels import rgb_of
 from pipeline.core.records import Logo
-from pipeline.tracing.evaluation import Bench, evaluation_versions
+from pipeline.tracing.evaluation import TraceEvaluator, evaluation_versions
 from pipeline.tracing.frames import Frame, Unpacker, answer_frame, pack, parse_job
 from pipeline.tracing.raster import DRAWINGS
 
@@ -40,13 +40,13 @@ def main() -> None:
     cv2.setNumThreads(1)
     answers = os.dup(1)
     os.dup2(2, 1)  # Whatever a library prints must not end up between the frames.
-    bench = Bench(rgb_of(arguments.background), DRAWINGS[arguments.rasteriser])
+    bench = TraceEvaluator(rgb_of(arguments.background), DRAWINGS[arguments.rasteriser])
     versions = evaluation_versions(arguments.background, arguments.rasteriser)
     _send(answers, pack({"ready": True, "versions": versions}))
     serve(answers, bench, arguments.timeout_seconds)
 
 
-def serve(answers: int, bench: Bench, timeout_seconds: float) -> None:
+def serve(answers: int, bench: TraceEvaluator, timeout_seconds: float) -> None:
     """Answer every job on standard input until it ends."""
     logos: dict[str, Logo] = {}
     for header, body in _frames(0):

@@ -16,7 +16,7 @@ from pipeline.core.facts.training import (
 )
 
 
-class Hooks:
+class TrainingCallback:
     """Subclasses override what they need. What a hook raises ends the training."""
 
     def on_table(self, progress: PreparationProgress) -> None:
@@ -35,15 +35,15 @@ class Hooks:
         """After each attempt at a stage of the curriculum."""
 
 
-class Followers(Hooks):
+class CallbackList(TrainingCallback):
     """Hands each call on to several followers, in order. seconds: what they took in all."""
 
-    def __init__(self, followers: Sequence[Hooks]) -> None:
+    def __init__(self, followers: Sequence[TrainingCallback]) -> None:
         self._followers = followers
         self.seconds = 0.0
 
     @contextmanager
-    def _each(self) -> Iterator[Sequence[Hooks]]:
+    def _each(self) -> Iterator[Sequence[TrainingCallback]]:
         started = time.perf_counter()
         yield self._followers
         self.seconds += time.perf_counter() - started

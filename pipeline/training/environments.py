@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from pipeline.agent.episode import Episode, Screening
+from pipeline.agent.episode import CandidateSource, Episode
 from pipeline.agent.objectives import Objective
 from pipeline.agent.task import Task, Vector
 from pipeline.core.json_records import from_json, to_json
@@ -31,7 +31,7 @@ from pipeline.core.records import Evaluation
 from pipeline.tracing.evaluator import Evaluator, Pending
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.policy import action_space, observation_box
-from pipeline.training.sampling import Start, Starts
+from pipeline.training.sampling import EpisodeSampler, Start
 
 
 class LogoEnv(gymnasium.Env[Vector, np.int64]):
@@ -45,7 +45,7 @@ class LogoEnv(gymnasium.Env[Vector, np.int64]):
         evaluator: Evaluator,
         objective: Objective,
         space: ParameterSpace,
-        screen: Screening,
+        screen: CandidateSource,
         max_steps: int,
     ) -> None:
         if not tasks:
@@ -90,7 +90,7 @@ class PoolVecEnv(VecEnv):
         n_envs: int,
         evaluator: Evaluator,
         shortlist: int,
-        starts: Starts,
+        starts: EpisodeSampler,
         begin: Callable[[Start], Episode],
     ) -> None:
         self.render_mode = None

@@ -1,7 +1,7 @@
 """Training: a table, the surrogate, then PPO through the curriculum, validated on held-out images as it goes.
 
-Whatever follows it (a progress bar, MLflow, files) passes `Hooks`. Its whole state is kept in checkpoints, from
-which it goes on to the same bits.
+Whatever follows it (a progress bar, MLflow, files) passes a `TrainingCallback`. Its whole state is kept in checkpoints,
+from which it resumes to the same bits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pipeline.core.json_records import from_json
 from pipeline.data.probe import MEASURE_NAMES
 from pipeline.settings.params import Settings, parse_settings
 from pipeline.tracing.evaluator import Evaluator
-from pipeline.training.callbacks import Followers, Hooks
+from pipeline.training.callbacks import CallbackList, TrainingCallback
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.curriculum import Stage, plan, stage_images, success_rate
 from pipeline.training.environments import PoolVecEnv
 from pipeline.training.ppo import build_ppo
-from pipeline.training.preparation import WarmStart, of_this_shape, prepare, restored
-from pipeline.training.sampling import Start, Starts
+from pipeline.training.preparation import WarmStart, prepare, restore_errors, restored
+from pipeline.training.sampling import EpisodeSampler, Start
 from pipeline.training.torch_state import part
 from pipeline.training.validation_callback import ValidationCallback
 
@@ -66,7 +66,7 @@ def train(
     evaluator: Evaluator,
     *,
     seed: int,
-    followers: Sequence[Hooks] = (),
+    followers: Sequence[TrainingCallback] = (),
     checkpoints: CheckpointStore | None = None,
     resume_from: Checkpoint | None = None,
     check_stop: Callable[[], None] = lambda: None,
@@ -79,7 +79,7 @@ def train(
     Mismatch when `resume_from` is of another network or another space, StorageError when the last state of a training
     that ends cannot be written.
     """
-    hooks = Followers(followers)
+    hooks = CallbackList(followers)
     keeper = CheckpointCallback(checkpoints, settings.checkpoints, hooks.on_checkpoint)
     try:
         learning = resume_from if resume_from and resume_from.facts["summary"]["phase"] == "training" else None
@@ -109,14 +109,14 @@ class Training:
         val_tasks: Sequence[Task],
         evaluator: Evaluator,
         prepared: WarmStart,
-        hooks: Followers,
+        hooks: CallbackList,
         keeper: CheckpointCallback,
         seed: int,
     ) -> None:
         self._settings, self._tasks, self._prepared = settings, train_tasks, prepared
         self._hooks, self._keeper, self._seed = hooks, keeper, seed
         self._objective = objective_from(settings.objective)
-        starts = Starts(settings.train.max_steps, settings.train.vary_budget, seed)
+        starts = EpisodeSampler(settings.train.max_steps, settings.train.vary_budget, seed)
         self._env = PoolVecEnv(settings.train.n_envs, evaluator, prepared.screen.size, starts, self._begin)
         self._model = build_ppo(settings, self._env, seed)
         self._model.on_interrupted = self._hold
@@ -126,7 +126,7 @@ class Training:
         rollout = settings.train.n_envs * settings.train.ppo.n_steps
         self._stages = plan(settings.curriculum, settings.train.total_timesteps, rollout)
         self._results: list[StageResult] = []
-        self._place = Place()
+        self._place = CurriculumPosition()
         self._started = time.perf_counter()
         self._learning_seconds = 0.0
 
@@ -176,7 +176,7 @@ class Training:
         if not (again or result.passed or self._watch.stopped) and self._settings.curriculum.on_failure == "stop":
             text = f"stage {stage.settings.name} was not passed"
             self._watch.stopped = EarlyStop(kind="stage_not_passed", text=text)
-        self._place = self._place.again() if again else Place(stage=self._place.stage + 1)
+        self._place = self._place.next_attempt() if again else CurriculumPosition(stage=self._place.stage + 1)
 
     def _stage_result(self, stage: Stage) -> StageResult:
         # Only the later half counts: what the policy does once it has seen the stage's images.
@@ -231,9 +231,9 @@ class Training:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Raises Mismatch when it was of other shapes, DataError when it is no state of a training."""
-        with of_this_shape():
+        with restore_errors():
             facts = checkpoint.facts
-            self._place = Place(**facts["place"])
+            self._place = CurriculumPosition(**facts["place"])
             self._results = from_json(list[StageResult], facts["stages"])
             self._started -= facts["seconds"]
             self._learning_seconds = facts["learning_seconds"]
@@ -269,7 +269,7 @@ class Training:
 
 
 @dataclass(slots=True)
-class Place:
+class CurriculumPosition:
     """Where in the curriculum a training is. began_at: timesteps when the attempt began; None before that."""
 
     stage: int = 0
@@ -282,8 +282,8 @@ class Place:
         assert self.began_at is not None
         return self.began_at + stage.timesteps
 
-    def again(self) -> Place:
-        return Place(self.stage, self.attempt + 1)
+    def next_attempt(self) -> CurriculumPosition:
+        return CurriculumPosition(self.stage, self.attempt + 1)
 
 
 def _figures_at(validations: Sequence[Validation], timesteps: int) -> dict[str, float]:
@@ -304,7 +304,7 @@ def _images_of(stage: Stage, tasks: Sequence[Task]) -> list[int]:
 def agent_in(checkpoint: Checkpoint) -> Agent:
     """The best agent so far in a checkpoint of PPO. Raises DataError when it holds none, or contradicts itself."""
     try:
-        with of_this_shape():
+        with restore_errors():
             return _agent_in(checkpoint)
     except (SettingsError, Mismatch) as error:
         raise DataError(f"the checkpoint contradicts itself ({error}); use another one") from error
@@ -334,7 +334,7 @@ def _agent(settings: Settings, prepared: WarmStart, policy: Policy) -> Agent:
 
 
 def _time_shares(
-    seconds: float, seconds_of: Mapping[str, float], env: PoolVecEnv, watch: ValidationCallback, hooks: Followers
+    seconds: float, seconds_of: Mapping[str, float], env: PoolVecEnv, watch: ValidationCallback, hooks: CallbackList
 ) -> dict[str, float]:
     """Shares of the whole time; `ppo` is what is left: screening and the policy's own work."""
     shares = {name: spent / seconds for name, spent in seconds_of.items()} | {

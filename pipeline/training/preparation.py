@@ -25,7 +25,7 @@ from pipeline.search.portfolio import find_portfolios, generation_sizes
 from pipeline.settings.params import Settings
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.space import ParameterSpace
-from pipeline.training.callbacks import Followers
+from pipeline.training.callbacks import CallbackList
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.sampling import BalancedSampler
@@ -51,7 +51,7 @@ class WarmStart:
 def restored(checkpoint: Checkpoint, settings: Settings) -> WarmStart:
     """What PPO started from in a checkpoint of it. Raises Mismatch when that was of other shapes, DataError."""
     space = ParameterSpace.from_settings(settings.tracing)
-    with of_this_shape():
+    with restore_errors():
         facts, arrays = checkpoint.facts["prepared"], checkpoint.arrays
         surrogate = Surrogate(CONTEXT_SIZE, space, part(arrays, "surrogate."))
         banks = {cast(ObjectiveName, name): bank for name, bank in part(arrays, "bank.").items()}
@@ -62,7 +62,7 @@ def restored(checkpoint: Checkpoint, settings: Settings) -> WarmStart:
 
 
 @contextmanager
-def of_this_shape() -> Iterator[None]:
+def restore_errors() -> Iterator[None]:
     """Around restoring: what does not fit raises Mismatch, what is no state of a training DataError."""
     try:
         yield
@@ -79,7 +79,7 @@ def prepare(
     settings: Settings,
     tasks: Sequence[Task],
     evaluator: Evaluator,
-    hooks: Followers,
+    hooks: CallbackList,
     keeper: CheckpointCallback,
     seed: int,
     fitting: Checkpoint | None,
@@ -104,7 +104,7 @@ def prepare(
     steps = settings.train.surrogate_steps
     fit = Fit(table, space, space.encode(DEFAULT_PARAMS), steps=steps, seed=seed)
     if fitting is not None:
-        with of_this_shape():
+        with restore_errors():
             fit.restore(fitting.facts["fit"], fitting.arrays)
     while fit.step < steps:
         fit.advance()

@@ -94,7 +94,7 @@ class Start:
     seed: int
 
 
-class Starts:
+class EpisodeSampler:
     """The starts of a training's episodes, one after the other.
 
     max_steps: the largest budget. vary: whether budgets are any of 1, 2, 4, ... and max_steps itself. `draw_from` says

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.agent.candidates import Points, varied
+from pipeline.agent.candidates import Points, mutated
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import Objective, value_of
-from pipeline.agent.outcome import Outcome, default_outcome, outcome_of, telling_gate
+from pipeline.agent.outcome import Outcome, default_outcome, informative_gate, outcome_of
 from pipeline.agent.task import Task
 from pipeline.core.records import CATEGORIES, OBJECTIVES, Evaluation, Job, ObjectiveName, TracerParams
 from pipeline.search.loop import evaluate_all
@@ -29,7 +29,7 @@ ROUNDS = 8  # of those that follow
 STILL_RANDOM = 0.1  # of the later settings
 BORROWED = 0.3  # of the later settings vary what was good on another image of the category
 SEARCHED: tuple[tuple[ObjectiveName, float], ...] = (("faithful", 0.7), ("sharper", 0.3))
-RANK_DECAY = 1.5  # mean rank of the settings that are varied
+RANK_DECAY = 1.5  # mean rank of the settings that are mutated
 BANK_SIZE = 256
 
 
@@ -87,7 +87,7 @@ def collect(
             fresh = dict.fromkeys(space.decode(point) for point in points)
             tried = set(found[index].params)
             jobs += [(index, params) for params in fresh if params not in tried]
-        wanted = [Job(tasks[i].logo, p, telling_gate(tasks[i].scores)) for i, p in jobs]
+        wanted = [Job(tasks[i].logo, p, informative_gate(tasks[i].scores)) for i, p in jobs]
         evaluations = evaluate_all(wanted, evaluator, on_traces)
         for (index, params), evaluation in zip(jobs, evaluations, strict=True):
             found[index].record(evaluation, space.encode(params), tasks[index], objective)
@@ -104,7 +104,7 @@ def _next(
     names, weights = zip(*SEARCHED, strict=True)
     ranked = source.ranked(names[int(rng.choice(len(names), p=weights))])
     row = ranked[min(int(rng.exponential(RANK_DECAY)), len(ranked) - 1)]
-    point: NDArray[np.float32] = varied(source.points[row][np.newaxis], 1, rng)[0]
+    point: NDArray[np.float32] = mutated(source.points[row][np.newaxis], 1, rng)[0]
     return point
 
 

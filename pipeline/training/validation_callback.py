@@ -20,7 +20,7 @@ from pipeline.core.json_records import from_json
 from pipeline.core.records import Failed
 from pipeline.settings.params import Settings, StageSettings
 from pipeline.tracing.evaluator import Evaluator
-from pipeline.training.callbacks import Hooks
+from pipeline.training.callbacks import TrainingCallback
 from pipeline.training.checkpoint import Arrays
 from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.curriculum import success_rate
@@ -46,7 +46,7 @@ class ValidationCallback(BaseCallback):
         settings: Settings,
         tasks: Sequence[Task],
         evaluator: Evaluator,
-        hooks: Hooks,
+        hooks: TrainingCallback,
         agent_of: Callable[[Policy], Agent],
         hold: Callable[[], None],
         keeper: CheckpointCallback,

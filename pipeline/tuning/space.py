@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pipeline.core.errors import SettingsError
 from pipeline.settings.overrides import Overrides, put, value_at
 from pipeline.settings.params import Settings
-from pipeline.settings.ranges import Options, Range, Search
+from pipeline.settings.ranges import Range, Search, SearchChoices
 from pipeline.settings.schema import error_lines
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ KEPT = ("objective.name", "train.seed", "train.n_seeds")
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class SearchSpace:
     """freedoms: dotted setting -> its range or choices. whole: the settings whose values are whole numbers."""
 
     freedoms: dict[str, Search]
     whole: frozenset[str]
 
     @classmethod
-    def of(cls, settings: Settings) -> Space:
+    def of(cls, settings: Settings) -> SearchSpace:
         """Raises SettingsError, which lists every unknown setting and every value that is not allowed."""
         freedoms = dict(settings.tune.space)
         lines = [line for key, freedom in freedoms.items() for line in _wrong(settings, key, freedom)]
@@ -47,13 +47,13 @@ class Space:
     def overrides(self, params: Overrides) -> dict[str, Any]:
         """Settings from the params that Optuna keeps of a trial."""
         return {
-            key: json.loads(params[key]) if isinstance(freedom, Options) else params[key]
+            key: json.loads(params[key]) if isinstance(freedom, SearchChoices) else params[key]
             for key, freedom in self.freedoms.items()
             if key in params
         }
 
     def _suggest(self, trial: Trial, key: str, freedom: Search) -> Any:
-        if isinstance(freedom, Options):  # as JSON: Optuna keeps words and numbers, and a choice may be a list
+        if isinstance(freedom, SearchChoices):  # as JSON: Optuna keeps words and numbers, and a choice may be a list
             return json.loads(trial.suggest_categorical(key, [json.dumps(choice) for choice in freedom.choices]))
         if key in self.whole:
             return trial.suggest_int(key, int(freedom.low), int(freedom.high), log=freedom.log)
@@ -69,7 +69,7 @@ def _wrong(settings: Settings, key: str, freedom: Search) -> Iterator[str]:
     if key.partition(".")[0] not in SECTIONS or key in KEPT:
         yield f"{key}: cannot be searched; allowed are settings of {', '.join(SECTIONS)}, without {', '.join(KEPT)}"
         return
-    bounds = freedom.choices if isinstance(freedom, Options) else (freedom.low, freedom.high)
+    bounds = freedom.choices if isinstance(freedom, SearchChoices) else (freedom.low, freedom.high)
     try:
         if isinstance(freedom, Range) and _is_whole(value_at(settings, key)):
             if any(bound != int(bound) for bound in bounds):

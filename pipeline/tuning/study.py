@@ -30,7 +30,7 @@ from pipeline.runs import resume
 from pipeline.settings.params import Settings
 from pipeline.tracking import lineage, mlflow_store
 from pipeline.tuning.score import direction
-from pipeline.tuning.space import Space
+from pipeline.tuning.space import SearchSpace
 
 FOLDER = Path(".tracewright/tune")
 JOURNAL = "journal.log"
@@ -75,7 +75,7 @@ class Study:
         shared: bool = False,
     ) -> None:
         self.folder = mlflow_store.home(root) / FOLDER / name
-        self.settings, self.space = settings, Space.of(settings)
+        self.settings, self.space = settings, SearchSpace.of(settings)
         self._seed, self._shared = settings.tune.seed, shared
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = _storage(self.folder, url)

@@ -29,7 +29,7 @@ from pipeline.settings.params import Settings, parse_settings
 from pipeline.tracing.store_pool import LEDGER, Ledger
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.run import new_run_id
-from pipeline.training.callbacks import Hooks
+from pipeline.training.callbacks import TrainingCallback
 from pipeline.training.loop import Result
 from pipeline.tuning.score import measure, values_of
 from pipeline.tuning.study import ERROR, RUN, SEEN, Claim, Study, reachable
@@ -57,7 +57,7 @@ class TrialPruned(Stopped):
     """The pruner gave the trial up."""
 
 
-class PruningCallback(Hooks):
+class PruningCallback(TrainingCallback):
     """Reports each validation to the study. Raises TrialPruned when the pruner gives the trial up."""
 
     def __init__(self, study: Study, claim: Claim, own: Settings, validate: Callable[[Agent], Validation]) -> None:

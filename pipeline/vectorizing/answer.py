@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.records import DEFAULT_PARAMS, VISIBLE_DAMAGE, Job, Logo, Pruned, Scored, Scores, TracerParams
-from pipeline.core.tradeoff import Traced, front, knee, least_damaged_within
+from pipeline.core.tradeoff import TracePoint, front, knee, least_damaged_within
 from pipeline.search.loop import Outcome, svg_text
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.preparation import half_transparent
@@ -96,8 +96,8 @@ def _curve(pictures: Sequence[Scored], chosen: Scored, options: Options) -> list
     ]
 
 
-def _point(picture: Scored) -> Traced:
-    return Traced(picture.scores.svg_bytes, picture.scores.damage)
+def _point(picture: Scored) -> TracePoint:
+    return TracePoint(picture.scores.svg_bytes, picture.scores.damage)
 
 
 def shown_params(params: TracerParams) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.agent.episode import Episode
 from pipeline.agent.features import CONTEXT_SIZE, observation_size
-from pipeline.agent.outcome import outcome_of, telling_gate
+from pipeline.agent.outcome import informative_gate, outcome_of
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Failed
 from tests.support.fakes import SMALLER, FakeEvaluator, task_of, tiny_screen
 
@@ -102,5 +102,5 @@ def test_a_better_setting_closes_the_gate_for_bigger_ones_unless_a_screen_learns
         running.record(FakeEvaluator().evaluate([running.job(SMALL)])[0])
         assert running.best is not None
     assert bare.job(DEFAULT_PARAMS).gate.max_bytes < first.max_bytes
-    assert screened.job(DEFAULT_PARAMS).gate == telling_gate(screened.task.scores)
+    assert screened.job(DEFAULT_PARAMS).gate == informative_gate(screened.task.scores)
     assert bare.job(DEFAULT_PARAMS, every_score=True).gate.max_bytes == np.inf

@@ -15,10 +15,10 @@ from pipeline.agent.outcome import (
     LOWEST,
     SIZE,
     Outcome,
-    bent,
     default_outcome,
+    informative_gate,
     outcome_of,
-    telling_gate,
+    soft_clip,
 )
 from pipeline.core.records import (
     DEFAULT_PARAMS,
@@ -70,16 +70,16 @@ def test_damage_is_seen_from_zero_on_and_none_at_all_is_the_lowest() -> None:
 @given(raw, raw)
 def test_bending_keeps_the_order_and_leaves_what_is_low_as_it_is(one: np.ndarray, other: np.ndarray) -> None:
     higher = np.maximum(one, other)
-    assert (bent(higher) >= bent(one)).all()
-    assert (bent(one) <= BENT_FROM + BENT_OVER).all()
+    assert (soft_clip(higher) >= soft_clip(one)).all()
+    assert (soft_clip(one) <= BENT_FROM + BENT_OVER).all()
     straight = (one <= BENT_FROM) & (one >= LOWEST)
-    np.testing.assert_array_equal(bent(one)[straight], one[straight])
-    assert bent(one).min() >= LOWEST
+    np.testing.assert_array_equal(soft_clip(one)[straight], one[straight])
+    assert soft_clip(one).min() >= LOWEST
 
 
 @given(st.floats(0, 0.8), st.floats(0.01, 0.2))
 def test_not_far_above_the_bend_worse_is_still_seen_to_be_worse(over: float, more: float) -> None:
-    assert (bent(BENT_FROM + over + more) > bent(BENT_FROM + over)).all()
+    assert (soft_clip(BENT_FROM + over + more) > soft_clip(BENT_FROM + over)).all()
 
 
 def test_what_was_not_measured_is_not_a_number() -> None:
@@ -97,7 +97,7 @@ def test_a_failure_has_no_size_and_looks_as_bad_as_can_be() -> None:
 
 @given(st.integers(200, 5000), st.integers(0, 2_000_000).map(lambda n: n / 1024))
 def test_what_lies_beyond_the_telling_gate_could_hardly_be_told_apart(size: int, damage: float) -> None:
-    gate = telling_gate(DEFAULT)
+    gate = informative_gate(DEFAULT)
     evaluated = outcome(picture(size, damage))
     if size > gate.max_bytes:
         assert evaluated[SIZE] > (BENT_FROM + 0.9 * BENT_OVER)[SIZE]
@@ -127,7 +127,7 @@ def test_a_goal_says_of_outcomes_what_the_objective_says_of_scores(
     objective = replace(FAITHFUL, name=name, work_weight=0.1)
     goal, evaluation = objective.goal(default), picture(size, damage, delta, prescale)
     outcomes = outcome_of(evaluation, default).astype(np.float64)
-    margins = bent(goal.limits) - outcomes
+    margins = soft_clip(goal.limits) - outcomes
     if np.abs(margins).min() < 1e-5:
         return  # on the edge, where rounding decides
     value = objective.value(evaluation.params, evaluation.scores, default)

@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.agent.candidates import CANDIDATE_FEATURES, Shortlist, varied
+from pipeline.agent.candidates import CANDIDATE_FEATURES, Shortlist, mutated
 from pipeline.agent.episode import Episode
 from pipeline.agent.objectives import Goal
-from pipeline.agent.outcome import DAMAGE, SIZE, bent
+from pipeline.agent.outcome import DAMAGE, SIZE, soft_clip
 from pipeline.agent.screen import FEATURE_LIMIT, Banks, Screen, predict
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName, TracerParams
 from pipeline.tracing.space import ParameterSpace
@@ -143,7 +143,7 @@ def test_while_the_best_is_damaged_less_damage_is_promising(best_damage: float) 
     forecast = predict(goal, mean, std, np.zeros(4), 0.2 - 3 - 2 * best_damage)
 
     drawn = rng.normal(mean, std, (400_000, 4, 3))[..., DAMAGE]
-    known = bent([0, 0, best_damage])[DAMAGE]
+    known = soft_clip([0, 0, best_damage])[DAMAGE]
     relief = 2 * np.where((drawn > 0) & (drawn < known), known - drawn, 0.0).mean(0)
     np.testing.assert_allclose(np.exp(forecast.relief), relief, atol=0.02)
     np.testing.assert_allclose(
@@ -165,7 +165,7 @@ def test_the_hopeless_has_a_finite_promise() -> None:
 
 def test_a_variation_keeps_all_but_a_few_axes() -> None:
     parents = np.random.default_rng(1).random((3, SPACE.size)).astype(np.float32)
-    points = varied(parents, 200, np.random.default_rng(2))
+    points = mutated(parents, 200, np.random.default_rng(2))
     assert points.dtype == np.float32
     assert points.shape == (200, SPACE.size)
     assert points.min() >= 0

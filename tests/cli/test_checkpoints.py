@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from pipeline.agent.agent import load_agent
 from pipeline.cli.main import main
 from pipeline.core.locks import free
-from pipeline.runs.resume import Lineage
+from pipeline.runs.resume import TrainingOrigin
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_store import CheckpointStore, files_in
 from pipeline.training.loop import train
@@ -173,7 +173,7 @@ def test_the_best_agent_of_a_checkpoint_is_exported_once(project: Path) -> None:
         seed=1,
         checkpoints=CheckpointStore(folder, settings.checkpoints),
     )
-    Lineage({"seed": "1"}).write(folder)
+    TrainingOrigin({"seed": "1"}).write(folder)
     digest = result.agent.save(project / "trained")
     exported = tracewright("export", NEWER, "agent")
     assert exported.stdout == f"agent: agent written, SHA-256 of its weights {digest}\n"

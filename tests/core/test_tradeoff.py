@@ -4,21 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.tradeoff import Traced, front, knee, least_damaged_within, smallest_within
+from pipeline.core.tradeoff import TracePoint, front, knee, least_damaged_within, smallest_within
 
-traces = st.lists(st.builds(Traced, st.integers(1, 50), st.integers(0, 20).map(float)), min_size=1, max_size=12)
+traces = st.lists(st.builds(TracePoint, st.integers(1, 50), st.integers(0, 20).map(float)), min_size=1, max_size=12)
 
 
 @given(traces)
-def test_a_trace_is_in_front_unless_another_beats_it(made: list[Traced]) -> None:
-    def beaten(trace: Traced) -> bool:
+def test_a_trace_is_in_front_unless_another_beats_it(made: list[TracePoint]) -> None:
+    def beaten(trace: TracePoint) -> bool:
         return any(t != trace and t.bytes <= trace.bytes and t.damage <= trace.damage for t in made)
 
     assert front(made) == sorted({trace for trace in made if not beaten(trace)})
 
 
 @given(traces, st.floats(0, 25))
-def test_the_smallest_within_a_limit_is_taken_else_the_least_damaged(made: list[Traced], limit: float) -> None:
+def test_the_smallest_within_a_limit_is_taken_else_the_least_damaged(made: list[TracePoint], limit: float) -> None:
     chosen = smallest_within(made, limit)
     within = [trace.bytes for trace in made if trace.damage <= limit]
     if within:
@@ -28,7 +28,7 @@ def test_the_smallest_within_a_limit_is_taken_else_the_least_damaged(made: list[
 
 
 @given(traces, st.integers(0, 60))
-def test_the_least_damaged_within_a_budget_is_taken_else_the_smallest(made: list[Traced], budget: int) -> None:
+def test_the_least_damaged_within_a_budget_is_taken_else_the_smallest(made: list[TracePoint], budget: int) -> None:
     chosen = least_damaged_within(made, budget)
     within = [trace.damage for trace in made if trace.bytes <= budget]
     if within:

@@ -156,7 +156,7 @@ def test_the_curve_comes_with_its_svgs(project: Path) -> None:
         found = trial.ours_of(
             path, project, 8, model=None, objective=None, background="#0b57a4", curve=True, tick=never
         )
-    assert found.curve == (trial.CurvePoint(bytes=6, damage=0.5, knee=False, chosen=True, svg="<svg/>"),)
+    assert found.curve == (trial.ParetoPoint(bytes=6, damage=0.5, knee=False, chosen=True, svg="<svg/>"),)
 
 
 def test_an_image_that_the_command_fails_on_says_why(project: Path) -> None:

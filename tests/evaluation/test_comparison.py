@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import DataError
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName, Pruned, Scored, Scores
-from pipeline.core.tradeoff import Traced
+from pipeline.core.tradeoff import TracePoint
 from pipeline.evaluation.comparison import (
     DAMAGE_LIMITS,
     curve,
@@ -64,7 +64,7 @@ def test_the_damaged_share_counts_pictures_that_show_it() -> None:
 
 def test_size_against_damage_takes_the_smallest_of_each_image_within_the_limit() -> None:
     """The default, 1000 bytes and half a pixel of damage, is one of the traces: within none it is the least damaged."""
-    made = ((Traced(500, 2.0), Traced(250, 40.0)), (Traced(500, 0.5),))
+    made = ((TracePoint(500, 2.0), TracePoint(250, 40.0)), (TracePoint(500, 0.5),))
     found = [
         replace(o, evaluations=[Pruned(o.task.logo.digest, DEFAULT_PARAMS, t.bytes, t.damage, 0.1) for t in traces])
         for o, traces in zip(outcomes([0.0, 0.0]), made, strict=True)

@@ -16,7 +16,7 @@ from pipeline.core.errors import StorageError
 from pipeline.core.facts.training import RolloutProgress, StageResult
 from pipeline.runs.session import train_into
 from pipeline.tracking.journal import records
-from pipeline.training.callbacks import Hooks
+from pipeline.training.callbacks import TrainingCallback
 from pipeline.training.checkpoint import read_checkpoint
 from pipeline.training.checkpoint_store import files_in, latest_in
 from tests.support.nursery import Nursery, run_training, settings
@@ -104,7 +104,7 @@ def test_a_disk_that_stays_full_is_74_and_the_last_good_one_is_gone_on_with(
         assert (run / "digest").read_text() == undisturbed
 
 
-class FullForAWhile(Hooks):
+class FullForAWhile(TrainingCallback):
     """Fills the disk of `place` at the first rollout, and makes room at the end of the first stage."""
 
     def __init__(self, place: Path) -> None:

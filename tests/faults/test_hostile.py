@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from stable_baselines3.common.save_util import load_from_zip_file
 
 from pipeline.cli.main import main
-from pipeline.runs.resume import Lineage
+from pipeline.runs.resume import TrainingOrigin
 from pipeline.training.checkpoint import MAX_FACTS_BYTES, Checkpoint, pack, read_checkpoint
 from pipeline.training.checkpoint_store import CheckpointStore, files_in
 from tests.support.armed import numpy_archive, pickled, sb3_zip, torch_file
@@ -38,7 +38,7 @@ def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = tmp_path / "project"
     run = folder / ".tracewright" / "runs" / RUN
     shutil.copytree(finished, run)
-    Lineage({"seed": "1"}).write(run)
+    TrainingOrigin({"seed": "1"}).write(run)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, folder)
     monkeypatch.chdir(folder)

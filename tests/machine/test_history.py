@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pipeline.machine.gpus import Gpus
-from pipeline.machine.history import HISTORY, Recorder, halved, read_history
+from pipeline.machine.history import HISTORY, Recorder, downsampled, read_history
 from pipeline.machine.samples import to_line
 from pipeline.machine.sources import Machine
 from tests.support.machine import NOW, Clock, FakeCard, FakeNvml, FakePsutil, machine_of
@@ -157,7 +157,7 @@ def test_a_long_run_keeps_its_whole_time_in_a_bounded_file(tmp_path: Path) -> No
 
 def test_halving_keeps_a_last_one_alone() -> None:
     samples = [replace(SAMPLE, time_seconds=NOW + n) for n in range(5)]
-    assert [sample.time_seconds - NOW for sample in halved(samples)] == [1, 3, 4]
+    assert [sample.time_seconds - NOW for sample in downsampled(samples)] == [1, 3, 4]
 
 
 def test_a_driver_that_hangs_does_not_hold_the_samples_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

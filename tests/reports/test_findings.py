@@ -12,7 +12,7 @@ from pipeline.core.records import BYTES_OBJECTIVES, OBJECTIVES, ObjectiveName
 from pipeline.reports import rival_findings, run_findings
 from pipeline.reports.findings import find, headline
 from pipeline.reports.parts import Finding
-from pipeline.reports.results import Measured, Results
+from pipeline.reports.results import ImageMeasurement, Results
 
 
 def with_training(results: Results, **changes: Any) -> Results:
@@ -152,8 +152,8 @@ def test_a_rival_ahead_on_one_category_is_named(results: Results) -> None:
 def test_a_lead_within_chance_is_told_as_one(results: Results) -> None:
     paths = [i.path for i in results.images if i.category == "simple"]
     measures = {
-        ("agent", 8): {p: Measured(0.5, 0.5, 0.0) for p in paths},
-        ("tpe", 4): {p: Measured(0.5 + 0.1 * (-1) ** k + 0.01, 0.5, 0.0) for k, p in enumerate(paths)},
+        ("agent", 8): {p: ImageMeasurement(0.5, 0.5, 0.0) for p in paths},
+        ("tpe", 4): {p: ImageMeasurement(0.5 + 0.1 * (-1) ** k + 0.01, 0.5, 0.0) for k, p in enumerate(paths)},
     }
     changed = with_comparison(replace(results, measures=measures), traces=(4, 8))
     finding = one(rival_findings.losses_in_categories(changed))

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.core.errors import DataError, Mismatch, Stopped, Unavailable
 from pipeline.runs import background
-from pipeline.runs.background import in_the_way, stop, wait_for_room
+from pipeline.runs.background import blocking_runs, stop, wait_for_room
 from pipeline.runs.launch import Launch, read_launch
 from pipeline.runs.listing import training, training_in
 from pipeline.runs.status import write_status
@@ -54,12 +54,12 @@ def status(folder: Path, process: subprocess.Popen[str], **changes: Any) -> None
 
 def test_a_training_waits_for_cores_and_for_memory_and_for_who_waits_longer() -> None:
     mine = launch("3", cores=CORES)
-    assert in_the_way(mine, [replace(mine, phase="waiting")]) == []
-    assert in_the_way(mine, [launch("1", phase="running")]) == ["1"]
-    assert in_the_way(launch("3", cores=0), [launch("1", phase="running")]) == []
-    assert in_the_way(launch("3", 0, 10**18), [launch("1", phase="running")]) == ["1"]
-    assert in_the_way(mine, [launch("2", phase="waiting"), launch("4", phase="waiting")]) == ["2"]
-    assert in_the_way(launch("3", cores=10 * CORES), []) == []
+    assert blocking_runs(mine, [replace(mine, phase="waiting")]) == []
+    assert blocking_runs(mine, [launch("1", phase="running")]) == ["1"]
+    assert blocking_runs(launch("3", cores=0), [launch("1", phase="running")]) == []
+    assert blocking_runs(launch("3", 0, 10**18), [launch("1", phase="running")]) == ["1"]
+    assert blocking_runs(mine, [launch("2", phase="waiting"), launch("4", phase="waiting")]) == ["2"]
+    assert blocking_runs(launch("3", cores=10 * CORES), []) == []
 
 
 def test_who_waits_goes_on_when_the_one_before_is_killed(tmp_path: Path, sleeper: subprocess.Popen[str]) -> None:

@@ -19,7 +19,7 @@ from pipeline.cli.main import main
 from pipeline.core.records import DEFAULT_PARAMS, Job, Logo, Scored
 from pipeline.runs import diagnosis
 from pipeline.runs.diagnosis import Diagnosis, examine
-from pipeline.runs.resume import Lineage
+from pipeline.runs.resume import TrainingOrigin
 from pipeline.stages import catalogue
 from pipeline.tracing.evaluation_store import EvaluationStore
 from pipeline.tracing.store_pool import Ledger
@@ -303,6 +303,6 @@ def test_one_damaged_run_hides_no_other(project: Path) -> None:
     other = run_of(project, "20260103-000000-cccc", [0.1])
     for path in (project / RUN / "training.json", other / "training.json"):
         path.write_text("no")
-    Lineage({}).write(run_of(project, "20260104-000000-dddd", [0.3]))
+    TrainingOrigin({}).write(run_of(project, "20260104-000000-dddd", [0.3]))
     assert len([f for f in damaged(project) if f.subject == "checkpoints"]) == 2
     assert json.loads((project / ".tracewright/runs/20260104-000000-dddd/training.json").read_text())

@@ -13,7 +13,7 @@ from pipeline.core.locks import free
 from pipeline.runs.resume import (
     TRAINING,
     WITHOUT_EFFECT,
-    Lineage,
+    TrainingOrigin,
     checkpoint_path,
     deliver,
     differences,
@@ -38,7 +38,7 @@ def run(runs: Path, name: str, **changes: Any) -> Path:
     folder = runs / name
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "000001-7.ckpt").write_bytes(b"x")
-    replace(Lineage(NOW), **changes).write(folder)
+    replace(TrainingOrigin(NOW), **changes).write(folder)
     return folder
 
 
@@ -170,7 +170,11 @@ def test_a_finished_run_is_not_gone_on_with_but_can_be_forked(tmp_path: Path) ->
 
 
 def test_a_lineage_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    for lineage in (Lineage(NOW), Lineage({}, delivered=True), Lineage(NOW, forked_from="run/000001-7.ckpt")):
+    for lineage in (
+        TrainingOrigin(NOW),
+        TrainingOrigin({}, delivered=True),
+        TrainingOrigin(NOW, forked_from="run/000001-7.ckpt"),
+    ):
         lineage.write(tmp_path)
         assert read_lineage(tmp_path) == lineage
 
@@ -198,7 +202,7 @@ def test_a_name_that_leads_out_of_the_runs_is_no_run(tmp_path: Path, name: str) 
     run(tmp_path, "outside")
     runs = tmp_path / "runs"
     run(runs, "a")
-    Lineage(NOW).write(runs)
+    TrainingOrigin(NOW).write(runs)
     for find_it in (run_folder, checkpoint_path):
         with pytest.raises(DataError):
             find_it(runs, name)

@@ -17,11 +17,11 @@ from pipeline.core.errors import Mismatch, Stopped
 from pipeline.core.facts.training import RolloutProgress
 from pipeline.runs.session import train_into
 from pipeline.tracking import mlflow_store
-from pipeline.training.callbacks import Hooks
+from pipeline.training.callbacks import TrainingCallback
 from tests.support.small_project import small_project
 
 
-class Leave(Hooks):
+class Leave(TrainingCallback):
     def on_progress(self, progress: RolloutProgress) -> None:
         raise Stopped("enough")
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from pipeline.agent.episode import Episode
 from pipeline.core.records import DEFAULT_PARAMS, TracerParams
 from pipeline.search.loop import Outcome, Proposer, run_searches
-from pipeline.search.rivals import CMAESSearch, GPSearch, RandomSearch, StudySearch, TPESearch, gentle
+from pipeline.search.rivals import CMAESSearch, GPSearch, RandomSearch, StudySearch, TPESearch, compress_negative
 from pipeline.tracing.space import ParameterSpace
 from tests.support.fakes import FAITHFUL, FakeEvaluator, formula, settings_with, space_of, task_of
 
@@ -122,7 +122,7 @@ def test_what_a_study_is_told_is_what_was_graded_and_a_failure_is_no_value(seed:
 
 @given(st.lists(st.floats(-1000, 10), min_size=2))
 def test_gentle_keeps_the_order_and_what_is_better_than_the_default(graded: list[float]) -> None:
-    told = [gentle(value) for value in sorted(graded)]
+    told = [compress_negative(value) for value in sorted(graded)]
     assert told == sorted(told)
     assert all(t == g for t, g in zip(told, sorted(graded), strict=True) if g >= 0)
     assert all(-7 < t < 0 for t, g in zip(told, sorted(graded), strict=True) if g < 0)
@@ -131,10 +131,10 @@ def test_gentle_keeps_the_order_and_what_is_better_than_the_default(graded: list
 def test_a_study_bends_what_it_tells_as_it_was_asked_to() -> None:
     plain, bent = Listening(3), Listening(3)
     searched(StudySearch(lambda default: plain), 9, FakeEvaluator(), SPACE)
-    searched(StudySearch(lambda default: bent, gentle), 9, FakeEvaluator(), SPACE)
+    searched(StudySearch(lambda default: bent, compress_negative), 9, FakeEvaluator(), SPACE)
     values = [trial.value for trial in plain.known if trial.value is not None]
     assert len(values) == 9
-    assert [trial.value for trial in bent.known] == [gentle(value) for value in values]
+    assert [trial.value for trial in bent.known] == [compress_negative(value) for value in values]
     assert min(values) < 0
 
 

@@ -44,7 +44,7 @@ sys.exit(run(services, Path.cwd(), lambda line: print(line, flush=True)))
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts two services; whatever the test leaves of them is a failure."""
+    """EpisodeSampler two services; whatever the test leaves of them is a failure."""
     (tmp_path / "server.py").write_text(SERVER)
     command = [sys.executable, "-c", textwrap.dedent(RUN), str(free_port()), str(free_port())]
     started = []

@@ -130,7 +130,7 @@ def child(folder: Path) -> int:
 
 
 class Nursery:
-    """Starts trainings in processes that can be signalled; this file is the program they come from."""
+    """EpisodeSampler trainings in processes that can be signalled; this file is the program they come from."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(

@@ -16,7 +16,7 @@ from pipeline.core.errors import Stopped
 from pipeline.data.dataset import load_split
 from pipeline.reports.report import read_results
 from pipeline.runs.diagnosis import examine
-from pipeline.runs.resume import Lineage
+from pipeline.runs.resume import TrainingOrigin
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import Settings, load_settings
 from pipeline.stages import catalogue, split
@@ -52,7 +52,7 @@ def read_data(root: Path, settings: Settings) -> None:
 
 
 def train_and_resume(run: Path) -> None:
-    Lineage({"seed": "1"}).write(run)
+    TrainingOrigin({"seed": "1"}).write(run)
 
     def stop() -> None:
         if len(files_in(run / "checkpoints")) == 2:

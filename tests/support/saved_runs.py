@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.runs.resume import Lineage
+from pipeline.runs.resume import TrainingOrigin
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_store import CheckpointStore
 from tests.support.fakes import settings_with
@@ -27,5 +27,5 @@ def run_of(project: Path, name: str, values: list[float], *, delivered: bool = F
     store = CheckpointStore(folder, settings_with(checkpoints__keep_last=keep_last).checkpoints)
     for number, value in enumerate(values, 1):
         store.save(state(10 * number, value=value), "validation")
-    Lineage({"seed": "1"}, delivered=delivered).write(folder)
+    TrainingOrigin({"seed": "1"}, delivered=delivered).write(folder)
     return folder

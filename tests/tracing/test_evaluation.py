@@ -22,7 +22,7 @@ from pipeline.core.records import (
     TracerParams,
 )
 from pipeline.tracing import fidelity
-from pipeline.tracing.evaluation import Bench, Cache
+from pipeline.tracing.evaluation import Cache, TraceEvaluator
 from pipeline.tracing.raster import DRAWINGS
 from pipeline.tracing.store_pool import through_gate
 from pipeline.tracing.tracer import encode, trace
@@ -31,7 +31,7 @@ from tests.support.drawing import drawn
 DRAWING = next(iter(DRAWINGS.values()))
 WHITE = (255, 255, 255)
 DRAWN = drawn(48, (240, 245, 230, 255))
-BENCH = Bench(WHITE, DRAWING)
+BENCH = TraceEvaluator(WHITE, DRAWING)
 """It lives as long as the tests do, and keeps what a worker keeps."""
 
 IMPROVED = TracerParams(prescale=2.0, simplify=0.15, refit=1, steps_per_pixel=10)
@@ -56,7 +56,7 @@ def timeless(evaluation: Evaluation | None) -> Evaluation | None:
 
 def evaluated(job: Job) -> Evaluation:
     """By a process that has evaluated nothing before."""
-    return replace(Bench(WHITE, DRAWING).evaluate(job), seconds=0)
+    return replace(TraceEvaluator(WHITE, DRAWING).evaluate(job), seconds=0)
 
 
 def scored(logo: Logo, params: TracerParams = DEFAULT_PARAMS, *, gate: Gate = EVERYTHING) -> Scored:
@@ -66,7 +66,7 @@ def scored(logo: Logo, params: TracerParams = DEFAULT_PARAMS, *, gate: Gate = EV
 
 
 def test_every_score_is_measured(logo: Logo) -> None:
-    evaluation = Bench(WHITE, DRAWING).evaluate(Job(logo, IMPROVED, keep_svg=True, metrics=True))
+    evaluation = TraceEvaluator(WHITE, DRAWING).evaluate(Job(logo, IMPROVED, keep_svg=True, metrics=True))
     assert isinstance(evaluation, Scored)
     assert evaluation.svg is not None
     scores, metrics = evaluation.scores, evaluation.scores.reported
@@ -150,7 +150,7 @@ def test_the_same_evaluation_twice_is_equal_whatever_came_before(params: TracerP
 
 
 def test_the_background_decides_what_transparency_looks_like_and_not_what_is_damaged(logo: Logo) -> None:
-    black = Bench((0, 0, 0), DRAWING).evaluate(Job(logo, DEFAULT_PARAMS, metrics=True))
+    black = TraceEvaluator((0, 0, 0), DRAWING).evaluate(Job(logo, DEFAULT_PARAMS, metrics=True))
     assert isinstance(black, Scored)
     white = scored(logo).scores
     assert replace(black.scores, metrics=None) == replace(white, metrics=None)
@@ -167,7 +167,7 @@ def test_a_trace_without_a_picture_is_a_failure_with_its_reason(logo: Logo) -> N
         dot[:] = 255
         dot[3:6, 3:6, :3] = 0
         picture = Logo.of("dot", dot, "simple") if kind == "empty" else logo
-        evaluation = Bench(WHITE, DRAWING).evaluate(Job(picture, params))
+        evaluation = TraceEvaluator(WHITE, DRAWING).evaluate(Job(picture, params))
         assert isinstance(evaluation, Failed)
         assert evaluation.kind == kind
         assert evaluation.detail

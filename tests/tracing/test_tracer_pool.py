@@ -14,7 +14,7 @@ import pytest
 from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Failed, Job, Logo, Scored, TracerParams
 from pipeline.settings.params import load_settings
 from pipeline.tracing.backends import pool_from_settings
-from pipeline.tracing.evaluation import Bench
+from pipeline.tracing.evaluation import TraceEvaluator
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.tracing.raster import DRAWINGS
 from pipeline.tracing.tracer_pool import TracerPool
@@ -36,7 +36,7 @@ def without_time(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def in_this_process(jobs: Sequence[Job]) -> list[Evaluation]:
-    bench = Bench((255, 255, 255), DRAWING)
+    bench = TraceEvaluator((255, 255, 255), DRAWING)
     return without_time([bench.evaluate(job) for job in jobs])
 
 
@@ -135,7 +135,7 @@ def test_no_workers_asked_for_is_one_per_core() -> None:
 
 def test_the_background_reaches_the_workers(logo: Logo) -> None:
     jobs = [Job(logo, DEFAULT_PARAMS)]
-    expected = Bench((16, 32, 48), DRAWING).evaluate(jobs[0])
+    expected = TraceEvaluator((16, 32, 48), DRAWING).evaluate(jobs[0])
     with TracerPool(1, 20, 2_000_000_000, background="#102030") as pool:
         assert without_time(pool.evaluate(jobs)) == without_time([expected])
 

@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from pipeline.agent.episode import Episode
 from pipeline.core.records import Failed, Job
 from pipeline.training.environments import LogoEnv, PoolVecEnv
-from pipeline.training.sampling import Start, Starts
+from pipeline.training.sampling import EpisodeSampler, Start
 from tests.support.fakes import SMALLER, Done, FakeEvaluator, task_of, tiny_screen
 
 SCREEN = tiny_screen()
@@ -22,9 +22,9 @@ def env(evaluator: FakeEvaluator | None = None, max_steps: int = 5) -> LogoEnv:
 
 
 def pool_env(
-    n_envs: int, evaluator: FakeEvaluator | None = None, max_steps: int = 5, starts: Starts | None = None
+    n_envs: int, evaluator: FakeEvaluator | None = None, max_steps: int = 5, starts: EpisodeSampler | None = None
 ) -> PoolVecEnv:
-    starts = starts or Starts(max_steps, False, 0)
+    starts = starts or EpisodeSampler(max_steps, False, 0)
     starts.draw_from(range(len(TASKS)), [t.logo.category for t in TASKS], 0)
 
     def begin(start: Start) -> Episode:
@@ -99,7 +99,7 @@ def test_the_next_images_are_made_ready_while_the_pool_traces() -> None:
             events.append("submit")
             return super().submit(jobs)
 
-    class NotedStarts(Starts):
+    class NotedStarts(EpisodeSampler):
         def draw(self) -> Start:
             events.append("draw")
             return super().draw()
@@ -136,12 +136,12 @@ def play(pool: PoolVecEnv, steps: int) -> list[Any]:
 
 @pytest.mark.parametrize("steps", [0, 1, 4, 7])
 def test_a_restored_environment_goes_on_to_the_same_bits(steps: int) -> None:
-    pool = pool_env(3, starts=Starts(5, True, 0))
+    pool = pool_env(3, starts=EpisodeSampler(5, True, 0))
     pool.reset()
     play(pool, steps)
     kept = json.loads(json.dumps(pool.state()))
     expected = play(pool, 12)
-    other = pool_env(3, starts=Starts(5, True, 0))
+    other = pool_env(3, starts=EpisodeSampler(5, True, 0))
     other.restore(kept)
     assert play(other, 12) == expected
 

@@ -15,7 +15,7 @@ from pipeline.core.facts.training import (
     Validation,
 )
 from pipeline.search.loop import run_agent
-from pipeline.training.callbacks import Hooks
+from pipeline.training.callbacks import TrainingCallback
 from pipeline.training.checkpoint_store import CheckpointStore
 from pipeline.training.loop import Result, train
 from tests.support.fakes import FakeEvaluator, task_of
@@ -28,7 +28,7 @@ ONCE = tiny(curriculum__stages=[dict(stage, retries=0) for stage in tiny().curri
 """No stage is trained again: as many timesteps as were asked for."""
 
 
-class Notes(Hooks):
+class Notes(TrainingCallback):
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
 

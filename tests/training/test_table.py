@@ -8,7 +8,7 @@ import pytest
 from pipeline.agent.candidates import Points
 from pipeline.agent.features import context_of
 from pipeline.agent.objectives import value_of
-from pipeline.agent.outcome import telling_gate
+from pipeline.agent.outcome import informative_gate
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, Evaluation, Job, ObjectiveName, Pruned, Scored
 from pipeline.tracing.space import ParameterSpace
 from pipeline.training.surrogate_fit import Table
@@ -62,7 +62,7 @@ def test_the_table_says_what_each_trace_gave() -> None:
     asked = {(job.logo.digest, job.params) for job in evaluator.jobs}
     rows = zip(table.image, table.points, strict=True)
     assert {(TASKS[i].logo.digest, SPACE.decode(point)) for i, point in rows} == asked
-    assert all(job.gate == telling_gate(TASKS[0].scores) for job in evaluator.jobs)
+    assert all(job.gate == informative_gate(TASKS[0].scores) for job in evaluator.jobs)
     large = np.array([SPACE.decode(point).color_precision == LARGE for point in table.points])
     assert 0 < large.sum() < len(large)
     assert np.isnan(table.outcomes[large]).tolist() == [[False, True, True]] * int(large.sum())

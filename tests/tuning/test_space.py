@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import SettingsError
 from pipeline.settings.params import Settings
-from pipeline.tuning.space import Space
+from pipeline.tuning.space import SearchSpace
 from tests.support.fakes import settings_with
 
 
@@ -16,7 +16,7 @@ def searching(**space: Any) -> Settings:
 
 
 def test_what_params_yaml_searches_can_be_searched() -> None:
-    space = Space.of(settings_with())
+    space = SearchSpace.of(settings_with())
     assert "train.ppo.learning_rate" in space.freedoms
     assert "train.ppo.n_epochs" in space.whole
     assert not space.changes_what_is_measured
@@ -33,7 +33,7 @@ def test_everything_that_cannot_be_searched_is_told_at_once() -> None:
         train__vary_budget={"choices": [True, 3]},
     )
     with pytest.raises(SettingsError) as raised:
-        Space.of(settings)
+        SearchSpace.of(settings)
     lines = str(raised.value).splitlines()
     assert lines[0] == "tune.space in params.yaml has 7 errors:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
@@ -50,7 +50,7 @@ def test_everything_that_cannot_be_searched_is_told_at_once() -> None:
 
 
 def test_what_only_another_setting_forbids_is_for_the_trial_to_find_out() -> None:
-    Space.of(searching(train__ppo__batch_size={"choices": [64, 4096]}))
+    SearchSpace.of(searching(train__ppo__batch_size={"choices": [64, 4096]}))
 
 
 @pytest.mark.parametrize("tune", [{"objectives": ["value", "seconds"]}, {"objectives": ["seconds"]}])
@@ -68,7 +68,7 @@ def test_a_suggestion_has_the_kinds_that_the_settings_have() -> None:
         train__ppo__hidden_units={"choices": [[8], [16, 16]]},
         train__vary_budget={"choices": [True, False]},
     )
-    space = Space.of(settings)
+    space = SearchSpace.of(settings)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(8):
         trial = study.ask()
@@ -83,4 +83,4 @@ def test_a_suggestion_has_the_kinds_that_the_settings_have() -> None:
 @pytest.mark.parametrize("key", ["objective.weights.size", "train.max_steps"])
 def test_a_space_that_changes_what_validations_measure_says_so(key: str) -> None:
     freedom = {"low": 0.1, "high": 1.0} if key == "objective.weights.size" else {"low": 2, "high": 4}
-    assert Space.of(settings_with(tune__space={key: freedom})).changes_what_is_measured
+    assert SearchSpace.of(settings_with(tune__space={key: freedom})).changes_what_is_measured

@@ -19,7 +19,7 @@ from pipeline.runs.session import TrainingContext
 from pipeline.settings.params import Settings
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.journal import records
-from pipeline.training.callbacks import Hooks
+from pipeline.training.callbacks import TrainingCallback
 from pipeline.tuning import worker
 from pipeline.tuning.study import ERROR, RUN, Claim, Study
 from pipeline.tuning.worker import run_trial
@@ -173,7 +173,7 @@ def test_a_setting_that_nothing_can_be_trained_with_fails_its_trial_alone(root: 
 def test_what_says_nothing_of_the_settings_leaves_the_trial_as_it_is(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(Hooks):
+    class Full(TrainingCallback):
         def __init__(self, *_: object) -> None:
             """As PruningCallback."""
 
