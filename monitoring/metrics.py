@@ -143,7 +143,7 @@ _TRAINING = (
     _gauge("training_stage_info", "1", "training", "Name of the stage it is in.", "run", "stage"),
     _gauge("training_return_mean", "ln ratio", "training", "Mean return of the stage's latest 200 episodes.", "run"),
     _gauge("training_success_ratio", "0 to 1", "training", "Share of these episodes that reached the goal.", "run"),
-    _counter("training_evaluations", "evaluations", "training", "Different evaluations that were asked for.", "run"),
+    _counter("training_evaluations", "evaluations", "training", "Different evaluations that were requested.", "run"),
     _counter("training_evaluations_found", "evaluations", "training", "Of these, found in the store.", "run"),
     _counter("training_failures", "traces", "training", "Traces that failed in training, by kind.", "run", "kind"),
     _counter("training_nonfinite_metrics", "values", "training", "Metrics that were NaN or infinite.", "run"),

@@ -1,4 +1,4 @@
-"""Parquet files whose pages have checksums: without them a flipped bit is another value, and nobody is told."""
+"""Parquet files whose pages have checksums: without them a flipped bit is another value that nothing reports."""
 
 from __future__ import annotations
 

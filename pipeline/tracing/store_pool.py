@@ -47,7 +47,7 @@ class StoredEvaluator:
     The same jobs give the same results as without a store, but for `seconds`, which are those of the first time.
     Equal jobs in one batch are evaluated once; one that wants its SVG is always traced.
     A store that fails is a warning, and the work goes on without it.
-    known: how far each evaluation that was asked for was measured, by key. traced: keys that the store did not have.
+    known: how far each requested evaluation was measured, by key. traced: keys that the store did not have.
     """
 
     _ledger: Ledger | None = None
@@ -111,7 +111,7 @@ class StoredEvaluator:
     def note_in(self, ledger: Ledger) -> None:
         """Requests from now on are noted there too, and `export` has what was noted there before a kill.
 
-        The first ledger also gets what was asked for before there was one.
+        The first ledger also gets what was requested before there was one.
         """
         earlier = dict(self.known) if self._ledger is None else {}
         self._ledger = None  # That of the run before is closed.
@@ -126,7 +126,7 @@ class StoredEvaluator:
             ledger.note(key, known, traced=key in self.traced)
 
     def forget(self) -> None:
-        """As if nothing had been asked for: the next run's requests are counted and exported alone."""
+        """As if nothing had been requested: the next run's requests are counted and exported alone."""
         self.known.clear()
         self.traced.clear()
 
