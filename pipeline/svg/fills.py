@@ -124,15 +124,26 @@ def _painted(shape: Shape, paint: Paint) -> Shape:
     return Shape(shape.outline, paint)
 
 
+CALM, CALM_SHARE = 48, 0.35
+"""Range of alpha in 3 x 3 pixels up to which it changes slowly, and the part of half-transparent pixels that must.
+
+Of 49 images, blurred edges had parts up to 0.32, half-transparent areas from 0.5 on.
+"""
+
+
 def needs_cutout(rgba: Pixels, share: float = 0.002) -> bool:
     """Whether at least this share of an image is half transparent, soft edges apart: uint8 (H, W, 4).
 
-    Then shapes must not lie over others, or what is below them shows through.
+    Then shapes must not lie over others, or what is below them shows through. Where an edge is blurred over many
+    pixels, as in an image that was enlarged, alpha changes fast nearly everywhere; in glass, fades and shadows it does
+    not.
     """
     alpha = rgba[..., 3]
     if np.count_nonzero((alpha >= CLEAR) & (alpha <= OPAQUE)) < share * alpha.size:
         return False
-    return float(_half_transparent(rgba).mean()) >= share
+    half, window = _half_transparent(rgba), np.ones((3, 3), np.uint8)
+    calm = half & (cv2.dilate(alpha, window) - cv2.erode(alpha, window) <= CALM)
+    return bool(calm.mean() >= share and np.count_nonzero(calm) >= CALM_SHARE * np.count_nonzero(half))
 
 
 def _half_transparent(rgba: Pixels) -> NDArray[np.bool_]:

@@ -125,8 +125,9 @@ def test_what_lies_over_another_shape_stays_opaque() -> None:
     assert above.paint == Flat((10, 90, 200))
 
 
-def test_soft_edges_alone_do_not_ask_for_cutout() -> None:
-    rgba = image(np.zeros((SIDE, SIDE, 3)), 255 * np.clip(20.5 - np.hypot(XS - 32, YS - 32), 0, 1))
+@pytest.mark.parametrize("width", [1, 5, 8])
+def test_soft_edges_alone_do_not_ask_for_cutout(width: int) -> None:
+    rgba = image(np.zeros((SIDE, SIDE, 3)), 255 * np.clip((20.5 - np.hypot(XS - 32, YS - 32)) / width, 0, 1))
     assert not needs_cutout(rgba)
 
 
