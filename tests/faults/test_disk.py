@@ -13,14 +13,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import StorageError
-from pipeline.core.facts.training import RolloutProgress, StageResult
-from pipeline.runs.session import train_into
-from pipeline.tracking.journal import records
-from pipeline.training.callbacks import TrainingCallback
 from pipeline.training.checkpoint import read_checkpoint
 from pipeline.training.checkpoint_store import files_in, latest_in
 from tests.support.nursery import Nursery, run_training, settings
-from tests.support.small_project import small_project
 from tests.support.tally import tally
 
 pytestmark = pytest.mark.slow
@@ -35,10 +30,10 @@ def mount(*options: str) -> None:
 
 
 @contextmanager
-def disk(folder: Path, size_bytes: int, name: str = "checkpoints") -> Iterator[Path]:
-    """`folder/name` as a disk of its own."""
-    place = folder / name
-    place.mkdir(parents=True, exist_ok=True)
+def disk(folder: Path, size_bytes: int) -> Iterator[Path]:
+    """`folder/checkpoints` as a disk of its own."""
+    place = folder / "checkpoints"
+    place.mkdir(parents=True)
     try:
         mount("-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(place))
     except (OSError, subprocess.CalledProcessError):
@@ -102,45 +97,6 @@ def test_a_disk_that_stays_full_is_74_and_the_last_good_one_is_gone_on_with(
         nursery.start(run)
         assert nursery.status() == 0
         assert (run / "digest").read_text() == undisturbed
-
-
-class FullForAWhile(TrainingCallback):
-    """Fills the disk of `place` at the first rollout, and makes room at the end of the first stage."""
-
-    def __init__(self, place: Path) -> None:
-        self._filler = place / "filler"
-        self.rollouts = 0
-
-    def on_progress(self, progress: RolloutProgress) -> None:
-        self.rollouts += 1
-        if self.rollouts == 1:
-            with suppress(OSError), self._filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
-
-    def on_stage(self, result: StageResult) -> None:
-        self._filler.unlink(missing_ok=True)
-
-
-def test_a_full_folder_of_runs_costs_a_training_warnings_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """All of .tracewright: checkpoints, journal, ledger, status, resources and the store of evaluations."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    root = tmp_path / "project"
-    root.mkdir()
-    settings = small_project(
-        root, train__total_timesteps=128, monitoring__sample_every_seconds=0.1, checkpoints__every_timesteps=16
-    )
-    with disk(root, 20_000_000, ".tracewright") as place:
-        full = FullForAWhile(place)
-        trained = train_into(tmp_path / "out", settings, root=root, hooks=[full], progress=False, run_id="mine")
-        assert full.rollouts > 1
-        assert trained.report.total_timesteps >= 128
-        assert latest_in(place / "runs/mine/checkpoints") is not None
-        assert [r["kind"] for r, _ in records(place / "runs/mine/journal.jsonl", 0)].count("end") == 1
-    for what in ("is not saved", "records wait for it", "it waits for room"):
-        assert what in caplog.text, what
 
 
 class Failing:

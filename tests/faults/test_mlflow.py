@@ -118,7 +118,7 @@ WHOLE = {
         "val/value": [(50, 50), (150, 150)],
     },
     "models": [("agent-150", "READY"), ("agent-50", "READY")],
-    "artifacts": ["at-150", "at-50"],
+    "artifacts": ["at-150", "at-50", "lineage.json", "params.yaml"],
 }
 
 

@@ -145,9 +145,9 @@ BAD_IMAGES: dict[str, tuple[bytes, int, str]] = {
     "half an image": (records(row(image=text(png(side=64)[:90]))), 400, "row 0: image: "),
     "an animated image": (records(row(image=text(ANIMATED))), 400, "row 0: image: animated: it holds 2 pictures"),
     "a blank image": (
-        records(row(), row(image=text(saved(Image.new("RGB", (32, 32), "red"), "PNG")))),
+        records(row(image=text(saved(Image.new("RGB", (32, 32), "red"), "PNG")))),
         400,
-        "row 1: image: blank: ",
+        "row 0: image: blank: ",
     ),
 }
 """The same, refused when the image is decoded."""
