@@ -71,7 +71,7 @@ def refusal(content: bytes) -> str:
         (png(4, 4), "pixels"),
         (png(2100, 2100), "pixels"),
         (png()[:60], "save it again as PNG"),
-        (b"%PDF-1.4", "no PNG"),
+        (b"%PDF-1.4", "it is a PDF; export the page as PNG"),
         (b"\x80\x04cos\nsystem\n", "no PNG"),
     ],
 )

@@ -167,7 +167,7 @@ def test_a_file_that_is_no_state_of_a_training_is_65(project: Path, content: byt
     refused(tracewright("checkpoints", "resume", path, "--fork"), "does not say what it is a checkpoint of")
     listed = tracewright("checkpoints", "list")
     assert listed.exit_code == 0
-    assert path.name not in listed.stdout
+    assert f"{path.name}            damaged" in listed.stdout
     assert "\x1b" not in listed.output
 
 

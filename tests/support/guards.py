@@ -158,7 +158,7 @@ GUARDS = {
         "pipeline/training/sampling.py", '        self._sampler.restore(state["sampler"])\n', "", f"{LEFT} -k within"
     ),
     "the place in the curriculum is restored": Guard(
-        "pipeline/training/loop.py", 'self._place = Place(**facts["place"])', "pass", f"{LEFT} -k within"
+        "pipeline/training/loop.py", 'self._place = CurriculumPosition(**facts["place"])', "pass", f"{LEFT} -k within"
     ),
     "the history is restored": Guard(
         "pipeline/training/validation_callback.py",
@@ -217,7 +217,7 @@ GUARDS = {
     ),
     "images are compared with their digests": Guard(
         "pipeline/runs/diagnosis.py",
-        ' if _sha256(folder / row["path"]) != row["sha256"]]',
+        " if _sha256(path) != digest]",
         " if False]",
         "tests/runs/test_diagnosis.py::test_each_damage_is_found_and_named",
     ),
