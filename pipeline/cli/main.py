@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+import pipeline.core.threads  # noqa: F401 - before NumPy
 from pipeline.cli.checkpoints import checkpoints
 from pipeline.cli.options import json_option
 from pipeline.cli.runs import runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pipeline.core.threads  # noqa: F401 - before NumPy
 from pipeline.evaluation.session import evaluate_agent
 from pipeline.settings.params import load_settings
 from pipeline.stages.entry import run

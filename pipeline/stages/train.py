@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pipeline.core.threads  # noqa: F401 - before NumPy
 from pipeline.runs.session import train_all_seeds
 from pipeline.settings.params import load_settings
 from pipeline.stages.entry import run

@@ -57,7 +57,8 @@ def import_graph() -> grimp.ImportGraph:
 
 
 INFRASTRUCTURE = {
-    "core/cluster", "core/errors", "core/files", "core/locks", "core/mappings", "core/processes", "core/stop_signals",
+    "core/cluster", "core/errors", "core/files", "core/locks", "core/mappings", "core/parquet", "core/processes",
+    "core/stop_signals",
     "data/answer_cache", "data/catalogue", "data/categories", "data/hashes", "data/links", "data/readings",
     "machine", "runs/callbacks", "runs/launch", "runs/resume", "runs/state", "runs/status",
     "tracking/journal", "tracking/lineage", "tracking/mlflow_store", "tracking/models", "tracking/replica",
