@@ -27,8 +27,8 @@ class Vectorized:
     svg: the text. damage: estimated area of visible damage, in pixels; up to 1 nobody sees it. default_bytes,
     default_damage: of what VTracer's default settings give. status: improved; default, when nothing better was found
     and the SVG is the default's. params: VTracer's settings. traces: settings tried. delta: mean colour error,
-    OKLab distance x 100. note: what could not be done as asked, or not be kept. curve: the traces that no other beats in both
-    bytes and damage. parsed: whether VTracer's output could be read; else the SVG is as VTracer printed it.
+    OKLab distance x 100. note: what could not be done as asked, or not be kept. curve: the traces that no other beats
+    in both bytes and damage. parsed: whether VTracer's output could be read; else the SVG is as VTracer printed it.
     """
 
     svg: str
