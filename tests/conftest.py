@@ -26,6 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small agent, as it lies on disk."""
+    from tests.support.agents import small_agent  # what most tests never load
+
+    folder = tmp_path_factory.mktemp("agent")
+    small_agent().save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of MLflow, to be copied: migrated once for all workers, since that takes seconds."""
     from pipeline.tracking import mlflow_store

@@ -13,7 +13,6 @@ from PIL import Image
 from pipeline.cli.main import main
 from pipeline.settings.params import load_settings
 from pipeline.tracing.tracer_pool import TracerPool
-from tests.support.agents import small_agent
 from tests.support.fakes import ROOT, rgba_of
 
 
@@ -26,13 +25,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, folder)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("agent")
-    small_agent().save(folder)
     return folder
 
 

@@ -12,17 +12,9 @@ from PIL import Image
 
 from pipeline.cli.main import main
 from pipeline.vectorizing.batch import VectorizeResult
-from tests.support.agents import small_agent
 from tests.support.fakes import rgba_of
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg"'
-
-
-@pytest.fixture(scope="session")
-def agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("agent")
-    small_agent().save(folder)
-    return folder
 
 
 @pytest.fixture

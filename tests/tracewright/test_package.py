@@ -10,15 +10,7 @@ from PIL import Image
 
 import tracewright
 from pipeline.core.errors import ImageRejected
-from tests.support.agents import small_agent
 from tests.support.fakes import rgba_of
-
-
-@pytest.fixture(scope="module")
-def agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("agent")
-    small_agent().save(folder)
-    return folder
 
 
 def test_a_path_its_bytes_and_a_pillow_image_give_the_same(tmp_path: Path, agent_folder: Path) -> None:

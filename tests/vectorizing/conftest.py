@@ -7,15 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.agents import small_agent
 from tests.support.fakes import rgba_of
-
-
-@pytest.fixture(scope="session")
-def agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("agent")
-    small_agent().save(folder)
-    return folder
 
 
 @pytest.fixture
