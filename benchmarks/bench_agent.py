@@ -82,7 +82,7 @@ class Method:
 
 
 def methods(agent: Agent, settings: Settings) -> list[Method]:
-    fresh = replace(agent, policy=None)
+    fresh = agent.greedy()
     startup = settings.evaluate.tpe_startup_trials
     return [
         Method("agent", "tracewright", "ours", lambda t, s: AgentProposer(agent), draws=True, sees_budget=True),

@@ -83,6 +83,8 @@ def untrained_agent(logos: Sequence[Logo], space: ParameterSpace) -> Agent:
         trained_for="faithful",
         portfolios={"faithful": portfolios},
         max_steps=TRACES,
+        stopping_rule=None,
+        trace_price=train.trace_price,
         background=settings.data.background,
         timeout_seconds=settings.compute.timeout_seconds,
         worker_memory_bytes=settings.compute.worker_memory_bytes,

@@ -55,7 +55,7 @@ class Vectorized:
 def vectorize(
     image: str | Path | bytes | Image.Image,
     *,
-    traces: int = 8,
+    traces: int | Literal["auto"] = 8,
     objective: str | None = None,
     max_damage: float | None = None,
     budget_bytes: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Objective
 from pipeline.agent.policy import MAX_SHORTLIST, Policy
 from pipeline.agent.screen import Banks, Screen
+from pipeline.agent.stopping import SURPLUS, TRACE_PRICE, StoppingRule, stop_observation
 from pipeline.agent.surrogate import Surrogate, Weights
 from pipeline.agent.task import Task, Vector
 from pipeline.core.errors import DataError, Mismatch
@@ -28,8 +29,8 @@ from pipeline.tracing.space import ParameterSpace
 
 Portfolios = Mapping[Category, Sequence[TracerParams]]
 
-SCHEMA_VERSION = 4
-READABLE = (3, SCHEMA_VERSION)  # 3 has the critic's weights as well
+SCHEMA_VERSION = 5
+READABLE = (3, 4, SCHEMA_VERSION)  # 3 has the critic's weights as well; 5 added the stopping rule
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "agent.json"
 TRAINED = Path("models/agent")  # the newest, in the project's folder
@@ -44,6 +45,7 @@ class Agent:
     trained_for: the objective PPO was given; for another, the most promising candidate is taken too.
     portfolios: by objective and category, settings found on the training images, best first: what rivals try.
     max_steps: traces per episode in training; more or fewer may be spent when it is used.
+    stopping_rule: None stops when the expected gain is below the price. trace_price: value that a trace must gain.
     timeout_seconds, worker_memory_bytes: what one evaluation may take; see TracerPool.
     """
 
@@ -53,6 +55,8 @@ class Agent:
     trained_for: ObjectiveName
     portfolios: Mapping[ObjectiveName, Portfolios]
     max_steps: int
+    stopping_rule: StoppingRule | None
+    trace_price: float
     background: str
     timeout_seconds: float
     worker_memory_bytes: int
@@ -77,11 +81,24 @@ class Agent:
             return FIRST
         return int(self.policy.logits(observation).argmax())
 
+    def stops(self, episode: Episode) -> bool:
+        """Whether another trace is not worth its price."""
+        observation = stop_observation(episode, self.trace_price)
+        if self.stopping_rule is None or self.objective.name != self.trained_for:
+            return bool(observation[SURPLUS] < 0)
+        return self.stopping_rule.stops(observation)
+
+    def greedy(self) -> Agent:
+        """The same without what PPO learnt: the most promising candidate each time, and the plain stopping rule."""
+        return replace(self, policy=None, stopping_rule=None)
+
     def save(self, folder: Path) -> str:
         """Write the agent into `folder`; returns the SHA-256 of the weights. Raises StorageError."""
         arrays = named("surrogate.", self.screen.surrogate.weights) | named("bank.", self.screen.banks)
         if self.policy is not None:
             arrays |= named("policy.", self.policy.weights)
+        if self.stopping_rule is not None:
+            arrays |= named("stopping.", self.stopping_rule.weights)
         weights = save(arrays)
         digest = hashlib.sha256(weights).hexdigest()
         write_bytes(folder / WEIGHTS, weights)
@@ -99,6 +116,7 @@ class Agent:
             "trained_for": self.trained_for,
             "portfolios": portfolios_json(self.portfolios),
             "max_steps": self.max_steps,
+            "trace_price": self.trace_price,
             "background": self.background,
             "timeout_seconds": self.timeout_seconds,
             "worker_memory_bytes": self.worker_memory_bytes,
@@ -106,14 +124,16 @@ class Agent:
 
 
 class AgentProposer:
-    """The agent as a search on one image."""
+    """The agent as a search on one image. stops: whether it may stop before all traces are spent."""
 
     needs_every_score = False
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self, agent: Agent, *, stops: bool = False) -> None:
+        self._agent, self._stops = agent, stops
 
-    def propose(self, episode: Episode) -> TracerParams:
+    def propose(self, episode: Episode) -> TracerParams | None:
+        if self._stops and self._agent.stops(episode):
+            return None
         return episode.params_for(self._agent.act(episode.observation()))
 
 
@@ -146,7 +166,7 @@ def _assemble(description: Mapping[str, Any], weights: Weights) -> Agent:
     space = ParameterSpace.from_json(description["space"])
     surrogate = Surrogate(CONTEXT_SIZE, space, _part(weights, "surrogate."))
     banks = cast(Banks, _part(weights, "bank."))
-    policy = _part(weights, "policy.")
+    policy, stopping = _part(weights, "policy."), _part(weights, "stopping.")
     return Agent(
         policy=Policy(policy) if policy else None,
         screen=Screen(surrogate, space, banks, size),
@@ -154,6 +174,8 @@ def _assemble(description: Mapping[str, Any], weights: Weights) -> Agent:
         trained_for=description["trained_for"],
         portfolios=portfolios_from_json(description["portfolios"]),
         max_steps=description["max_steps"],
+        stopping_rule=StoppingRule(stopping) if stopping else None,
+        trace_price=description.get("trace_price", TRACE_PRICE),
         background=description["background"],
         timeout_seconds=description["timeout_seconds"],
         worker_memory_bytes=description["worker_memory_bytes"],

@@ -35,7 +35,7 @@ class Episode:
     """Up to `max_steps` traces of one image, and the best of them.
 
     screen: None for a search that chooses for itself. trained_steps: the most traces of an episode in the policy's
-    training; None where it is this one's. seed: of what the screen draws.
+    training; None where it is this one's. seed: of what the screen draws. gains: of each trace.
     best_value never falls and starts at 0, the value of the default, so the rewards add up to what was achieved.
     """
 
@@ -64,6 +64,7 @@ class Episode:
         self._points: list[Vector] = []
         self._outcomes: list[Outcome] = []
         self._graded: list[float] = []
+        self.gains: list[float] = []
         self._shortlist: Shortlist | None = None
         self._context = screen.context(task) if screen else None
 
@@ -130,6 +131,7 @@ class Episode:
         """Take in one result; returns the reward, the gain in the best value (0 or more)."""
         self.spent += 1
         self._shortlist = None
+        self.gains.append(0.0)
         self.evaluations.append(evaluation)
         self._points.append(self.space.encode(evaluation.params))
         self._outcomes.append(outcome_of(evaluation, self.task.scores))
@@ -140,6 +142,7 @@ class Episode:
         if value is None or value <= self.best_value:
             return 0.0
         gain, self.best_value, self.best = value - self.best_value, value, evaluation
+        self.gains[-1] = gain
         return gain
 
     def _shown_budget(self) -> tuple[int, int]:

@@ -16,15 +16,17 @@ from pipeline.core.errors import DataError, SettingsError
 from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
 
 if TYPE_CHECKING:
+    from pipeline.agent.stopping import Traces
     from pipeline.settings.params import Backend
     from pipeline.vectorizing.batch import ImageFile, VectorizeResult
     from pipeline.vectorizing.destination import Destination
     from pipeline.vectorizing.inputs import Inputs
     from pipeline.vectorizing.plan import Plan
-    from pipeline.vectorizing.request import Request
+    from pipeline.vectorizing.request import Policy, Request
     from pipeline.vectorizing.shard_pool import ShardProgress
 
 _PATH = click.Path(path_type=Path)
+MAX_TRACES = 1000
 
 
 @click.command()
@@ -33,7 +35,14 @@ _PATH = click.Path(path_type=Path)
 @click.option("--force", is_flag=True, help="Replace SVGs that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image, as in results.jsonl.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures only, and no progress.")
-@click.option("--traces", default=8, show_default=True, type=click.IntRange(1, 1000), help="Settings to try per image.")
+@click.option(
+    "--traces",
+    default="8",
+    show_default=True,
+    metavar="N|auto",
+    callback=lambda context, parameter, value: _traces(value),
+    help="Settings to try per image, 1 to 1000; auto: until one more is not worth its time, at most 32.",
+)
 @click.option("--objective", type=click.Choice(OBJECTIVES), help="What to optimise for; the model's own by default.")
 @click.option(
     "--max-damage",
@@ -57,6 +66,13 @@ _PATH = click.Path(path_type=Path)
     metavar="NAME_OR_PATH",
     help="Registered model or agent's folder; else the project's champion, else the shipped agent.",
 )
+@click.option(
+    "--policy",
+    default="trained",
+    show_default=True,
+    type=click.Choice(["greedy", "trained"]),
+    help="greedy: without what PPO learnt, to see what that adds.",
+)
 @click.option("--workers", default=0, type=click.IntRange(0, 1024), help="Tracing processes; 0 is one per core.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="The same seed gives the same SVGs.")
 @click.option("--sharded", is_flag=True, help="For many files: write results as Parquet, and resume after a stop.")
@@ -73,13 +89,14 @@ def vectorize(
     force: bool,
     as_json: bool,
     quiet: bool,
-    traces: int,
+    traces: Traces,
     objective: str | None,
     max_damage: float | None,
     budget_bytes: int | None,
     curve: bool,
     background: str | None,
     model: str | None,
+    policy: Policy,
     workers: int,
     seed: int,
     sharded: bool,
@@ -134,6 +151,7 @@ def vectorize(
             objective="target" if max_damage is not None else objective,
             max_damage=max_damage,
             traces=traces,
+            policy=policy,
             seed=seed,
             shard_files=shard_files or SHARD_FILES,
             budget_bytes=budget_bytes,
@@ -325,6 +343,18 @@ def _colour(value: str | None) -> str | None:
         return colour_code(value)
     except ValueError:
         raise click.BadParameter(f"{value} is no opaque colour, such as white or #0b57a4") from None
+
+
+def _traces(value: str) -> Traces:
+    if value == "auto":
+        return "auto"
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= MAX_TRACES:
+        raise click.BadParameter(f"{value!r} is neither auto nor a whole number from 1 to {MAX_TRACES}")
+    return number
 
 
 def _agent_folder(model: str | None, quiet: bool) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.agent.agent import Agent, AgentProposer
@@ -49,7 +49,7 @@ class Method:
 
 def methods(agent: Agent, settings: EvaluateSettings) -> list[Method]:
     """The agent, the same agent before training, and the rivals of invariant 8."""
-    fresh = replace(agent, policy=None)
+    fresh = agent.greedy()
 
     def seeded(task: Task) -> int:
         return image_seed(settings.seed, task)

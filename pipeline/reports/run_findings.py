@@ -26,6 +26,7 @@ PARTS: dict[str, tuple[str, float, str]] = {
     ),
     "table": ("the table of evaluations", 0.6, "fewer train.table_traces"),
     "surrogate": ("the surrogate's fit", 0.3, "fewer train.surrogate_steps"),
+    "stopping": ("learning when to stop", 0.4, "fewer train.stopping_images"),
 }  # fmt: skip
 """What the training's time goes into: in words, from which share on it is worth changing, and what would do that."""
 

@@ -93,6 +93,8 @@ class TrackingCallback(TrainingCallback):
         names = ("return_mean", "success_rate", "steps_per_second", "memory_bytes")
         metrics = {f"train/{name}": value for name in names if (value := getattr(progress, name)) is not None}
         metrics |= {f"failures/{kind}": count for kind, count in progress.failures.items()}
+        if progress.ppo is not None:
+            metrics |= {f"ppo/{name}": value for name, value in asdict(progress.ppo).items() if value is not None}
         if self._recorder.latest is not None:
             metrics |= system_metrics(self._recorder.latest)
         self._run.log_metrics(metrics, progress.timesteps)
@@ -166,7 +168,9 @@ class StatusCallback(TrainingCallback):
         self._write(phase=progress.phase)
 
     def on_progress(self, progress: RolloutProgress) -> None:
-        names = ("timesteps", "steps_per_second", "return_mean", "success_rate", "stage", "failures", "memory_bytes")
+        names = (
+            "timesteps", "steps_per_second", "return_mean", "success_rate", "stage", "failures", "memory_bytes", "ppo",
+        )  # fmt: skip
         number = self._stages.index(progress.stage) + 1 if progress.stage in self._stages else None
         values = {name: getattr(progress, name) for name in names}
         self._write(state="training", phase="training", stage_number=number, **values)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pipeline.core.errors import DataError
+from pipeline.core.facts.training import Phase, PPODiagnostics
 
 STATUS = "status.json"
 """In the run's folder."""
@@ -27,7 +28,6 @@ MAX_KEYS = 16
 
 MAX_CHARACTERS = 255
 
-Phase = Literal["portfolios", "table", "surrogate", "training"]
 ReportedState = Literal["preparing", "training", "finished", "stopped", "failed"]
 """What a training says of itself. `pipeline.runs.state` says whether that still holds."""
 
@@ -98,6 +98,7 @@ class RunStatus:
     nonfinite_metrics: int = 0
     replica_unsent_records: int = 0
     replica_lag_seconds: float = 0.0
+    ppo: PPODiagnostics | None = None
     validation: ValidationStatus | None = None
     checkpoint: CheckpointStatus | None = None
 

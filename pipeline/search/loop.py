@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.episode import Episode
+from pipeline.agent.stopping import AUTO_TRACES, Traces
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
 from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Scored, TracerParams
@@ -110,12 +111,14 @@ def run_agent(
     tasks: Sequence[Task],
     evaluator: Evaluator,
     *,
-    traces: int,
+    traces: Traces,
     seed: int,
     keep_svg: bool = False,
 ) -> list[Outcome]:
     """The agent's search on every task, each with a seed of its own made from `seed` and the image's digest."""
-    searches = [(agent.episode(task, traces, image_seed(seed, task)), AgentProposer(agent)) for task in tasks]
+    proposer = AgentProposer(agent, stops=traces == "auto")
+    most = AUTO_TRACES if traces == "auto" else traces
+    searches = [(agent.episode(task, most, image_seed(seed, task)), proposer) for task in tasks]
     return run_searches(searches, evaluator, keep_svg=keep_svg)
 
 

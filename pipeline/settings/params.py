@@ -95,15 +95,19 @@ class PPOSettings(Section):
     gae_lambda: Ratio
     clip_range: Annotated[float, Field(gt=0, le=1)]
     ent_coef: Annotated[float, Field(ge=0, le=1)]
+    kl_coef: Annotated[float, Field(ge=0, le=10)]
     hidden_units: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
 
 
 class TrainSettings(Section):
     seed: Seed
     n_seeds: Annotated[int, Field(ge=1, le=100)]
+    simulated_timesteps: Annotated[int, Field(ge=0)]
     total_timesteps: Positive
     max_steps: Annotated[int, Field(ge=1, le=200)]
     vary_budget: bool
+    trace_price: Annotated[float, Field(gt=0, le=1)]
+    stopping_images: Annotated[int, Field(ge=0)]
     n_envs: Annotated[int, Field(ge=1, le=1024)]
     table_traces: Annotated[int, Field(ge=4)]
     surrogate_steps: Annotated[int, Field(ge=10)]

@@ -2,8 +2,8 @@
 
 | | |
 |---|---|
-| observation | float32 vector, laid out in `rl.features` |
-| action | the number of a candidate on the shortlist; see `rl.episode` |
+| observation | float32 vector, laid out in `agent.features` |
+| action | the number of a candidate on the shortlist; see `agent.episode` |
 | reward | gain in the objective's best value so far, 0 or more; the return is what was achieved over the default |
 | terminated | the traces are spent: the horizon is part of the task and of the observation |
 | truncated | never |

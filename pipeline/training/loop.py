@@ -327,6 +327,8 @@ def _agent(settings: Settings, prepared: WarmStart, policy: Policy) -> Agent:
         trained_for=objective.name,
         portfolios=prepared.portfolios,
         max_steps=settings.train.max_steps,
+        stopping_rule=prepared.stopping_rule,
+        trace_price=settings.train.trace_price,
         background=settings.data.background,
         timeout_seconds=settings.compute.timeout_seconds,
         worker_memory_bytes=settings.compute.worker_memory_bytes,

@@ -38,6 +38,10 @@ class CandidateScores(nn.Module):
         learned = self.score(self.actor(seen)).squeeze(-1)
         return cast(Tensor, SHARPNESS * candidates[..., PROMISE] + learned)
 
+    def greedy(self, observations: Tensor) -> Tensor:
+        """The scores of a fresh policy, (b, shortlist)."""
+        return SHARPNESS * self._split(observations)[1][..., PROMISE]
+
     def forward_critic(self, observations: Tensor) -> Tensor:
         state, candidates = self._split(observations)
         return cast(Tensor, self.critic(torch.cat([state, candidates[:, 0]], -1)))

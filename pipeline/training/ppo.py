@@ -1,10 +1,14 @@
-"""PPO whose rollouts can be interrupted at any step and resumed to the same bits."""
+"""PPO that stays near greedy expected improvement, and whose rollouts can be interrupted and resumed to the same bits.
+
+The policy begins as greedy expected improvement. Its divergence from that is part of the loss, so it moves away only
+where that pays.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -13,8 +17,12 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
+from pipeline.core.facts.training import PPODiagnostics
+from pipeline.core.json_records import from_json, to_json
 from pipeline.settings.params import Settings
 from pipeline.training.checkpoint import Arrays
 from pipeline.training.environments import PoolVecEnv
@@ -31,7 +39,77 @@ from pipeline.training.torch_state import (
 _ROWS = ("observations", "actions", "rewards", "episode_starts", "values", "log_probs")
 
 
-class ResumablePPO(PPO):
+class GreedyScores(Protocol):
+    """Scores of the actions, (b, n): the policy's own, and those that it begins with."""
+
+    def forward_actor(self, observations: torch.Tensor) -> torch.Tensor: ...
+
+    def greedy(self, observations: torch.Tensor) -> torch.Tensor: ...
+
+
+class GreedyPolicy(Protocol):
+    """A policy that begins greedy."""
+
+    @property
+    def scores(self) -> GreedyScores: ...
+
+
+class NearGreedyPPO(PPO):
+    """PPO with the divergence from greedy expected improvement in its loss. kl_coef: its weight.
+
+    diagnostics: of the latest update, None before the first.
+    """
+
+    kl_coef = 0.0
+    diagnostics: PPODiagnostics | None = None
+
+    def train(self) -> None:
+        """SB3's for discrete actions, with one more term."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        means: list[list[float]] = []
+        for _ in range(self.n_epochs):
+            for batch in self.rollout_buffer.get(self.batch_size):
+                loss, figures = self._loss(batch)
+                means.append([figure.item() for figure in figures])
+                self.policy.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch 2.13 has no types for it
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+        self._n_updates += self.n_epochs
+        buffer = self.rollout_buffer
+        explained = float(explained_variance(buffer.values.flatten(), buffer.returns.flatten()))
+        approx_kl, clip_fraction, entropy, value_loss, kl_greedy = np.mean(means, axis=0).tolist()
+        self.diagnostics = PPODiagnostics(
+            approx_kl=approx_kl,
+            clip_fraction=clip_fraction,
+            entropy=entropy,
+            value_loss=value_loss,
+            explained_variance=explained if np.isfinite(explained) else None,
+            kl_greedy=kl_greedy,
+        )
+
+    def _loss(self, batch: RolloutBufferSamples) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The loss of a minibatch, and its diagnostics but for the explained variance."""
+        scores, observations = cast(GreedyPolicy, self.policy).scores, batch.observations
+        log_all = scores.forward_actor(observations).log_softmax(-1)
+        greedy = scores.greedy(observations).log_softmax(-1)
+        log_prob = log_all.gather(1, batch.actions.long()).squeeze(1)
+        advantages = batch.advantages
+        if len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        log_ratio = log_prob - batch.old_log_prob
+        ratio, clip = log_ratio.exp(), float(self.clip_range(self._current_progress_remaining))  # type: ignore[operator]
+        policy_loss = -torch.min(advantages * ratio, advantages * ratio.clamp(1 - clip, 1 + clip)).mean()
+        value_loss = torch.nn.functional.mse_loss(batch.returns, self.policy.predict_values(observations).flatten())
+        entropy = -(log_all.exp() * log_all).sum(-1).mean()
+        kl_greedy = (log_all.exp() * (log_all - greedy)).sum(-1).mean()
+        loss = policy_loss + self.vf_coef * value_loss - self.ent_coef * entropy + self.kl_coef * kl_greedy
+        clipped = ((ratio - 1).abs() > clip).float().mean()
+        return loss, [((ratio - 1) - log_ratio).mean(), clipped, entropy, value_loss, kl_greedy]
+
+
+class ResumablePPO(NearGreedyPPO):
     """on_interrupted: called when a step was broken off while it was traced; `state` is then that before the step."""
 
     on_interrupted: Callable[[], None] = staticmethod(lambda: None)
@@ -97,6 +175,7 @@ class ResumablePPO(PPO):
             "generators": generators,
             "action_generator": self.action_space.np_random.bit_generator.state,
             "episodes": [{"r": float(e["r"]), "l": int(e["l"])} for e in self.ep_info_buffer or ()],
+            "diagnostics": to_json(self.diagnostics),
             "env": self.env.state(),
         }
         return facts, arrays
@@ -108,6 +187,7 @@ class ResumablePPO(PPO):
         restore_optimizer(self.policy.optimizer, facts["optimizer"], arrays, "optimizer.")
         self.num_timesteps, self._n_updates = facts["num_timesteps"], facts["n_updates"]
         self._current_progress_remaining = facts["progress_remaining"]
+        self.diagnostics = from_json(PPODiagnostics, facts["diagnostics"]) if facts["diagnostics"] else None
         self.action_space.np_random.bit_generator.state = facts["action_generator"]
         if "last_obs" in arrays:
             self.ep_info_buffer = deque(facts["episodes"], maxlen=self._stats_window_size)
@@ -146,5 +226,6 @@ def build_ppo(settings: Settings, env: PoolVecEnv, seed: int) -> ResumablePPO:
         seed=seed,
         device="cpu",  # a policy this small is slower on a GPU
     )
+    model.kl_coef = ppo.kl_coef
     model.set_logger(Logger(folder=None, output_formats=[]))  # its own leaves an empty folder in /tmp each time
     return model

@@ -1,4 +1,6 @@
-"""What PPO starts from: settings for rivals, a table of the training images, and a surrogate fitted on it."""
+"""What PPO starts from: settings for rivals, a table of the training images, a surrogate fitted on it, and a rule that
+says when to stop.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from pipeline.agent.candidates import Points
 from pipeline.agent.features import CONTEXT_SIZE
 from pipeline.agent.objectives import Objective, objective_from
 from pipeline.agent.screen import Screen
+from pipeline.agent.stopping import AUTO_TRACES, StoppingRule
 from pipeline.agent.surrogate import Surrogate
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError, Mismatch
@@ -29,23 +32,26 @@ from pipeline.training.callbacks import CallbackList
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.sampling import BalancedSampler
-from pipeline.training.surrogate_fit import Fit, Table
+from pipeline.training.stopping import FEWEST_SEARCHES, learn_to_stop, record_searches
+from pipeline.training.surrogate_fit import Fit, Table, fit_surrogate
 from pipeline.training.table import collect
 from pipeline.training.torch_state import part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WarmStart:
-    """seconds_of: what each part took."""
+    """stopping_rule: None for the plain one. seconds_of: what each part took."""
 
     portfolios: Mapping[ObjectiveName, Portfolios]
     screen: Screen
+    stopping_rule: StoppingRule | None
     seconds_of: Mapping[str, float]
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Facts and arrays, whose names begin with `surrogate.` and `bank.`."""
+        """Facts and arrays, whose names begin with `surrogate.`, `bank.` and `stopping.`."""
         facts = {"portfolios": portfolios_json(self.portfolios), "seconds_of": dict(self.seconds_of)}
-        return facts, named("surrogate.", self.screen.surrogate.weights) | named("bank.", self.screen.banks)
+        arrays = named("surrogate.", self.screen.surrogate.weights) | named("bank.", self.screen.banks)
+        return facts, arrays | named("stopping.", self.stopping_rule.weights if self.stopping_rule else {})
 
 
 def restored(checkpoint: Checkpoint, settings: Settings) -> WarmStart:
@@ -58,7 +64,9 @@ def restored(checkpoint: Checkpoint, settings: Settings) -> WarmStart:
         if any(bank.dtype != np.float32 or bank.shape[1:] != (space.size,) for bank in banks.values()):
             raise ValueError("its banks are of another space")
         screen = Screen(surrogate, space, banks, settings.train.shortlist)
-        return WarmStart(portfolios_from_json(facts["portfolios"]), screen, facts["seconds_of"])
+        stopping = part(arrays, "stopping.")
+        rule = StoppingRule(stopping) if stopping else None
+        return WarmStart(portfolios_from_json(facts["portfolios"]), screen, rule, facts["seconds_of"])
 
 
 @contextmanager
@@ -85,9 +93,10 @@ def prepare(
     fitting: Checkpoint | None,
     check_stop: Callable[[], None],
 ) -> WarmStart:
-    """Make all three. fitting: a state of the surrogate's fit to go on from.
+    """Make all of them. fitting: a state of the surrogate's fit to go on from.
 
-    Evaluations are the evaluator's to keep, so a preparation that was interrupted there starts again.
+    Evaluations are the evaluator's to keep, so a preparation that was interrupted there starts again. So does the
+    stopping rule, which takes a minute.
     """
     started = time.perf_counter()
     space = ParameterSpace.from_settings(settings.tracing)
@@ -111,12 +120,52 @@ def prepare(
         if fit.step % 100 == 0 or fit.step == steps:
             told("surrogate", fit.step, steps)
         _leave_if_asked(fit, settings, seed, keeper, check_stop)
+    after_fit = time.perf_counter()
+    screen = Screen(fit.fitted(), space, banks, settings.train.shortlist)
+    rule = _stopping_rule(settings, tasks, evaluator, objective, table, screen, seed, told, check_stop)
     seconds_of = {
         "portfolios": after_portfolios - started,
         "table": after_table - after_portfolios,
-        "surrogate": time.perf_counter() - after_table,
+        "surrogate": after_fit - after_table,
+        "stopping": time.perf_counter() - after_fit,
     }
-    return WarmStart(portfolios, Screen(fit.fitted(), space, banks, settings.train.shortlist), seconds_of)
+    return WarmStart(portfolios, screen, rule, seconds_of)
+
+
+def _stopping_rule(
+    settings: Settings,
+    tasks: Sequence[Task],
+    evaluator: Evaluator,
+    objective: Objective,
+    table: Table,
+    screen: Screen,
+    seed: int,
+    told: Callable[[Phase, int, int], None],
+    check_stop: Callable[[], None],
+) -> StoppingRule | None:
+    """Learnt on searches of some images, with a surrogate that was fitted on other images."""
+    total = settings.train.simulated_timesteps
+    sampler = BalancedSampler([t.logo.category for t in tasks], "round_robin", seed)
+    searched = sorted({sampler.draw() for _ in range(min(settings.train.stopping_images, len(tasks) // 2))})
+    if not total or len(searched) < FEWEST_SEARCHES:
+        return None
+    is_searched = np.isin(np.arange(len(tasks)), searched)
+    steps, default = settings.train.surrogate_steps, screen.space.encode(DEFAULT_PARAMS)
+    others = table.of_images(~is_searched)
+    blind = fit_surrogate(others, screen.space, default, steps=steps, seed=seed, check_stop=check_stop)
+    searches = record_searches(
+        [tasks[index] for index in searched],
+        evaluator,
+        objective,
+        replace(screen, surrogate=blind),
+        price=settings.train.trace_price,
+        seed=seed,
+        on_traces=_counting("searches", AUTO_TRACES * len(searched), told),
+    )
+    rule, _ = learn_to_stop(
+        settings, searches, seed, on_steps=lambda done: told("stopping", done, total), check_stop=check_stop
+    )
+    return rule
 
 
 def _leave_if_asked(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,11 @@ class Table:
     image: NDArray[np.int64]
     points: NDArray[np.float32]
     outcomes: NDArray[np.float32]
+
+    def of_images(self, images: NDArray[np.bool_]) -> Table:
+        """With the rows of some images only; images: (images,)."""
+        kept = images[self.image]
+        return replace(self, image=self.image[kept], points=self.points[kept], outcomes=self.outcomes[kept])
 
 
 class Fit:
@@ -110,10 +115,17 @@ class Fit:
 
 
 def fit_surrogate(
-    table: Table, space: ParameterSpace, default: NDArray[np.float32], *, steps: int, seed: int
+    table: Table,
+    space: ParameterSpace,
+    default: NDArray[np.float32],
+    *,
+    steps: int,
+    seed: int,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Surrogate:
-    """`Fit` from its first step to its last."""
+    """`Fit` from its first step to its last. check_stop: called before each; what it raises is raised."""
     fit = Fit(table, space, default, steps=steps, seed=seed)
     while fit.step < steps:
+        check_stop()
         fit.advance()
     return fit.fitted()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import psutil
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pipeline.training.checkpoint import Arrays
 from pipeline.training.checkpoint_callback import CheckpointCallback
 from pipeline.training.curriculum import success_rate
 from pipeline.training.policy import actor_of
+from pipeline.training.ppo import NearGreedyPPO
 from pipeline.training.sampling import BalancedSampler
 from pipeline.training.torch_state import part
 from pipeline.training.validation import validate
@@ -191,6 +192,7 @@ class ValidationCallback(BaseCallback):
                 steps_per_second=steps / (now - self._rollout_started),
                 failures=dict(self.failures),
                 memory_bytes=used,
+                ppo=cast(NearGreedyPPO, self.model).diagnostics,
             )
         )
         self._hooks.on_progress(self.progress[-1])

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pipeline.agent.agent import Agent
 from pipeline.agent.objectives import Objective
+from pipeline.agent.stopping import Traces
 from pipeline.agent.task import Vector
 from pipeline.core.errors import DataError, ImageRejected
 from pipeline.core.files import write_text, writing
@@ -130,7 +131,7 @@ def vectorize_files(
     agent: Agent,
     evaluator: Evaluator,
     *,
-    traces: int,
+    traces: Traces,
     seed: int = 0,
     batch: int = 32,
     options: Options = PLAIN,
@@ -252,7 +253,7 @@ def with_objective(agent: Agent, name: str | None, max_damage: float | None) -> 
 
 
 def vectorize_image_bytes(
-    content: bytes, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0, options: Options = PLAIN
+    content: bytes, agent: Agent, evaluator: Evaluator, *, traces: Traces, seed: int = 0, options: Options = PLAIN
 ) -> dict[str, Any]:
     """Vectorises one image file, given as bytes; as `vectorize_pixels`. Raises ImageRejected too."""
     started = time.perf_counter()
@@ -262,7 +263,7 @@ def vectorize_image_bytes(
 
 
 def vectorize_pixels(
-    rgba: Pixels, agent: Agent, evaluator: Evaluator, *, traces: int, seed: int = 0, options: Options = PLAIN
+    rgba: Pixels, agent: Agent, evaluator: Evaluator, *, traces: Traces, seed: int = 0, options: Options = PLAIN
 ) -> dict[str, Any]:
     """Vectorises one image, uint8 (H, W, 4); returns `svg` and the fields of VectorizeResult, SVGs as texts.
 

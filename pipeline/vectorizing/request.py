@@ -6,27 +6,32 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pipeline.agent.agent import DESCRIPTION, Agent, load_agent
+from pipeline.agent.stopping import Traces
 from pipeline.vectorizing.answer import Options
 from pipeline.vectorizing.batch import with_objective
 
+Policy = Literal["greedy", "trained"]
+POLICIES: tuple[Policy, ...] = ("greedy", "trained")
 SHARD_FILES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """agent: its folder. objective, max_damage: None for the agent's own. budget_bytes, background, curve: as in
-    `Options`. shard_files: for sharded runs only.
+    """agent: its folder. policy: greedy leaves out what PPO learnt. objective, max_damage: None for the agent's own.
+
+    budget_bytes, background, curve: as in `Options`. shard_files: for sharded runs only.
     """
 
     output: Path
     agent: Path
     objective: str | None
     max_damage: float | None
-    traces: int
+    traces: Traces
     seed: int
+    policy: Policy = "trained"
     shard_files: int = SHARD_FILES
     budget_bytes: int | None = None
     background: str | None = None
@@ -37,8 +42,9 @@ class Request:
         return Options(budget_bytes=self.budget_bytes, background=self.background, curve=self.curve)
 
     def load_agent(self) -> Agent:
-        """The agent with the requested objective. Raises DataError or Mismatch."""
-        return with_objective(load_agent(self.agent), self.objective, self.max_damage)
+        """The agent with the requested objective and policy. Raises DataError or Mismatch."""
+        agent = with_objective(load_agent(self.agent), self.objective, self.max_damage)
+        return agent.greedy() if self.policy == "greedy" else agent
 
     def conditions(self) -> dict[str, Any]:
         """Everything that decides the results, apart from the files."""
@@ -50,6 +56,7 @@ class Request:
             "model_sha256": hashlib.sha256((self.agent / DESCRIPTION).read_bytes()).hexdigest(),
             "objective": asdict(agent.objective),
             "traces": self.traces,
+            "policy": self.policy,
             "seed": self.seed,
             **asdict(self.options),
             "versions": evaluation_versions(agent.background, next(iter(DRAWINGS))),

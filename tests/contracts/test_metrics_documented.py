@@ -81,6 +81,7 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         train__portfolio_candidates=4,
         train__other_portfolio_candidates=0,
         train__table_traces=8,
+        train__simulated_timesteps=0,
         train__surrogate_steps=20,
         train__shortlist=6,
         train__ppo__n_steps=4,

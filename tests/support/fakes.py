@@ -113,6 +113,8 @@ def tiny_agent(**changes: Any) -> Agent:
         "trained_for": objective.name,
         "portfolios": {objective.name: {"simple": [replace(DEFAULT_PARAMS, color_precision=3)]}},
         "max_steps": 4,
+        "stopping_rule": None,
+        "trace_price": 0.01,
         "background": "#ffffff",
         "timeout_seconds": 20.0,
         "worker_memory_bytes": 2 * 10**9,

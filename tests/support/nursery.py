@@ -39,6 +39,7 @@ def settings() -> Settings:
         train__n_envs=N_ENVS,
         train__max_steps=4,
         train__table_traces=8,
+        train__simulated_timesteps=0,
         train__surrogate_steps=20,
         train__shortlist=6,
         train__portfolio_candidates=4,

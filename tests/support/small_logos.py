@@ -42,6 +42,7 @@ def tiny_params(values: dict[str, Any], data: str) -> dict[str, Any]:
         "n_envs": 4,
         "max_steps": 3,
         "table_traces": 8,
+        "simulated_timesteps": 0,
         "surrogate_steps": 20,
         "shortlist": 6,
         "portfolio_images": 4,

@@ -16,6 +16,7 @@ def tiny(**changes: Any) -> Settings:
         "train__n_envs": 4,
         "train__max_steps": 4,
         "train__table_traces": 12,
+        "train__simulated_timesteps": 0,
         "train__surrogate_steps": 30,
         "train__shortlist": 6,
         "train__portfolio_candidates": 8,

@@ -14,7 +14,7 @@ from pipeline.core.intervals import Interval, Trend
 
 LAST_SECONDS = 253_402_300_799  # the end of the year 9999
 
-Phase = Literal["portfolios", "table", "surrogate", "training"]
+Phase = Literal["portfolios", "table", "surrogate", "searches", "stopping", "training"]
 CheckpointPhase = Literal["surrogate", "training"]
 CheckpointReason = Literal["prepared", "interval", "validation", "stopped", "failed", "finished"]
 StopKind = Literal["no_improvement", "memory_limit", "stage_not_passed"]
@@ -24,13 +24,31 @@ StopKind = Literal["no_improvement", "memory_limit", "stage_not_passed"]
 class PreparationProgress:
     """How far a phase before PPO is.
 
-    done, total: traces, or steps of the surrogate's fit. seconds: since the start of the first phase.
+    done, total: traces, steps of the surrogate's fit, or of PPO on recorded searches. seconds: since the start of the
+    first phase.
     """
 
     phase: Phase
     done: int
     total: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PPODiagnostics:
+    """Of one update of the policy, means over its minibatches; the first five as Stable-Baselines3 defines them.
+
+    approx_kl: from the policy before the update. clip_fraction: share of the samples whose ratio was clipped. entropy:
+    of the choice among candidates, nats. value_loss: mean squared error of the critic. explained_variance: of the
+    returns, None where they do not differ. kl_greedy: divergence from greedy expected improvement, nats.
+    """
+
+    approx_kl: float
+    clip_fraction: float
+    entropy: float
+    value_loss: float
+    explained_variance: float | None
+    kl_greedy: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +69,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutProgress(Progress):
-    """failures: so far, by kind. memory_bytes: resident memory of the training and its tracing processes."""
+    """failures: so far, by kind. memory_bytes: resident memory of the training and its tracing processes.
+
+    ppo: of the update before this rollout, None before the first.
+    """
 
     total_timesteps: int
     failures: dict[str, int]
     memory_bytes: int
+    ppo: PPODiagnostics | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
