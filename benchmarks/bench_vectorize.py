@@ -89,6 +89,7 @@ def _proposals(agent: Path) -> dict[str, Any]:
         while not episode.done:
             started = time.process_time()
             params = AgentProposer(loaded).propose(episode)
+            assert params is not None, "only one that may stop returns none"
             milliseconds.append(1000 * (time.process_time() - started))
             episode.record(evaluator.evaluate([episode.job(params)])[0])
     return {
