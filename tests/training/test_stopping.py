@@ -124,7 +124,7 @@ def test_the_rule_in_numpy_is_the_policy() -> None:
             parameter.normal_(0, 0.7)
         last = trained.scores.actor[-1]
         assert isinstance(last, torch.nn.Linear)
-        last.bias += SHARPNESS * float(np.median(recorded().observations[..., SURPLUS]))
+        last.bias.data += SHARPNESS * float(np.median(recorded().observations[..., SURPLUS]))
     rule, found = rule_of(trained), recorded()
     stops = np.array([[rule.stops(o) for o in search] for search in found.observations])
     assert np.where(stops.any(1), stops.argmax(1), AUTO_TRACES).tolist() == traces_of(trained, found).tolist()
