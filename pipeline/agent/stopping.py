@@ -29,6 +29,9 @@ AUTO_TRACES = 32
 
 TRACE_PRICE = 0.01
 
+GAIN_LIMIT = 1.0
+"""Of one trace, where stopping is judged: rare leaps in the value of damage would drown all else."""
+
 STOP_FEATURES = (
     "surplus",  # ln of the gain expected of the most promising candidate, against the price of a trace
     "promise",  # ln of that gain

@@ -15,7 +15,14 @@ from pipeline.agent.agent import TRAINED, Agent, load_agent
 from pipeline.agent.objectives import objective_from
 from pipeline.agent.task import Task
 from pipeline.core.errors import DataError
-from pipeline.core.facts.comparison import OURS, Comparison, ObjectiveTerms, SecondRenderer, headline_traces
+from pipeline.core.facts.comparison import (
+    OURS,
+    Comparison,
+    ObjectiveTerms,
+    SecondRenderer,
+    StoppingResult,
+    headline_traces,
+)
 from pipeline.core.facts.evaluations import EvaluationTotals
 from pipeline.core.facts.training import TrainReport
 from pipeline.core.files import write_csv, write_json, write_text
@@ -36,6 +43,7 @@ from pipeline.evaluation.comparison import (
     tradeoff,
 )
 from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
+from pipeline.evaluation.stopping import compare_stopping
 from pipeline.search.loop import Outcome, evaluate_again, run_agent, svg_text
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import EvaluateSettings, Settings
@@ -59,7 +67,10 @@ def evaluate_agent(root: Path, settings: Settings) -> Comparison:
     logos = load_split(root, settings.data, ("test",))["test"]
     compared = methods(agent, settings.evaluate)
     with stored_pool(root, settings.compute, settings.data.background) as evaluator:
-        results = _run_all(settings, agent, compared, logos, evaluator)
+        tasks = _tasks(logos, evaluator, agent)
+        results = _run_all(settings, agent, compared, tasks, evaluator)
+        bootstrap = Bootstrap(settings.evaluate.bootstrap_samples, settings.evaluate.confidence, settings.evaluate.seed)
+        stopping = compare_stopping(agent, tasks, evaluator, settings.evaluate.seed, bootstrap)
         _write_svgs(root / RESULTS, settings, results, evaluator)
         rows = [row for name, o in results.items() for row in image_rows(name, o, settings.evaluate.traces, evaluator)]
         evaluator.export(root / RESULTS / "evaluations.parquet")
@@ -74,6 +85,7 @@ def evaluate_agent(root: Path, settings: Settings) -> Comparison:
         run_id=trained.run_id,
         test_digest=split_summary(root).test.digest,
         started=started,
+        stopping=stopping,
     )
     with Run.resume(root, trained.run_id) as run:
         for traces, metrics in curves(report).items():
@@ -93,6 +105,7 @@ def comparison(
     run_id: str,
     test_digest: str,
     started: float,
+    stopping: StoppingResult | None = None,
 ) -> Comparison:
     """started: when the evaluation was, by `time.perf_counter`."""
     bootstrap = Bootstrap(settings.bootstrap_samples, settings.confidence, settings.seed)
@@ -117,6 +130,7 @@ def comparison(
         ),
         tradeoff=against_damage,
         knee=knee_of(against_damage),
+        stopping=stopping,
     )
 
 
@@ -145,10 +159,9 @@ def _tasks(logos: Sequence[Logo], evaluator: Evaluator, agent: Agent) -> list[Ta
 
 
 def _run_all(
-    settings: Settings, agent: Agent, compared: Sequence[Method], logos: Sequence[Logo], evaluator: Evaluator
+    settings: Settings, agent: Agent, compared: Sequence[Method], tasks: Sequence[Task], evaluator: Evaluator
 ) -> dict[str, list[Outcome]]:
     """Outcomes by method."""
-    tasks = _tasks(logos, evaluator, agent)
     results: dict[str, list[Outcome]] = {}
     with tqdm(total=len(compared), unit="method", desc="evaluate", disable=None) as bar:
         for method in compared:

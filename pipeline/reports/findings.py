@@ -14,6 +14,7 @@ KINDS: tuple[Callable[[Results], Iterator[Finding]], ...] = (
     rival_findings.losses_elsewhere,
     rival_findings.losses_in_categories,
     rival_findings.ablation,
+    rival_findings.stopping,
     rival_findings.damage,
     rival_findings.weakest_category,
     rival_findings.unimproved,

@@ -100,6 +100,29 @@ def ablation(results: Results) -> Iterator[Finding]:
     yield Finding(level, text, to_json(duel))
 
 
+def stopping(results: Results) -> Iterator[Finding]:
+    """What PPO added to `--traces auto`."""
+    found = results.comparison.stopping
+    if found is None or found.trained is None:
+        return
+    gain, name = found.gain, results.comparison.objective.name
+    learnt, plain = found.trained, found.plain
+    verdicts: dict[bool | None, tuple[Level, str]] = {
+        True: ("good", "Learning when to stop pays"),
+        False: ("attention", "Learning when to stop hurts"),
+        None: ("attention", "Learning when to stop added nothing that can be told from chance"),
+    }
+    level, said = verdicts[True if gain.low > 0 else False if gain.high < 0 else None]
+    text = (
+        f"{said}: with `--traces auto`, {words.number(learnt.traces.mean, 0)} traces per logo instead of the plain "
+        f"rule's {words.number(plain.traces.mean, 0)}, at {words.percent(learnt.ratio.mean)} of the default's bytes "
+        f"instead of {words.percent(plain.ratio.mean)}, {words.percent(learnt.damaged.mean)} damaged instead of "
+        f"{words.percent(plain.damaged.mean)}. A trace counted as {words.percent(found.price)} of the bytes, that is "
+        f"as good as {words.change(gain.mean, name)} ({_sure(results, gain)})."
+    )
+    yield Finding(level, text, to_json(found))
+
+
 def damage(results: Results) -> Iterator[Finding]:
     """How many of the SVGs show damage, and which are the worst."""
     images, hurt = results.images, [i for i in results.images if i.damage > VISIBLE_DAMAGE]

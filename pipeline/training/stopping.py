@@ -31,7 +31,7 @@ from pipeline.agent.episode import Episode
 from pipeline.agent.objectives import Objective
 from pipeline.agent.policy import SHARPNESS
 from pipeline.agent.screen import Screen
-from pipeline.agent.stopping import AUTO_TRACES, STOP_FEATURES, SURPLUS, StoppingRule, stop_observation
+from pipeline.agent.stopping import AUTO_TRACES, GAIN_LIMIT, STOP_FEATURES, SURPLUS, StoppingRule, stop_observation
 from pipeline.agent.task import Task
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import TracerParams
@@ -51,7 +51,6 @@ HIDDEN_UNITS = 32
 HELD_OUT = 3  # every third search is for the paired tests
 TEST_EVERY = 8  # rollouts
 FEWEST_SEARCHES = 12  # with fewer there is nothing to hold out
-GAIN_LIMIT = 1.0  # of a trace: rare leaps in the value of damage would drown all else
 
 Floats = NDArray[np.float32]
 GO_ON, STOP = 0, 1

@@ -9,7 +9,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 
 from pipeline.core.facts.decision import Decision
 from pipeline.core.facts.evaluations import EvaluationTotals
+from pipeline.core.intervals import Bootstrap
 from pipeline.core.json_records import to_json, write_record
 from pipeline.core.records import CATEGORIES, FailureKind, Job, TracerParams
 from pipeline.core.stop_signals import StopRequest
@@ -27,6 +28,7 @@ from pipeline.data import splits
 from pipeline.evaluation import session as evaluation
 from pipeline.evaluation.comparison import image_rows, methods, run_method
 from pipeline.evaluation.second_renderer import Opinion, opinions_report
+from pipeline.evaluation.stopping import compare_stopping
 from pipeline.runs import session
 from pipeline.settings.params import Settings
 from pipeline.tracing.evaluation_store import EvaluationStore
@@ -174,6 +176,7 @@ def evaluate(root: Path, settings: Settings, result: Any, noted: NotedRun) -> Si
         run_id="r1",
         test_digest="d",
         started=0.0,
+        stopping=compare_stopping(replace(agent, stopping_rule=None), tasks, evaluator, 1, Bootstrap(100, 0.95, 1)),
     )
     for traces, metrics in evaluation.curves(report).items():
         noted.log_metrics(metrics, traces)

@@ -13,6 +13,7 @@ from pipeline.reports import rival_findings, run_findings
 from pipeline.reports.findings import find, headline
 from pipeline.reports.parts import Finding
 from pipeline.reports.results import ImageMeasurement, Results
+from tests.support import facts
 
 
 def with_training(results: Results, **changes: Any) -> Results:
@@ -175,6 +176,28 @@ def test_the_ablation_says_what_training_added(
     finding = one(rival_findings.ablation(with_duels(results, duel("untrained", low, high))))
     assert finding.level == level
     assert finding.text.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "level", "said", "worth"),
+    [
+        (0.02, 0.08, "good", "Learning when to stop pays: with `--traces auto`, 12 traces", "4.9 % fewer bytes"),
+        (-0.01, 0.02, "attention", "Learning when to stop added nothing that can be told", "0.5 % fewer bytes"),
+        (-0.06, -0.02, "attention", "Learning when to stop hurts", "4.1 % more bytes"),
+    ],
+)
+def test_what_was_learnt_about_stopping_is_told(
+    results: Results, low: float, high: float, level: str, said: str, worth: str
+) -> None:
+    finding = one(rival_findings.stopping(with_comparison(results, stopping=facts.stopping_of(low, high))))
+    assert finding.level == level
+    assert finding.text.startswith(said)
+    assert f"that is as good as {worth} (95 % interval" in finding.text
+
+
+def test_without_a_learnt_rule_nothing_is_told_of_it(results: Results) -> None:
+    for none in (None, replace(facts.stopping_of(), trained=None)):
+        assert not list(rival_findings.stopping(with_comparison(results, stopping=none)))
 
 
 def test_damage_is_counted_and_the_worst_are_named(results: Results) -> None:

@@ -17,6 +17,8 @@ from pipeline.core.facts.comparison import (
     MethodResult,
     ObjectiveTerms,
     SecondRenderer,
+    StoppingResult,
+    StopPoint,
     TradeoffPoint,
 )
 from pipeline.core.facts.data import (
@@ -115,8 +117,20 @@ def comparison_of(**changes: Any) -> Comparison:
         "run_id": RUN, "objective": terms, "images": 40, "test_digest": "ab" * 32, "traces": TRACES,
         "confidence": 0.95, "seconds": 431.5, "failures": {"panic": 3, "timeout": 1}, "methods": (), "duels": (),
         "evaluations": EVALUATIONS, "second_renderer": second, "tradeoff": TRADEOFF, "knee": 3.0,
+        "stopping": stopping_of(),
     }  # fmt: skip
     return Comparison(**values | changes)
+
+
+def stopping_of(low: float = 0.02, high: float = 0.08) -> StoppingResult:
+    """low, high: of the interval of the gain."""
+
+    def stop_point(traces: float, ratio: float) -> StopPoint:
+        around = [Interval(mean=x, low=x * 0.9, high=x * 1.1) for x in (traces, ratio, 0.1)]
+        return StopPoint(traces=around[0], ratio=around[1], damaged=around[2])
+
+    gain = Interval(mean=(low + high) / 2, low=low, high=high)
+    return StoppingResult(price=0.01, trained=stop_point(11.9, 0.6), plain=stop_point(20.3, 0.59), gain=gain)
 
 
 def duel(against: str, traces: int, gains: NDArray[np.float64]) -> Duel:

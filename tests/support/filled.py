@@ -41,6 +41,7 @@ MAY_BE_EMPTY = {
     "comparison.duels[].better": "chance alone could explain each difference",
     "comparison.evaluations.failures": "the same",
     "comparison.knee": "the curve of size against damage does not bend",
+    "comparison.stopping.trained": "the plain rule stands",
     "comparison.second_renderer": "one renderer",
     "comparison.second_renderer.not_upheld": "it upheld every choice",
     "damaged": "no image is visibly damaged",

@@ -142,11 +142,34 @@ class TradeoffPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopPoint:
+    """What a stopping rule comes to. traces: made per image. ratio and damaged: as in CurvePoint."""
+
+    traces: Interval
+    ratio: Interval
+    damaged: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoppingResult:
+    """What `--traces auto` comes to, by the rule that PPO learnt (None without one) and by the plain rule.
+
+    price: of a trace, natural log units. gain: how much more the learnt rule is worth than the plain one: all gains in
+    value, each at most 1, less the price of all traces; natural log units.
+    """
+
+    price: float
+    trained: StopPoint | None
+    plain: StopPoint
+    gain: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """results/evaluate/evaluate.json. failures: traces of all methods, by kind. second_renderer: None without one.
 
     tradeoff: size against damage over ours' traces, those of the headline's number, by rising limit. knee: the limit
-    where the curve bends most, None where it does not bend.
+    where the curve bends most, None where it does not bend. stopping: None where it was not compared.
     """
 
     run_id: str
@@ -163,6 +186,7 @@ class Comparison:
     duels: tuple[Duel, ...]
     tradeoff: tuple[TradeoffPoint, ...]
     knee: float | None
+    stopping: StoppingResult | None
 
     def method(self, name: str) -> MethodResult | None:
         return next((m for m in self.methods if m.name == name), None)
