@@ -8,12 +8,14 @@ tries, so one search tells what every rule comes to:
 fixed     the same number of traces for every logo.
 plain     stop when the gain expected of the next trace is below the price.
 model     the rule that comes with the model.
+threshold stop when that gain is below a multiple of the price, the best one on the other half of the logos.
 trained   rules that PPO learns here, one for each seed and half of the logos, each judged on the other half.
 oracle    stop where it would have been best, known afterwards: nothing can do better.
 
-`utility` is the gain in value of all traces, each at most 1, less the price of all traces, in natural log units: 0.01 is
-worth 1 % of the bytes. `lead` is its mean difference to `plain` with its interval over logos (over logos and seeds for
-`trained`). `ratio` is the geometric mean of bytes / the fair default's, `damaged` the share of logos with visible damage.
+`utility` is the gain in value of all traces, each at most 1, less the price of all traces, in natural log units: 0.01
+is worth 1 % of the bytes. `lead` is its mean difference to `plain` with its interval over logos; for `trained`, of each
+logo's mean over the seeds. `ratio` is the geometric mean of bytes / the fair default's, `damaged` the share of logos
+with visible damage.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from numpy.typing import NDArray
 
 from benchmarks.masters.__main__ import logo_files, read_logo
 from pipeline.agent.agent import TRAINED, load_agent
-from pipeline.agent.stopping import AUTO_TRACES, StoppingRule
+from pipeline.agent.stopping import AUTO_TRACES, SURPLUS, StoppingRule
 from pipeline.core.intervals import Bootstrap
 from pipeline.core.records import VISIBLE_DAMAGE
 from pipeline.evaluation.comparison import size_gain
@@ -46,11 +48,13 @@ from pipeline.training.stopping import (
     StoppingVecEnv,
     StopPolicy,
     build_stopping_ppo,
+    first_stops,
     record_searches,
     traces_of,
 )
 
 BOOTSTRAP = Bootstrap(2000, 0.95)
+SURPLUSES = np.log([0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24])  # multiples of the price
 FIXED = (1, 2, 4, 8, 12, 16, 24, 32)
 
 Counts = NDArray[np.int64]
@@ -76,7 +80,7 @@ def main() -> None:
     rows = {f"fixed {n}": np.full(len(tasks), n) for n in FIXED} | {"plain": plain}
     if (rule := load_agent(given.model).stopping_rule) is not None:
         rows["model"] = stops_of(rule, searches)
-    rows["oracle"] = best_traces(searches)
+    rows |= {"threshold": threshold_traces(searches), "oracle": best_traces(searches)}
     report = {name: row(traces, searches, outcomes, plain) for name, traces in rows.items()}
     started = time.perf_counter()
     learnt = [learnt_traces(settings, searches, seed) for seed in range(given.seeds)]
@@ -99,20 +103,33 @@ def main() -> None:
 
 
 def stops_of(rule: StoppingRule, searches: RecordedSearches) -> Counts:
-    stops = np.array([[rule.stops(observation) for observation in search] for search in searches.observations])
-    return np.where(stops.any(1), stops.argmax(1), AUTO_TRACES)
+    return first_stops(np.array([[rule.stops(seen) for seen in search] for search in searches.observations]))
+
+
+def threshold_traces(searches: RecordedSearches) -> Counts:
+    traces = np.zeros(len(searches.gains), np.int64)
+    for half in halves(searches):
+        theirs, own = searches.part(~half), searches.observations[half][..., SURPLUS]
+        worth = [theirs.utility(first_stops(theirs.observations[..., SURPLUS] < x)).mean() for x in SURPLUSES]
+        traces[half] = first_stops(own < SURPLUSES[int(np.argmax(worth))])
+    return traces
+
+
+def halves(searches: RecordedSearches) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    is_even = np.arange(len(searches.gains)) % 2 == 0
+    return is_even, ~is_even
 
 
 def best_traces(searches: RecordedSearches) -> Counts:
     every = [searches.utility(np.full(len(searches.gains), n)) for n in range(AUTO_TRACES + 1)]
-    return np.argmax(every, axis=0)
+    best: Counts = np.argmax(every, axis=0)
+    return best
 
 
 def learnt_traces(settings: Settings, searches: RecordedSearches, seed: int) -> Counts:
     """When a rule stops each search that PPO learnt on the other half of them."""
-    is_even = np.arange(len(searches.gains)) % 2 == 0
-    traces = np.zeros(len(is_even), np.int64)
-    for half in (is_even, ~is_even):
+    traces = np.zeros(len(searches.gains), np.int64)
+    for half in halves(searches):
         model = build_stopping_ppo(settings, StoppingVecEnv(searches.part(~half), N_ENVS, seed), seed)
         model.learn(settings.train.simulated_timesteps // (N_ENVS * N_STEPS) * N_ENVS * N_STEPS)
         traces[half] = traces_of(cast(StopPolicy, model.policy), searches.part(half))

@@ -78,10 +78,10 @@ class RecordedSearches:
     @property
     def greedy_traces(self) -> NDArray[np.int64]:
         """When the plain rule stops, (n,)."""
-        return _first_stops(self.observations[..., SURPLUS] < 0)
+        return first_stops(self.observations[..., SURPLUS] < 0)
 
 
-def _first_stops(stops: NDArray[np.bool_]) -> NDArray[np.int64]:
+def first_stops(stops: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The first column that is true, (n,); the number of columns where none is."""
     first: NDArray[np.int64] = np.where(stops.any(1), stops.argmax(1), stops.shape[1])
     return first
@@ -281,7 +281,7 @@ def traces_of(policy: StopPolicy, searches: RecordedSearches) -> NDArray[np.int6
     """After how many traces the policy stops each search, (n,)."""
     flat = torch.from_numpy(searches.observations.reshape(-1, len(STOP_FEATURES)))
     scores = policy.scores.forward_actor(flat).numpy().reshape(-1, AUTO_TRACES, 2)
-    return _first_stops(scores[..., STOP] > scores[..., GO_ON])
+    return first_stops(scores[..., STOP] > scores[..., GO_ON])
 
 
 def build_stopping_ppo(settings: Settings, env: StoppingVecEnv, seed: int) -> NearGreedyPPO:
