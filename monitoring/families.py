@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -168,7 +167,7 @@ def _figures(families: Families, run: MonitoredRun, totals: Totals) -> None:
         families.add(metric, getattr(run.status, name), run.name)
     for name, metric in TOTALS.items():
         families.add(metric, totals.rise(metric, getattr(run.status, name), run.name), run.name)
-    for diagnostic, value in (asdict(run.status.ppo) if run.status.ppo else {}).items():
+    for diagnostic, value in run.status.ppo.items():
         families.add("training_ppo", value, run.name, diagnostic)
     for kind, count in (dict.fromkeys(FAILURE_KINDS, 0) | dict(run.status.failures)).items():
         families.add("training_failures_total", totals.rise("failures", count, run.name, kind), run.name, kind)

@@ -80,6 +80,12 @@ class ProgressBar(TrainingCallback):
         self._bar.close()
 
 
+def _diagnostics(progress: RolloutProgress) -> dict[str, float]:
+    """Those of PPO that are known."""
+    values = asdict(progress.ppo) if progress.ppo else {}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 class TrackingCallback(TrainingCallback):
     """Writes what happens, and how the machine does, to the run's journal, and keeps the validated agents as models.
 
@@ -93,8 +99,7 @@ class TrackingCallback(TrainingCallback):
         names = ("return_mean", "success_rate", "steps_per_second", "memory_bytes")
         metrics = {f"train/{name}": value for name in names if (value := getattr(progress, name)) is not None}
         metrics |= {f"failures/{kind}": count for kind, count in progress.failures.items()}
-        if progress.ppo is not None:
-            metrics |= {f"ppo/{name}": value for name, value in asdict(progress.ppo).items() if value is not None}
+        metrics |= {f"ppo/{name}": value for name, value in _diagnostics(progress).items()}
         if self._recorder.latest is not None:
             metrics |= system_metrics(self._recorder.latest)
         self._run.log_metrics(metrics, progress.timesteps)
@@ -168,12 +173,10 @@ class StatusCallback(TrainingCallback):
         self._write(phase=progress.phase)
 
     def on_progress(self, progress: RolloutProgress) -> None:
-        names = (
-            "timesteps", "steps_per_second", "return_mean", "success_rate", "stage", "failures", "memory_bytes", "ppo",
-        )  # fmt: skip
+        names = ("timesteps", "steps_per_second", "return_mean", "success_rate", "stage", "failures", "memory_bytes")
         number = self._stages.index(progress.stage) + 1 if progress.stage in self._stages else None
         values = {name: getattr(progress, name) for name in names}
-        self._write(state="training", phase="training", stage_number=number, **values)
+        self._write(state="training", phase="training", stage_number=number, ppo=_diagnostics(progress), **values)
 
     def on_validation(self, report: Validation, agent: Agent, is_best: bool) -> None:
         validation = ValidationStatus(

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pipeline.core.errors import DataError
-from pipeline.core.facts.training import Phase, PPODiagnostics
 
 STATUS = "status.json"
 """In the run's folder."""
@@ -28,6 +27,7 @@ MAX_KEYS = 16
 
 MAX_CHARACTERS = 255
 
+Phase = Literal["portfolios", "table", "surrogate", "searches", "stopping", "training"]
 ReportedState = Literal["preparing", "training", "finished", "stopped", "failed"]
 """What a training says of itself. `pipeline.runs.state` says whether that still holds."""
 
@@ -71,9 +71,9 @@ class CheckpointStatus:
 class RunStatus:
     """A run as its training last described it. None is not known yet.
 
-    process_started_seconds, updated_seconds: Unix time. stage_number: from 1 on. evaluations_found: of those requested,
-    how many the store had. nonfinite_metrics: how many were refused. replica_*: writes that MLflow does not have yet,
-    and the age of the oldest.
+    process_started_seconds, updated_seconds: Unix time. stage_number: from 1 on. evaluations_found: of those
+    requested, how many the store had. nonfinite_metrics: how many were refused. ppo: diagnostics of the latest
+    update, by name. replica_*: writes that MLflow does not have yet, and the age of the oldest.
     """
 
     run: str
@@ -98,7 +98,7 @@ class RunStatus:
     nonfinite_metrics: int = 0
     replica_unsent_records: int = 0
     replica_lag_seconds: float = 0.0
-    ppo: PPODiagnostics | None = None
+    ppo: Mapping[str, float] = field(default_factory=dict)
     validation: ValidationStatus | None = None
     checkpoint: CheckpointStatus | None = None
 

@@ -103,6 +103,8 @@ def test_a_training_in_figures(tmp_path: Path) -> None:
     assert said["tracewright_training_evaluations"] == {(run,): 4000}
     failures = {kind: value for ((_, kind), _), value in said["tracewright_training_failures"].items()}
     assert failures == dict.fromkeys(get_args(FailureKind), 0) | {"panic": 2, "timeout": 1}
+    diagnostics = {name: value for ((_, name), _), value in said["tracewright_training_ppo"].items()}
+    assert diagnostics == {"approx_kl": 0.01, "kl_greedy": 0.02}
     assert said["tracewright_validation_damage_pixels"] == {(run,): 0.75}
     assert said["tracewright_validation_category_damaged_ratio"][("category", "text"), run] == 0.08
     assert said["tracewright_training_resident_memory_bytes"] == {(run,): 500}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -68,6 +68,8 @@ def test_what_happens_stands_in_it_with_the_counts_of_the_moment(tmp_path: Path)
     status = read(tmp_path)
     assert (status.state, status.phase, status.timesteps) == ("training", "training", 64)
     assert (status.stage, status.stage_number, status.failures) == ("text", 2, {"panic": 2})
+    assert PROGRESS.ppo is not None
+    assert status.ppo == asdict(PROGRESS.ppo)
     assert (status.evaluations_asked, status.evaluations_found, status.nonfinite_metrics) == (9, 4, 1)
     assert (status.replica_unsent_records, status.replica_lag_seconds) == (3, 1.5)
     callback.on_progress(replace(PROGRESS, stage=""))

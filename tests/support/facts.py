@@ -35,6 +35,7 @@ from pipeline.core.facts.evaluations import EvaluationTotals
 from pipeline.core.facts.training import (
     BestValidation,
     CheckpointEntry,
+    PPODiagnostics,
     RolloutProgress,
     SeedResult,
     StageResult,
@@ -268,6 +269,9 @@ def rollout_progress(**changes: Any) -> RolloutProgress:
     values: dict[str, Any] = {
         "timesteps": 64, "total_timesteps": 512, "stage": "text", "return_mean": 0.4, "success_rate": 0.5,
         "seconds": 2.0, "steps_per_second": 32.0, "failures": {"panic": 2}, "memory_bytes": 10**9,
+        "ppo": PPODiagnostics(
+            approx_kl=0.01, clip_fraction=0.1, entropy=1.2, value_loss=0.3, explained_variance=0.5, kl_greedy=0.02
+        ),
     }  # fmt: skip
     return RolloutProgress(**values | changes)
 

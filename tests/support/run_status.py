@@ -27,6 +27,7 @@ STATUS = RunStatus(
     stage_number=2,
     memory_bytes=900_000_000,
     failures={"panic": 2, "timeout": 1},
+    ppo={"approx_kl": 0.01, "kl_greedy": 0.02},
     evaluations_asked=4000,
     evaluations_found=1000,
     nonfinite_metrics=0,
