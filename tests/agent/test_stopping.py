@@ -1,6 +1,5 @@
 import math
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +10,10 @@ from pipeline.agent.candidates import CANDIDATE_FEATURES
 from pipeline.agent.episode import Episode
 from pipeline.agent.stopping import AUTO_TRACES, STOP_FEATURES, StoppingRule, stop_observation
 from pipeline.search.loop import run_agent
+from tests.support.agents import stopping_rule
 from tests.support.fakes import FAITHFUL, FakeEvaluator, task_of, tiny_agent
 
 COLUMN = {name: column for column, name in enumerate(STOP_FEATURES)}
-HIDDEN = 4
-
-
-def rule(bias: float, scale: float = 0.0) -> StoppingRule:
-    """bias: above 0 speaks for to stop."""
-    rng = np.random.default_rng(1)
-    sizes = [len(STOP_FEATURES), HIDDEN, HIDDEN, 1]
-    weights = {}
-    for number, (inputs, outputs) in zip((0, 2, 4), pairwise(sizes), strict=True):
-        weights[f"scores.actor.{number}.weight"] = rng.normal(0, scale, (outputs, inputs)).astype(np.float32)
-        weights[f"scores.actor.{number}.bias"] = np.zeros(outputs, np.float32)
-    weights["scores.actor.4.bias"][:] = bias
-    return StoppingRule(weights)
 
 
 def play(traces: int) -> Episode:
@@ -65,7 +52,7 @@ def test_a_rule_that_has_learnt_nothing_is_the_plain_one(price: float) -> None:
     for traces in range(6):
         running = play(traces)
         plain, fresh = (
-            replace(tiny_agent(), stopping_rule=r, trace_price=price).stops(running) for r in (None, rule(0.0))
+            replace(tiny_agent(), stopping_rule=r, trace_price=price).stops(running) for r in (None, stopping_rule(0.0))
         )
         assert plain == fresh == (running.shortlist.promise < math.log(price))
 
@@ -74,14 +61,14 @@ def test_what_was_learnt_overrules_it() -> None:
     running = play(2)
     for bias, expected in ((1e4, True), (-1e4, False)):
         for price in (1e-6, 1e3):
-            agent = replace(tiny_agent(), stopping_rule=rule(bias), trace_price=price)
+            agent = replace(tiny_agent(), stopping_rule=stopping_rule(bias), trace_price=price)
             assert agent.stops(running) is expected
             assert AgentProposer(agent, stops=False).propose(running) is not None
             assert (AgentProposer(agent, stops=True).propose(running) is None) is expected
 
 
 def test_for_another_objective_the_plain_rule_is_used() -> None:
-    agent = replace(tiny_agent(), stopping_rule=rule(1e4), trace_price=1e-9)
+    agent = replace(tiny_agent(), stopping_rule=stopping_rule(1e4), trace_price=1e-9)
     assert agent.stops(play(2))
     assert not replace(agent, trained_for="sharper").stops(play(2))
 
@@ -91,9 +78,9 @@ def test_auto_spends_no_more_than_it_may_and_stops_when_it_should() -> None:
     spent = [
         [len(o.values) for o in run_agent(agent, tasks, FakeEvaluator(), traces="auto", seed=1)]
         for agent in (
-            replace(tiny_agent(), stopping_rule=rule(-1e4)),
+            replace(tiny_agent(), stopping_rule=stopping_rule(-1e4)),
             replace(tiny_agent(), trace_price=0.3),
-            replace(tiny_agent(), stopping_rule=rule(1e4)),
+            replace(tiny_agent(), stopping_rule=stopping_rule(1e4)),
         )
     ]
     assert spent[0] == [AUTO_TRACES, AUTO_TRACES]
@@ -102,7 +89,7 @@ def test_auto_spends_no_more_than_it_may_and_stops_when_it_should() -> None:
 
 
 def test_it_is_saved_with_the_agent(tmp_path: Path) -> None:
-    agent = replace(tiny_agent(), stopping_rule=rule(0.3, scale=0.5), trace_price=0.05)
+    agent = replace(tiny_agent(), stopping_rule=stopping_rule(0.3, scale=0.5), trace_price=0.05)
     agent.save(tmp_path)
     found = load_agent(tmp_path)
     assert found.trace_price == 0.05
@@ -115,6 +102,6 @@ def test_it_is_saved_with_the_agent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"scores.actor.0.bias": np.zeros(3, np.float32)}, {"scores.actor.4.weight": None}])
 def test_weights_that_do_not_fit_are_refused(change: dict[str, np.ndarray | None]) -> None:
-    weights = {name: array for name, array in (rule(0.0).weights | change).items() if array is not None}
+    weights = {name: array for name, array in (stopping_rule(0.0).weights | change).items() if array is not None}
     with pytest.raises((ValueError, KeyError)):
         StoppingRule(weights)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from pipeline.agent.stopping import AUTO_TRACES
 from pipeline.cli.main import main
 from pipeline.vectorizing.batch import VectorizeResult
+from tests.support.agents import small_agent, stopping_rule
 from tests.support.fakes import rgba_of
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg"'
@@ -29,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def vectorize(agent: Path, *arguments: object, stdin: bytes | None = None) -> Result:
     common = ["--model", agent, "--traces", 1, "--workers", 1]
-    return CliRunner().invoke(main, ["vectorize", *map(str, [*arguments, *common])], input=stdin)
+    return CliRunner().invoke(main, ["vectorize", *map(str, [*common, *arguments])], input=stdin)
 
 
 def test_without_an_output_each_svg_lies_beside_its_image(here: Path, agent_folder: Path) -> None:
@@ -76,6 +78,30 @@ def test_a_pipe_has_the_svg_alone_on_standard_output(here: Path, agent_folder: P
     broken = vectorize(agent_folder, "-", stdin=b"GIF89a")
     assert (broken.exit_code, broken.stdout) == (65, "")
     assert "-: failed: undecodable: it is a GIF; save the picture you want as PNG" in broken.stderr
+
+
+@pytest.mark.parametrize(
+    ("bias", "traces", "policy", "spent"),
+    [
+        (1e6, "auto", "trained", 0),
+        (-1e6, "auto", "trained", AUTO_TRACES),
+        (1e6, "2", "trained", 2),
+        (1e6, "auto", "greedy", AUTO_TRACES),
+    ],
+)
+def test_auto_stops_when_the_agent_has_learnt_to(here: Path, bias: float, traces: str, policy: str, spent: int) -> None:
+    replace(small_agent(), stopping_rule=stopping_rule(bias), trace_price=1e-12).save(here / "agent")
+    arguments = ["--model", "agent", "--workers", 1, "--json", "--traces", traces, "--policy", policy]
+    result = CliRunner().invoke(main, ["vectorize", "a.png", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["traces"] == spent
+
+
+@pytest.mark.parametrize("traces", ["0", "1001", "1.5", "all"])
+def test_any_other_number_of_traces_is_refused(here: Path, agent_folder: Path, traces: str) -> None:
+    result = vectorize(agent_folder, "a.png", "--traces", traces)
+    assert result.exit_code == 64
+    assert "is neither auto nor a whole number from 1 to 1000" in result.stderr
 
 
 def test_quiet_prints_failures_alone(here: Path, agent_folder: Path) -> None:
