@@ -5,7 +5,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.agent.agent import AgentProposer
 from pipeline.agent.features import CONTEXT_SIZE, context_of
 from pipeline.agent.screen import Screen
 from pipeline.agent.surrogate import CONTEXT_LIMIT, JITTER, Surrogate, inputs_of, weight_shapes
@@ -184,7 +183,8 @@ def test_it_foresees_what_the_fitted_module_does_to_1e_5() -> None:
             expected = reference(network, context_of(task), episode.points, episode.outcomes, asked)
             for ours, theirs in zip(posterior(asked), expected, strict=True):
                 np.testing.assert_allclose(ours, theirs, atol=1e-5)
-            episode.record(evaluator.evaluate([episode.job(AgentProposer(agent).propose(episode))])[0])
+            params = episode.params_for(agent.act(episode.observation()))
+            episode.record(evaluator.evaluate([episode.job(params)])[0])
 
 
 def test_module_and_surrogate_have_the_same_weights() -> None:
