@@ -65,10 +65,10 @@ def trend(timesteps: Sequence[float], values: Sequence[float], confidence: float
 
     Fewer than four points say nothing ("unknown").
     """
-    from scipy.stats import theilslopes
-
     if len(values) < 4:
         return Trend("unknown", None, None, None)
+    from scipy.stats import theilslopes  # seconds to import
+
     slope, _, low, high = theilslopes(values, np.asarray(timesteps) / 1000.0, confidence)
     direction: Direction = "improving" if low > 0 else "declining" if high < 0 else "steady"
     return Trend(direction, float(slope), float(low), float(high))

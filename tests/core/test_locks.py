@@ -45,9 +45,9 @@ def test_waiting_ends_when_the_holder_lets_go(tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable):
         Lock(tmp_path, wait_seconds=0.2)
-    assert 0.2 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.2
     threading.Timer(0.3, process.kill).start()
-    Lock(tmp_path, wait_seconds=10).release()
+    Lock(tmp_path, wait_seconds=120).release()
     process.communicate()
 
 

@@ -22,20 +22,27 @@ time.sleep(60)
 """
 
 
-def test_those_that_ignore_sigterm_are_returned_and_others_have_ended() -> None:
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True)"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", f"{start}; time.sleep(60)"], stdout=subprocess.PIPE)
-        for start in (stubborn, "import time; print('ready', flush=True)")
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-    assert stop_processes(processes, 0.5) == processes[:1]
-    assert processes[1].poll() == -signal.SIGTERM
-    for process in processes:
-        process.kill()
+def sleeper(first: str) -> subprocess.Popen[bytes]:
+    code = f"import signal, time; {first}; print('ready', flush=True); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def test_those_that_end_on_sigterm_are_waited_for() -> None:
+    obedient = [sleeper("pass") for _ in range(2)]
+    assert stop_processes(obedient, 120) == []
+    for process in obedient:
+        assert process.poll() == -signal.SIGTERM
         process.communicate()
+
+
+def test_those_that_ignore_sigterm_are_returned() -> None:
+    stubborn = sleeper("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    assert stop_processes([stubborn], 0.2) == [stubborn]
+    stubborn.kill()
+    stubborn.communicate()
 
 
 def test_a_child_ends_when_its_parent_is_killed() -> None:

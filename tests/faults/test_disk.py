@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -103,12 +105,14 @@ class Failing:
     """`fsync` of a process fails where strace is told to."""
 
     def __init__(self, pid: int, log: Path, when: str) -> None:
+        os.kill(pid, signal.SIGSTOP)  # it saves nothing before strace is there
         inject = ["-e", "trace=fsync", "-e", f"inject=fsync:error=EIO:when={when}"]
         self._log = log
         self._tracer = subprocess.Popen(["strace", "-qq", *inject, "-o", str(log), "-p", str(pid)])
         while "TracerPid:\t0" in Path(f"/proc/{pid}/status").read_text():
             assert self._tracer.poll() is None, "strace cannot attach"
             time.sleep(0.001)
+        os.kill(pid, signal.SIGCONT)
 
     def count(self) -> int:
         self._tracer.wait()

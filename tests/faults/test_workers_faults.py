@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,16 +19,29 @@ import pytest
 from pipeline.core.errors import Unavailable
 from pipeline.core.records import DEFAULT_PARAMS, PARAM_NAMES, Evaluation, Failed, Job, Logo, Scored, TracerParams
 from pipeline.settings.limits import ALLOWED, CONTINUOUS
+from pipeline.tracing import tracer_pool, worker_process
 from pipeline.tracing.space import check_params
 from pipeline.tracing.tracer_pool import TracerPool, _back_off_seconds
 from tests.support.jobs import GIGABYTES, GOOD, LONG, PANIC, kinds, noise
 from tests.support.source import ROOT
 
-TIMEOUT = 1.5
+TIMEOUT = 60.0
+"""Nobody waits so long: where a deadline is to be missed, the test turns the pool's clock."""
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[TracerPool]:
+def turn() -> Iterator[Callable[[float], None]]:
+    """Turns the pool's clock on by some seconds; it is not turned back before the pool is closed."""
+    turned = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(turned))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (tracer_pool, worker_process):
+            patch.setattr(module, "time", clock)
+        yield turned.append
+
+
+@pytest.fixture(scope="module")
+def pool(turn: Callable[[float], None]) -> Iterator[TracerPool]:
     """One for the whole module: each test also shows that the pool survived those before it."""
     with TracerPool(2, TIMEOUT, GIGABYTES, check=lambda _: None) as running:
         yield running
@@ -104,14 +119,20 @@ def test_a_killed_worker_costs_the_job_it_was_at(pool: TracerPool) -> None:
     assert len(set(pool.pids)) == 2
 
 
-def test_a_stopped_worker_is_given_up_at_the_deadline(pool: TracerPool) -> None:
+def test_a_stopped_worker_is_given_up_at_the_deadline(pool: TracerPool, turn: Callable[[float], None]) -> None:
     """SIGSTOP is the hang that nothing inside the process can end."""
-    start = time.monotonic()
-    results = strike_while_busy(pool, lambda pid: os.kill(pid, signal.SIGSTOP))
+
+    def stop(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        turn(TIMEOUT / 2)
+        pool._give_up_the_late()
+        assert pid in pool.pids, "half the time is left"
+        turn(TIMEOUT / 2)
+
+    results = strike_while_busy(pool, stop)
     assert kinds(results) == ["timeout", "scored", "scored", "scored"]
-    assert time.monotonic() - start > TIMEOUT - 0.2
     assert isinstance(results[0], Failed)
-    assert results[0].seconds >= TIMEOUT - 0.2
+    assert results[0].seconds >= TIMEOUT
 
 
 def test_all_workers_killed_at_once_cost_the_jobs_they_were_at(pool: TracerPool) -> None:
@@ -124,10 +145,10 @@ def test_all_workers_killed_at_once_cost_the_jobs_they_were_at(pool: TracerPool)
     assert pool.accidents["died"] >= 2
 
 
-def test_a_worker_that_loops_is_given_up_at_the_deadline(pool: TracerPool) -> None:
-    """Nobody strikes: VTracer itself is at it for longer than it may be."""
-    endless = replace(LONG, logo=noise(1500))
-    assert kinds(pool.evaluate([endless, GOOD])) == ["timeout", "scored"]
+def test_a_worker_that_loops_is_given_up_at_the_deadline() -> None:
+    """Nobody strikes: VTracer itself is at it for longer than it may be, by the real clock."""
+    with TracerPool(1, 0.5, GIGABYTES) as hasty:
+        assert kinds(hasty.evaluate([replace(LONG, logo=noise(1500))])) == ["timeout"]
 
 
 def test_a_pool_that_keeps_dying_takes_its_time_but_not_much() -> None:
@@ -184,11 +205,11 @@ def random_params(rng: np.random.Generator) -> TracerParams:
 
 def test_many_random_settings_in_and_out_of_range() -> None:
     """Ten thousand in `make faults`; TRACEWRIGHT_RANDOM_SETTINGS says how many."""
-    count = int(os.environ.get("TRACEWRIGHT_RANDOM_SETTINGS", "600"))
+    count = int(os.environ.get("TRACEWRIGHT_RANDOM_SETTINGS", "200"))
     rng = np.random.default_rng(11)
     logos = [noise(16, seed) for seed in range(4)] + [GRADIENT]
     jobs = [Job(logos[i % len(logos)], random_params(rng)) for i in range(count)]
-    with TracerPool(2, 5, GIGABYTES) as checked:
+    with TracerPool(2, TIMEOUT, GIGABYTES) as checked:
         before = checked.pids
         results = checked.evaluate(jobs)
         assert checked.pids == before
@@ -198,7 +219,7 @@ def test_many_random_settings_in_and_out_of_range() -> None:
         assert (result.digest, result.params) == (job.logo.digest, job.params)
         assert in_range != (isinstance(result, Failed) and result.kind == "invalid")
         assert not isinstance(result, Failed) or result.kind in ("invalid", "empty"), result
-    assert 100 < sum(isinstance(r, Scored) for r in results) < count - 100
+    assert count / 6 < sum(isinstance(r, Scored) for r in results) < count * 5 / 6
 
 
 def test_idle_workers_that_were_killed_are_replaced_at_no_cost(pool: TracerPool) -> None:
@@ -222,10 +243,14 @@ LONG_ANSWER = Job(noise(56), TracerParams(mode="none", color_precision=8, filter
     [[replace(GOOD, keep_svg=True)] * 12, [LARGE], [LONG_ANSWER] * 2],
     ids=["answers wait in the pipe", "an image larger than the pipe", "an answer larger than one read"],
 )
-def test_a_slow_caller_costs_nothing(pool: TracerPool, jobs: list[Job]) -> None:
+def test_a_slow_caller_costs_nothing(pool: TracerPool, turn: Callable[[float], None], jobs: list[Job]) -> None:
     """The deadline is the job's: neither what is not sent yet nor what is not read yet counts."""
+    settle(pool)
     ticket = pool.submit(jobs)
-    time.sleep(TIMEOUT + 0.3)
+    for worker in pool._members:
+        if worker.tasks and not worker.outgoing:
+            assert select.select([worker.output], [], [], 120)[0], "it does not answer until somebody collects"
+    turn(TIMEOUT + 1)
     results = ticket.collect()
     assert kinds(results) == ["scored"] * len(jobs)
     if jobs[0] is LONG_ANSWER:

@@ -65,7 +65,7 @@ def test_a_real_tree_is_read() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
         tree = ProcessTree(frozenset(), 0, 0, 0, 0)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while len(tree.pids) < 3 and time.monotonic() < end:
             tree = read_tree(psutil.Process())
         child.communicate(b"\n")

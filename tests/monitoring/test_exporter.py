@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitoring import exporter
 from monitoring.exporter import SourcesCollector, registry_of, sources_of
 from monitoring.metrics import BY_NAME, METRICS
 from pipeline.machine.deadline import Source
@@ -114,8 +115,9 @@ def test_the_cpu_time_of_a_training_does_not_fall_when_a_worker_dies(world: Worl
     assert scraped(world.registry)[name] == before + 2
 
 
-def test_who_waits_shares_what_is_read_after_it_asked() -> None:
+def test_who_waits_shares_what_is_read_after_it_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
+    asked: list[float] = []
     gate, reading = threading.Event(), threading.Event()
 
     def read() -> None:
@@ -123,14 +125,18 @@ def test_who_waits_shares_what_is_read_after_it_asked() -> None:
         reading.set()
         gate.wait()
 
-    collector = SourcesCollector([Source("it", read)])
+    def now() -> float:
+        asked.append(time.monotonic())
+        return asked[-1]
+
+    monkeypatch.setattr(exporter, "monotonic", now)
+    collector = SourcesCollector([Source("it", read)], deadline_seconds=600)
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(collector.collect)
         assert reading.wait(120)
         others = [pool.submit(collector.collect) for _ in range(8)]
-        while pool._work_queue.qsize():
+        while len(asked) < 2 + 8:  # the first asked and began, the others have asked
             time.sleep(0.01)
-        time.sleep(0.1)  # they have asked
         gate.set()
         answers = [id(other.result()) for other in others]
     assert len(set(answers)) == 1

@@ -6,11 +6,11 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -24,6 +24,8 @@ from pipeline.machine.ports import another, holder
 from tests.support.source import ROOT
 
 SLOW_CLIENTS = 500
+PATIENCE_SECONDS = 120
+"""Less than the slow clients would take one after the other, each until the exporter hangs up on it."""
 
 
 @contextmanager
@@ -48,12 +50,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproce
 
 
 def get(port: int, path: str = "/metrics") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_SECONDS) as answer:
         return str(answer.read().decode())
 
 
 def connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
 
 
 def test_it_serves_this_machine_and_nobody_elsewhere(running: tuple[subprocess.Popen[str], int]) -> None:
@@ -70,10 +72,8 @@ def test_500_slow_clients_hold_nobody_up(running: tuple[subprocess.Popen[str], i
     with ExitStack() as stack:
         for _ in range(SLOW_CLIENTS):
             stack.enter_context(connected(port)).sendall(sent)
-        began = time.monotonic()
         for _ in range(5):
             assert "tracewright_cpu_cores" in get(port)
-        assert time.monotonic() - began < 30
     assert "tracewright_cpu_cores" in get(port)
 
 
@@ -127,7 +127,8 @@ def test_health_reads_nothing(local: tuple[Server, list[int]]) -> None:
 
 
 def test_a_connection_too_many_is_closed(local: tuple[Server, list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_THREADS", threading.active_count() + 1)
+    threads = iter([server.MAX_THREADS - 1, server.MAX_THREADS])
+    monkeypatch.setattr(server, "threading", SimpleNamespace(active_count=lambda: next(threads)))
     with connected(local[0].server_port) as silent, connected(local[0].server_port) as refused:
         silent.sendall(b"GET /metr")
         refused.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")

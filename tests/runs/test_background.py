@@ -150,7 +150,7 @@ def test_a_folder_that_tells_nothing_is_no_training(tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_asked_to_stop_is_waited_for(sleeper: subprocess.Popen[str]) -> None:
-    assert stop(psutil.Process(sleeper.pid), seconds=10)
+    assert stop(psutil.Process(sleeper.pid), seconds=120)
     assert not psutil.pid_exists(sleeper.pid)
 
 

@@ -144,7 +144,7 @@ def test_make_hands_a_sigterm_on_where_there_is_no_terminal(tmp_path: Path, targ
     process.terminate()
     process.wait(timeout=60)
     try:
-        assert psutil.wait_procs(below, timeout=5)[1] == []
+        assert psutil.wait_procs(below, timeout=120)[1] == []
     finally:
         assert process.stdout is not None
         process.stdout.close()

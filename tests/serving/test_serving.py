@@ -156,9 +156,9 @@ def test_a_swap_drops_no_request(server: Server, project: Path) -> None:
 def test_a_version_that_cannot_be_used_is_not_taken(server: Server, project: Path) -> None:
     _wait_for(server, "1")
     promote(project, "3")
-    time.sleep(1)
+    _wait_until(lambda: "version 1 of tracewright stays: model m-" in server.log.read_text())
     assert predictions(server.invoke(records(row())))[0]["model"] == f"{NAME}/1"
-    assert "version 1 of tracewright stays: model m-" in server.log.read_text()
+    time.sleep(1)
     assert server.log.read_text().count("stays: ") == 1  # said once, not at every look
     promote(project, "2")
     _wait_for(server, "2")
@@ -167,8 +167,12 @@ def test_a_version_that_cannot_be_used_is_not_taken(server: Server, project: Pat
 
 
 def _wait_for(server: Server, version: str) -> None:
+    _wait_until(lambda: predictions(server.invoke(records(row(traces=1))))[0]["model"] == f"{NAME}/{version}")
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
     until = time.monotonic() + 120
-    while predictions(server.invoke(records(row(traces=1))))[0]["model"] != f"{NAME}/{version}":
+    while not is_so():
         assert time.monotonic() < until
         time.sleep(0.1)
 
@@ -201,9 +205,8 @@ def test_sigterm_ends_all_of_it(server: Server) -> None:
 def test_a_version_named_by_its_number_stays(project: Path, caplog: pytest.LogCaptureFixture) -> None:
     service = PredictionService(Model(tiny_agent(), f"{NAME}/2"), ServeSettings(follow_seconds=0.01))
     AliasWatcher(service, project, NAME, "2", "champion").start()
-    time.sleep(0.5)
+    _wait_until(lambda: f"version 2 of {NAME} stays: it is not the champion" in caplog.text)
     assert service.model.name == f"{NAME}/2"
-    assert f"version 2 of {NAME} stays: it is not the champion" in caplog.text
     service.close()
 
 

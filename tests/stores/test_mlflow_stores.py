@@ -92,5 +92,5 @@ def test_a_postgresql_that_is_not_there_is_told(root: Path, monkeypatch: pytest.
         Unavailable, match=r"127\.0\.0\.1:9/mlflow cannot be used: .*correct MLFLOW_TRACKING_URI"
     ) as told:
         mlflow_store.connect(root, "tracewright")
-    assert time.monotonic() - started < 30, "MLflow itself tries for 100 seconds"
+    assert time.monotonic() - started < 90, "MLflow itself tries for 100 seconds"
     assert "secret" not in str(told.value)

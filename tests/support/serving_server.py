@@ -78,12 +78,12 @@ class Server:
         return [p for p in self.family if "pipeline.tracing.worker" in _command(p)]
 
     def stop(self, kind: int = signal.SIGTERM) -> list[psutil.Process]:
-        """Send a signal to the command; returns who is still there ten seconds later."""
+        """Send a signal to the command; returns who is still there two minutes later."""
         family = self.family if self.process.poll() is None else []
         with suppress(ProcessLookupError):
             os.kill(self.process.pid, kind)
         self.process.wait(120)
-        left: list[psutil.Process] = psutil.wait_procs(family, timeout=10)[1]
+        left: list[psutil.Process] = psutil.wait_procs(family, timeout=120)[1]
         return left
 
 

@@ -37,6 +37,7 @@ def drawn_logo(kind: str, seed: int) -> Image.Image:
 def tiny_params(values: dict[str, Any], data: str) -> dict[str, Any]:
     values["data"] |= {"root": data, "sample_images": 20}
     values["split"] |= {"train_ratio": 0.5, "val_ratio": 0.25, "test_ratio": 0.25}
+    values["tracing"]["prescale"] = {"choices": [1.0, 1.5]}  # a trace of an image three times as large takes 0.1 s
     values["train"] |= {
         "total_timesteps": 256,
         "n_envs": 4,
@@ -50,7 +51,7 @@ def tiny_params(values: dict[str, Any], data: str) -> dict[str, Any]:
         "other_portfolio_candidates": 0,
         "eval_every_timesteps": 128,
     }
-    values["train"]["ppo"] |= {"n_steps": 16, "batch_size": 32, "n_epochs": 2, "hidden_units": [16]}
+    values["train"]["ppo"] |= {"n_steps": 8, "batch_size": 16, "n_epochs": 2, "hidden_units": [16]}
     for stage in values["curriculum"]["stages"]:
         stage["retries"] = 0
     values["validation"] |= {"images_per_category": 1, "stochastic_runs": 1}
@@ -59,8 +60,8 @@ def tiny_params(values: dict[str, Any], data: str) -> dict[str, Any]:
 
 
 def write_logos(folder: Path) -> None:
-    """Six of each kind."""
+    """Six of each kind, small: VTracer's time is most of that of a training."""
     for kind in FOLDERS:
         (folder / kind).mkdir(parents=True)
         for seed in range(6):
-            drawn_logo(kind, seed).save(folder / kind / f"{kind}{chr(97 + seed)}.png")
+            drawn_logo(kind, seed).reduce(2).save(folder / kind / f"{kind}{chr(97 + seed)}.png")
