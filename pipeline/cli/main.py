@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,8 @@ def _version(context: click.Context, _: click.Parameter, is_asked: bool) -> None
     """The package's version, and the first digits of the SHA-256 of the weights that it ships."""
     if not is_asked or context.resilient_parsing:
         return
+    from importlib import metadata
+
     weights = Path(__file__).parents[1] / "vectorizing/shipped/policy.safetensors"
     agent = f", shipped agent {sha256_of(weights)[:12]}" if weights.is_file() else ""
     click.echo(f"tracewright {metadata.version('tracewright')}{agent}")

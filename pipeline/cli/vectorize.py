@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.core.errors import DataError, SettingsError
-from pipeline.core.records import OBJECTIVES, VISIBLE_DAMAGE
+from pipeline.core.objectives import OBJECTIVES, VISIBLE_DAMAGE
 
 if TYPE_CHECKING:
     from pipeline.agent.stopping import Traces

@@ -13,15 +13,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.objectives import BYTES_OBJECTIVES as BYTES_OBJECTIVES
+from pipeline.core.objectives import OBJECTIVES as OBJECTIVES
+from pipeline.core.objectives import VISIBLE_DAMAGE as VISIBLE_DAMAGE
+from pipeline.core.objectives import ObjectiveName as ObjectiveName
+
 Category = Literal["simple", "text", "gradient", "complex"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 """In the order of the curriculum, easiest first."""
-
-ObjectiveName = Literal["faithful", "smaller", "sharper", "target", "balanced"]
-OBJECTIVES: tuple[ObjectiveName, ...] = get_args(ObjectiveName)
-
-BYTES_OBJECTIVES: frozenset[ObjectiveName] = frozenset({"faithful", "smaller", "target"})
-"""Objectives that seek few bytes: reports show bytes, and damage beside them."""
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -38,9 +37,6 @@ ACCIDENTS: frozenset[FailureKind] = frozenset({"died", "timeout", "memory"})
 """Failures that the machine had a part in: the same evaluation may succeed elsewhere, or later."""
 
 Pixels = NDArray[np.uint8]
-
-VISIBLE_DAMAGE = 1.0
-"""Pixels of damage (tracing.fidelity) above which a person who looks for the spot finds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
