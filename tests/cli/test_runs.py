@@ -63,8 +63,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     small_project(
         tmp_path,
         compute__workers=CORES,
-        train__total_timesteps=512,
-        checkpoints__every_timesteps=64,
+        train__total_timesteps=256,
+        checkpoints__every_timesteps=32,
         train__max_steps=2,
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -87,7 +87,8 @@ def started(*arguments: str) -> str:
 def test_a_training_in_the_background_is_killed_stopped_and_resumed_to_its_end(project: Path) -> None:
     run = started("--set", "train.seed=5")
     second = started()
-    wait_until(run, "training", 64)
+    wait_until(run, "training", 32)
+    os.kill(state(run)["pid"], signal.SIGSTOP)  # it does not end while the other one starts
     assert state(second)["state"] == "waiting"
     assert runs("stop", second).stdout == (
         f"run {second} has stopped, before it had a state to save; `tracewright runs resume {second}` resumes it\n"
@@ -98,18 +99,18 @@ def test_a_training_in_the_background_is_killed_stopped_and_resumed_to_its_end(p
     assert "killed" in runs("list").stdout
     assert runs("follow", run).exit_code == 65
     assert runs("resume", run).exit_code == 0
-    wait_until(run, "training", killed["timesteps"] // 64 * 64 + 16)
+    wait_until(run, "training", killed["timesteps"] // 32 * 32 + 16)
     told = runs("stop", run)
     assert re.search(r"its state is in \d+-\d+\.ckpt", told.stdout), told.output
     assert state(run)["state"] == "stopped"
     assert runs("resume", run).exit_code == 0
     followed = runs("follow", run)
     assert followed.exit_code == 0, followed.output
-    assert "finished  100% of 512" in followed.stdout
+    assert "finished  100% of 256" in followed.stdout
     out = project / mlflow_store.RUNS_FOLDER / run / "out"
     assert load_agent(out / "models/agent").max_steps == 2
     trained = json.loads((out / "results/train/train.json").read_text())
-    assert (trained["run_id"], trained["seed"], trained["total_timesteps"]) == (run, 5, 512)
+    assert (trained["run_id"], trained["seed"], trained["total_timesteps"]) == (run, 5, 256)
     assert not (project / "models").exists()
     assert not (project / "results").exists()
     assert runs("resume", run).exit_code == 78

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pipeline.reports import archive
 from tests.support import dashboard_project
 from tests.support.app_pages import PAGES
 from tests.support.fakes import ROOT
+from tests.support.ports import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -43,12 +43,6 @@ def hostile(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def address(hostile: Path) -> Iterator[str]:
     port = free_port()
@@ -66,7 +60,7 @@ def address(hostile: Path) -> Iterator[str]:
         server.wait(120)
 
 
-def _wait_for(url: str, seconds: float = 60) -> None:
+def _wait_for(url: str, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -92,7 +86,7 @@ class Visit:
         size = dict(zip(("width", "height"), WIDTHS[width], strict=True))
         self._context = chromium.new_context(viewport=size, color_scheme=scheme)
         self.page = self._context.new_page()
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(300_000)
         self.foreign: list[str] = []
         self.dialogs: list[str] = []
         self._address = address
@@ -110,12 +104,12 @@ class Visit:
 
     def open(self, path: str) -> None:
         self.page.goto(f"{self._address}/{path}")
-        self.page.wait_for_selector("h1", timeout=60_000)
+        self.page.wait_for_selector("h1", timeout=300_000)
         self.settle()
 
     def settle(self) -> None:
         """Until the script has run and what it drew is there."""
-        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000)
+        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=300_000)
         self.page.wait_for_timeout(250)
 
     def is_harmed(self) -> bool:
@@ -175,7 +169,7 @@ def serious(page: Any) -> list[str]:
 @pytest.mark.parametrize("view", ["Side by side", "Slider", "Difference", "Paths"])
 def test_a_hostile_svg_is_a_picture_and_no_more(hostile: Path, visit: Visit, view: str) -> None:
     visit.open(images_address(hostile, view))
-    visit.page.wait_for_selector(".viewer .caption", timeout=60_000)
+    visit.page.wait_for_selector(".viewer .caption", timeout=300_000)
     pictures = visit.page.locator(".viewer img")
     assert pictures.count() >= 1
     for source in pictures.evaluate_all("images => images.map(i => i.src)"):

@@ -90,6 +90,13 @@ def log_everything(run: Run, agent: Path, seconds: float) -> float:
     return statistics.quantiles(kept, n=4)[2]
 
 
+def sync_in_peace(root: Path) -> list[tuple[str, object]]:
+    """What a sync comes to when MLflow is well: however long a busy machine lets it wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+        return list(sync(root))
+
+
 def in_mlflow(root: Path, run: Run) -> dict[str, Any]:
     """What MLflow has, each metric's whole history."""
     with pytest.MonkeyPatch.context() as patch:
@@ -131,7 +138,7 @@ def test_trouble_in_the_middle_costs_nothing(
     def trouble() -> None:
         for _ in range(TROUBLES):
             time.sleep(0.5)
-            before, until = proxy.troubles, time.monotonic() + 30
+            before, until = proxy.troubles, time.monotonic() + 300
             proxy.behaviour = behaviour
             time.sleep(0.5)
             while proxy.troubles == before and time.monotonic() < until:
@@ -144,10 +151,10 @@ def test_trouble_in_the_middle_costs_nothing(
         spoiling.start()
         kept_seconds = log_everything(run, agent, float(TROUBLES))
     spoiling.join()
-    assert [type(outcome) for _, outcome in sync(root)] == [str]
+    assert [type(outcome) for _, outcome in sync_in_peace(root)] == [str]
     assert in_mlflow(root, run) == WHOLE
     assert proxy.troubles > 0
-    assert kept_seconds < 0.5  # half the time MLflow is in trouble, and whoever waits for it waits for seconds
+    assert kept_seconds < 1  # half the time MLflow is in trouble, and whoever waits for it waits for seconds
     tally("MLflow troubled", behaviour=behaviour, spoilt=proxy.troubles, metrics_lost=0, metrics_doubled=0)  # type: ignore[arg-type]
 
 
@@ -165,7 +172,7 @@ def test_trouble_from_the_start_for_ever_keeps_everything_for_sync(
     assert not isinstance(outcome, str)
     proxy.behaviour = "pass"
     for expected in ("sent", "was complete"):
-        [(_, outcome)] = sync(root)
+        [(_, outcome)] = sync_in_peace(root)
         assert expected in str(outcome)
         assert in_mlflow(root, run) == WHOLE
 
@@ -192,7 +199,7 @@ def test_a_server_that_is_killed_while_it_is_written_to(
             log_everything(run, agent, 4.0)
         runs.append(run)
     killing.join()
-    assert all(isinstance(outcome, str) for _, outcome in sync(root))
+    assert all(isinstance(outcome, str) for _, outcome in sync_in_peace(root))
     for run in runs:
         found = in_mlflow(root, run)
         assert found["history"] == WHOLE["history"]

@@ -72,7 +72,7 @@ def test_a_training_in_a_thread_is_left_by_a_hook_and_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    settings = small_project(tmp_path, train__total_timesteps=256)
+    settings = small_project(tmp_path, train__total_timesteps=128)
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     out = tmp_path / "out"
     with ThreadPoolExecutor(1) as thread:
@@ -84,7 +84,7 @@ def test_a_training_in_a_thread_is_left_by_a_hook_and_gone_on_with(
         trained = thread.submit(train_into, out, settings, root=tmp_path, progress=False, run_id="mine").result()
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert trained.run_id == "mine"
-    assert trained.report.total_timesteps == 256
+    assert trained.report.total_timesteps == 128
     assert load_agent(out / "models/agent").max_steps == trained.agent.max_steps
     with pytest.raises(Mismatch, match="is finished"):
         train_into(out, settings, root=tmp_path, progress=False, run_id="mine")

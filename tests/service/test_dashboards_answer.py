@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ pytestmark = [
 ]
 
 SCRAPES = 4
-TOTAL_TIMESTEPS = 1_000_000
+TOTAL_TIMESTEPS = 10_000_000
 LABELS = {"clock": "sm", "reason": "thermal", "owner": "training", "resource": "cpu"}
 
 
@@ -89,7 +89,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def train(root: Path, done: threading.Event) -> None:
     """A thousand timesteps a second, of which ten fail."""
     started, me = time.time(), psutil.Process()
-    checkpoint = {"timesteps": 384, "saved_seconds": started - 30, "save_seconds": 0.02, "bytes": 300_000}
     while True:
         now = time.time()
         steps = round(1000 * (now - started))
@@ -104,7 +103,7 @@ def train(root: Path, done: threading.Event) -> None:
             evaluations_asked=steps,
             evaluations_found=steps // 4,
             failures={"panic": steps // 100},
-            checkpoint=checkpoint,
+            checkpoint={"timesteps": steps, "saved_seconds": now - 30, "save_seconds": 0.02, "bytes": 300_000},
         )
         if done.wait(0.2):
             return
@@ -187,17 +186,22 @@ def wait_for(url: str) -> None:
     wait_until(answers)
 
 
-def wait_until(is_so: Any, seconds: float = 30) -> None:
+def wait_until(is_so: Callable[[], bool], otherwise: str = "it took too long", seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < end, "it took too long"
+        assert time.monotonic() < end, otherwise
         time.sleep(0.2)
 
 
 @pytest.mark.parametrize("asked", queries(), ids=lambda asked: asked.where)
 def test_every_query_has_an_answer(prometheus: str, asked: Asked) -> None:
-    series = ask(prometheus, filled(asked.expr, "5s"), instant=asked.instant)
-    assert series, f"{asked.where}: nothing answers to {asked.expr}"
+    series: list[Any] = []
+
+    def is_answered() -> bool:
+        series[:] = ask(prometheus, filled(asked.expr, "5s"), instant=asked.instant)
+        return bool(series)
+
+    wait_until(is_answered, f"{asked.where}: nothing answers to {asked.expr}")
     values = [value for one in series for value in ([one["value"]] if asked.instant else one["values"])]
     assert all(float(value) == float(value) for _, value in values), f"{asked.where}: not a number"
 

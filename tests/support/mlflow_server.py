@@ -16,13 +16,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.error import URLError
 
+from tests.support.ports import free_port
+
 Behaviour = Literal["pass", "refuse", "500", "stall", "half"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class MlflowServer:

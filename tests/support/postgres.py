@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 USER = "postgres"  # the server refuses to run as root

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.support.mlflow_server import free_port
+from tests.support.ports import free_port
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 HAS_SSH = SSHD is not None and shutil.which("ssh-keygen") is not None and bool(importlib.util.find_spec("dvc_ssh"))

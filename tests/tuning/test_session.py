@@ -52,7 +52,7 @@ def test_a_study_survives_kills_and_stops_and_gives_settings_that_dvc_takes(
     tmp_path: Path, with_mlflow: Callable[[Path], None]
 ) -> None:
     with_mlflow(tmp_path)
-    small_project(tmp_path, train__total_timesteps=512, checkpoints__every_timesteps=64, tune__startup_trials=1)
+    small_project(tmp_path, train__total_timesteps=256, checkpoints__every_timesteps=32, tune__startup_trials=1)
     command = [*TRACEWRIGHT, "tune", "--study", "s", "--trials", "2", "--workers"]
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     with subprocess.Popen(
