@@ -19,10 +19,15 @@ settings.register_profile("here", deadline=None, max_examples=int(os.environ.get
 settings.load_profile("here")
 
 
+LONGEST = ("e2e/test_pipeline.py", "tuning/test_session.py", "faults/test_mlflow.py", "cli/test_runs.py")
+"""The files that take longest, in that order."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow files begin first, so that no worker waits for another at the end."""
+    """The slow files begin first, and the longest of them before the others: no worker waits for another at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    longest = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (longest.get(item.path, len(longest)), item.path not in slow))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -22,27 +24,31 @@ time.sleep(60)
 """
 
 
-def sleeper(first: str) -> subprocess.Popen[bytes]:
-    code = f"import signal, time; {first}; print('ready', flush=True); time.sleep(600)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    return process
+@pytest.fixture
+def start() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Starts a process that does something first and sleeps then."""
+    with ExitStack() as stack:
+
+        def started(first: str) -> subprocess.Popen[bytes]:
+            code = f"import signal, time; {first}; print('ready', flush=True); time.sleep(600)"
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            return process
+
+        yield started
 
 
-def test_those_that_end_on_sigterm_are_waited_for() -> None:
-    obedient = [sleeper("pass") for _ in range(2)]
-    assert stop_processes(obedient, 120) == []
-    for process in obedient:
-        assert process.poll() == -signal.SIGTERM
-        process.communicate()
+def test_those_that_end_on_sigterm_are_waited_for(start: Callable[[str], subprocess.Popen[bytes]]) -> None:
+    obedient = [start("pass"), start("pass")]
+    assert stop_processes(obedient, 60) == []
+    assert [process.poll() for process in obedient] == [-signal.SIGTERM] * 2
 
 
-def test_those_that_ignore_sigterm_are_returned() -> None:
-    stubborn = sleeper("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+def test_those_that_ignore_sigterm_are_returned(start: Callable[[str], subprocess.Popen[bytes]]) -> None:
+    stubborn = start("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
     assert stop_processes([stubborn], 0.2) == [stubborn]
-    stubborn.kill()
-    stubborn.communicate()
 
 
 def test_a_child_ends_when_its_parent_is_killed() -> None:
