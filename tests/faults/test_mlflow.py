@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.errors import TracewrightError
 from pipeline.settings.params import Settings, load_settings
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.replica import Replica
@@ -90,11 +91,11 @@ def log_everything(run: Run, agent: Path, seconds: float) -> float:
     return statistics.quantiles(kept, n=4)[2]
 
 
-def sync_in_peace(root: Path) -> list[tuple[str, object]]:
+def sync_in_peace(root: Path) -> list[tuple[str, str | TracewrightError]]:
     """What a sync comes to when MLflow is well: however long a busy machine lets it wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-        return list(sync(root))
+        return sync(root)
 
 
 def in_mlflow(root: Path, run: Run) -> dict[str, Any]:
