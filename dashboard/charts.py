@@ -207,6 +207,21 @@ def tradeoff(points: Sequence[ParetoPoint], palette: Palette) -> RenderedChart:
     return alt.layer(limit.encode(y="y:Q"), line, dots, rings, names).properties(height=HEIGHT - 60)
 
 
+def methods(rows: pd.DataFrame, comparison: Comparison, palette: Palette) -> RenderedChart:
+    """Damage over bytes of every method on one image; ours stands out. rows: method, bytes (% of default), damage."""
+    ours = comparison.label(OURS)
+    x = alt.X("bytes:Q", title="bytes, % of the default's", scale=alt.Scale(nice=True, zero=True))
+    axis = alt.Axis(values=[0, 1, 10, 100, 1000, 10_000], format=",d")
+    y = alt.Y("damage:Q", title="damage, pixels", scale=alt.Scale(type="symlog", constant=1, domainMin=0), axis=axis)
+    colour = alt.condition(alt.datum.method == ours, alt.value(palette.strong), alt.value(palette.muted))
+    tips = ["method:N", alt.Tooltip("bytes:Q", format=".0f"), alt.Tooltip("damage:Q", format=",.1f")]
+    base = alt.Chart(rows).encode(x=x, y=y, color=colour, tooltip=tips)
+    dots = base.mark_point(filled=True, size=90, opacity=0.9)
+    name = base.transform_filter(alt.datum.method == ours).mark_text(dy=-14, fontWeight="bold").encode(text="method:N")
+    limit = alt.Chart(pd.DataFrame({"y": [VISIBLE_DAMAGE]})).mark_rule(strokeDash=[5, 4], color=palette.muted)
+    return alt.layer(limit.encode(y="y:Q"), dots, name).properties(height=HEIGHT - 160)
+
+
 def failures(counted: Mapping[str, int], palette: Palette) -> RenderedChart:
     """Failed traces by kind."""
     rows = [{"kind": words.FAILURE_WORDS.get(k, (k, k))[1], "traces": n} for k, n in counted.items() if n]

@@ -46,6 +46,11 @@ class ModelVersion:
     images: int | None = None
     test_digest: str | None = None
 
+    @property
+    def verdict(self) -> str:
+        """The gate's decision without its figures, which older releases wrote as logarithms."""
+        return (self.reason or "").partition("; ")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownVersions:

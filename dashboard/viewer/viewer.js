@@ -11,7 +11,13 @@ function element(name, className, parent) {
 }
 
 function picture(pane, data, parent) {
-  if (!pane.under) return drawn(pane.src, pane.alt, data, parent)
+  if (!pane.under) {
+    const stack = element("div", "stack", parent)
+    stack.style.width = `${data.width * data.scale}px`
+    drawn(pane.src, pane.alt, data, stack).classList.add("checked")
+    pane.boxes.forEach((box) => boxed(box, data, stack))
+    return
+  }
   const stack = element("div", "stack", parent)
   stack.style.width = `${data.width * data.scale}px`
   drawn(pane.under, "", data, stack).classList.add("under")
@@ -28,6 +34,15 @@ function drawn(src, alt, data, parent) {
   return image
 }
 
+function boxed([x, y, width, height], data, parent) {
+  const around = element("div", "box", parent)
+  const room = 3
+  around.style.left = `${x * data.scale - room}px`
+  around.style.top = `${y * data.scale - room}px`
+  around.style.width = `${width * data.scale + 2 * room}px`
+  around.style.height = `${height * data.scale + 2 * room}px`
+}
+
 function caption(pane, parent) {
   const text = element("div", "caption", parent)
   const label = element("strong", pane.ours ? "label ours" : "label", text)
@@ -35,9 +50,8 @@ function caption(pane, parent) {
   element("span", "says", text).textContent = pane.says
 }
 
-function window_(pane, data, parent) {
+function window_(pane, parent) {
   const view = element("div", "view", parent)
-  view.style.background = data.background
   view.tabIndex = 0
   view.setAttribute("role", "group")
   view.setAttribute("aria-label", `${pane.label}, scrollable`)
@@ -49,7 +63,7 @@ function beside(data, root) {
   const views = data.panes.map((pane) => {
     const column = element("figure", "column", row)
     caption(pane, column)
-    const view = window_(pane, data, column)
+    const view = window_(pane, column)
     if (pane.src) picture(pane, data, view)
     else element("p", "none", view).textContent = "not available"
     return view
@@ -82,14 +96,12 @@ function between(data, root) {
   const head = element("div", "heads", root)
   caption(left, head)
   caption(right, head)
-  const view = window_({ label: `${left.label} and ${right.label}` }, data, root)
+  const view = window_({ label: `${left.label} and ${right.label}` }, root)
   const stack = element("div", "stack between", view)
   stack.style.width = `${data.width * data.scale}px`
   stack.style.height = `${data.height * data.scale}px`
-  stack.style.background = data.background
   picture(left, data, stack)
   const over = element("div", "over", stack)
-  over.style.background = data.background
   picture(right, data, over)
   const line = element("div", "line", stack)
   const slider = element("input", "slider", root)
@@ -121,7 +133,7 @@ export default function (component) {
   const wide = Math.max(160, (root.clientWidth || 800) - 4)
   const columns = data.mode === "between" || wide < 640 ? 1 : data.panes.length
   const room = Math.min((wide - 12 * (columns - 1)) / columns - 2, data.mode === "between" ? 640 : 520)
-  const fitted = Math.min(room / data.width, 440 / data.height, 4)
+  const fitted = Math.min(room / data.width, data.tallest / data.height, 4)
   const shown = { ...data, scale: fitted * data.zoom }
   if (data.mode === "between" && data.panes.every((pane) => pane.src)) between(shown, root)
   else beside(shown, root)

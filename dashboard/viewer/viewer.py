@@ -20,7 +20,7 @@ Mode = Literal["beside", "between"]
 class Pane:
     """picture: an SVG's text, a PNG's bytes, or None where there is none. says: what stands below the label.
 
-    under: what shows faintly below the picture.
+    under: what shows faintly below the picture. boxes: x, y, width and height in pixels of the image.
     """
 
     label: str
@@ -28,6 +28,7 @@ class Pane:
     picture: str | bytes | None
     ours: bool = False
     under: str | bytes | None = None
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -37,6 +38,7 @@ class Pane:
             "src": address(self.picture) if self.picture is not None else "",
             "under": address(self.under) if self.under is not None else "",
             "ours": self.ours,
+            "boxes": self.boxes,
         }
 
 
@@ -47,10 +49,20 @@ def address(picture: str | bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def show(panes: Sequence[Pane], *, mode: Mode, width: int, height: int, zoom: float, background: str, key: str) -> None:
-    """width, height: of the image in pixels. zoom: how many times as large as it fits. background: `#rrggbb`.
+def show(
+    panes: Sequence[Pane],
+    *,
+    mode: Mode = "beside",
+    width: int,
+    height: int,
+    zoom: float = 1.0,
+    tallest: int = 440,
+    key: str,
+) -> None:
+    """width, height: of the image in pixels. zoom: how many times as large as it fits, at most `tallest` pixels high.
 
-    "between" takes two panes, and shows them beside each other where one has no picture.
+    "between" takes two panes, and shows them beside each other where one has no picture. What is transparent shows
+    a checkerboard.
     """
     data = {
         "panes": [pane.to_json() for pane in panes],
@@ -58,16 +70,39 @@ def show(panes: Sequence[Pane], *, mode: Mode, width: int, height: int, zoom: fl
         "width": width,
         "height": height,
         "zoom": zoom,
-        "background": background,
+        "tallest": tallest,
     }
-    _component()(data=data, key=key)
+    _component("viewer")(data=data, key=key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One small picture to choose by. chosen_by: what is returned for it."""
+
+    label: str
+    chosen_by: str
+    picture: bytes | None
+
+    def to_json(self) -> dict[str, str]:
+        return {
+            "label": self.label,
+            "id": self.chosen_by,
+            "src": address(self.picture) if self.picture is not None else "",
+        }
+
+
+def choose(tiles: Sequence[Tile], chosen: str, *, key: str) -> str | None:
+    """A grid of tiles; the arrow keys move in it. Returns what was chosen just now, None in every other run."""
+    data = {"tiles": [tile.to_json() for tile in tiles], "chosen": chosen}
+    picked = _component("grid")(data=data, key=key, on_picked_change=lambda: None).picked
+    return str(picked) if picked is not None else None
 
 
 @cache
-def _component() -> Any:
+def _component(name: str) -> Any:
     return st.components.v2.component(
-        "tracewright_viewer",
-        html='<div class="viewer"></div>',
-        css=(HERE / "viewer.css").read_text(encoding="utf-8"),
-        js=(HERE / "viewer.js").read_text(encoding="utf-8"),
+        f"tracewright_{name}",
+        html=f'<div class="{name}"></div>',
+        css=(HERE / f"{name}.css").read_text(encoding="utf-8"),
+        js=(HERE / f"{name}.js").read_text(encoding="utf-8"),
     )

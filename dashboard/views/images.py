@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import frame, queries
+from dashboard import charts, frame, queries
 from dashboard.frame import PageContext
 from dashboard.queries import RunView
 from dashboard.viewer import viewer
-from dashboard.viewer.viewer import Pane
+from dashboard.viewer.viewer import Pane, Tile
 from pipeline.core.facts.comparison import OURS, UNTRAINED
 from pipeline.core.records import CATEGORIES, VISIBLE_DAMAGE
 from pipeline.reports import words
@@ -37,9 +38,17 @@ ORDERS = {
     "lead": "furthest behind a rival",
     "path": "name",
 }
-VIEWS = {"beside": "Side by side", "slider": "Slider", "difference": "Difference", "paths": "Paths"}
-PAIRS = {"default-ours": "default, ours", "original-ours": "original, ours", "original-default": "original, default"}
+VIEWS = {
+    "pair": "Original and ours",
+    "beside": "With the default",
+    "slider": "Slider",
+    "difference": "Difference",
+    "paths": "Paths",
+}
+PAIRS = {"original-ours": "original, ours", "default-ours": "default, ours", "original-default": "original, default"}
 ZOOMS = (1, 2, 3, 6, 12)
+MOST_TILES = 48  # of the grid
+TILE_PIXELS = 64
 MOST_ROWS = 500
 
 COLUMNS = {
@@ -49,9 +58,6 @@ COLUMNS = {
     "damage": st.column_config.NumberColumn(format="%.1f px", help="estimated area of visible damage"),
     "default's damage": st.column_config.NumberColumn(format="%.1f px"),
     "colour error": st.column_config.NumberColumn(format="%.2f", help="mean OKLab distance x 100"),
-    "lead": st.column_config.NumberColumn(
-        format="%+.3f", help="over the best of its rivals, in natural log units; below 0 is behind"
-    ),
 }
 """How the columns of the list are shown, those whose name does not say it all."""
 
@@ -67,11 +73,19 @@ def page(here: PageContext) -> None:
         frame.trouble(table)
         return
     chosen = _filtered(table)
-    if chosen.empty:
-        frame.empty("No image is like that; widen the filter.")
-        return
-    row = _picked(chosen, table)
-    _shown(here, run, report, row)
+    digest = _chosen(here, run, table, chosen)
+    row = with_lead(table[table["digest"] == digest]).iloc[0]
+    _shown(here, run, report, {str(name): value for name, value in row.to_dict().items()})
+    with st.expander("All of them as a table"):
+        st.dataframe(
+            _columns_of(chosen.head(MOST_ROWS)),
+            hide_index=True,
+            height=320,
+            alt="Test images with their scores",
+            column_config=COLUMNS,
+        )
+        if len(chosen) > MOST_ROWS:
+            st.caption(f"The first {MOST_ROWS} of {len(chosen):,}.")
 
 
 def _filtered(table: pd.DataFrame) -> pd.DataFrame:
@@ -115,30 +129,54 @@ def filtered(table: pd.DataFrame, category: str, outcome: str, order: str, part:
     return table[keep].sort_values(columns, ascending=rising)
 
 
-def _picked(chosen: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
-    """The image that the address names, else the first; picked in the table."""
-    part = chosen.head(MOST_ROWS)
-    selection = st.dataframe(
-        _columns_of(part),
-        hide_index=True,
-        height=230,
-        on_select="rerun",
-        selection_mode="single-row",
-        key="rows",
-        alt="Test images with their scores",
-        column_config=COLUMNS,
+def _chosen(here: PageContext, run: RunView, table: pd.DataFrame, listed: pd.DataFrame) -> str:
+    """The digest of the image to show, which no filter and no order changes. It goes into the address."""
+    digests = [str(digest) for digest in listed["digest"]]
+    known = set(table["digest"])
+    asked = (
+        st.query_params.get("image", ""),
+        st.session_state.get("image", ""),
+        *digests,
+        str(table.iloc[0]["digest"]),
     )
-    more = f", the first {MOST_ROWS} listed" if len(chosen) > MOST_ROWS else ""
-    st.caption(f"{len(chosen):,} of {len(table):,} images{more}. Click a row to look at it.")
-    rows = selection["selection"]["rows"] if selection else []
-    if rows and rows[0] < len(part):
-        digest = str(part.iloc[rows[0]]["digest"])
-        st.query_params["image"] = digest
-    else:
-        digest = st.query_params.get("image", "")
-    named = table[table["digest"] == digest]
-    row = with_lead(named).iloc[0] if len(named) else part.iloc[0]
-    return {str(name): value for name, value in row.to_dict().items()}
+    digest = next(candidate for candidate in asked if candidate in known)
+    place, steps = st.container(), st.container(horizontal=True, vertical_alignment="center")
+    at = digests.index(digest) if digest in digests else -1
+    if steps.button("Previous", icon=":material/chevron_left:", disabled=at < 1, shortcut="Left", key="previous"):
+        digest = digests[at - 1]
+    last = len(digests) - 1
+    if steps.button(
+        "Next", icon=":material/chevron_right:", disabled=not digests or at == last, shortcut="Right", key="next"
+    ):
+        digest = digests[at + 1]
+    with place:
+        digest = _grid(here, run, listed, digest) or digest
+    position = (
+        f"image {digests.index(digest) + 1:,} of them" if digest in digests else "the image below is not among them"
+    )
+    steps.caption(f"{len(listed):,} of {len(table):,} images; {position}.")
+    st.session_state["image"] = st.query_params["image"] = digest
+    return digest
+
+
+def _grid(here: PageContext, run: RunView, listed: pd.DataFrame, digest: str) -> str | None:
+    """Small pictures of the images around the chosen one; returns what was chosen there."""
+    if listed.empty:
+        frame.empty("No image is like that; widen the filter.")
+        return None
+    data = queries.data_root(here.root, run)
+    places = (listed["digest"] == digest).to_numpy().nonzero()[0]
+    first = int(places[0]) // MOST_TILES * MOST_TILES if len(places) else 0
+    tiles = [
+        Tile(
+            label=words.visible(str(path)),
+            chosen_by=str(its),
+            picture=queries.thumbnail(data, str(path), TILE_PIXELS) if data else None,
+        )
+        for path, its in listed.iloc[first : first + MOST_TILES][["path", "digest"]].itertuples(index=False)
+    ]
+    picked = viewer.choose(tiles, digest, key="grid")
+    return picked if picked in set(listed["digest"]) else None
 
 
 def _columns_of(part: pd.DataFrame) -> pd.DataFrame:
@@ -152,14 +190,12 @@ def _columns_of(part: pd.DataFrame) -> pd.DataFrame:
             "damage": part["damage"].to_list(),
             "default's damage": part["default_damage"].to_list(),
             "colour error": part["delta"].to_list(),
-            "lead": part["lead"].to_list(),
         }
     )
 
 
 def _shown(here: PageContext, run: RunView, report: RunReport, row: dict[str, Any]) -> None:
     path, digest = str(row["path"]), str(row["digest"])
-    st.subheader("Chosen image", anchor=False)
     st.text(words.shortened(words.visible(path), 120))
     data = queries.data_root(here.root, run)
     original = queries.original(data, path, digest) if data else None
@@ -169,33 +205,32 @@ def _shown(here: PageContext, run: RunView, report: RunReport, row: dict[str, An
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = st.segmented_control(
-            "View", list(VIEWS), format_func=VIEWS.__getitem__, default="beside", required=True, key="view",
+            "View", list(VIEWS), format_func=VIEWS.__getitem__, default="pair", required=True, key="view",
             bind="query-params",
         )  # fmt: skip
         pair = None
         if view == "slider":
             pair = st.segmented_control(
-                "Between", list(PAIRS), format_func=PAIRS.__getitem__, default="default-ours", required=True,
+                "Between", list(PAIRS), format_func=PAIRS.__getitem__, default="original-ours", required=True,
                 key="between", bind="query-params",
             )  # fmt: skip
         zoom = st.segmented_control(
             "Enlarged", list(ZOOMS), format_func=lambda n: f"{n} ×", default=1, required=True, key="zoom",
             bind="query-params",
         )  # fmt: skip
-    background = queries.background(run)
     panes = _panes(report, row, original, default, ours)
     size = (original[1], original[2]) if original else _size_of(ours or default or "")
     if view == "difference":
-        shown = _difference_panes(data, path, background, panes, default, ours)
+        shown = _difference_panes(data, path, queries.background(run), panes, default, ours)
     elif view == "paths":
         shown = [panes["original"], *(_path_pane(panes[n], text) for n, text in (("default", default), ("ours", ours)))]
     elif view == "slider":
-        shown = [panes[name] for name in (pair or "default-ours").split("-")]
+        shown = [panes[name] for name in (pair or "original-ours").split("-")]
     else:
-        shown = [panes["original"], panes["default"], panes["ours"]]
+        shown = [panes[name] for name in (("original", "ours") if view == "pair" else panes)]
     viewer.show(
         shown, mode="between" if view == "slider" else "beside", width=size[0], height=size[1],
-        zoom=float(zoom or 1), background=background, key=f"viewer-{view}",
+        zoom=float(zoom or 1), key=f"viewer-{view}",
     )  # fmt: skip
     _details(report, row, default, ours)
 
@@ -210,35 +245,29 @@ def _panes(
     kept = row["value"] <= 0
     size = f"{original[1]:,} × {original[2]:,} pixels" if original else "gone, or another image now"
     change = "the default's, kept" if kept else f"{row['bytes']:,} bytes, {_signed_percent(row['ratio'] - 1)}"
+    regions = next((image.regions for image in report.damaged if image.digest == row["digest"]), ())
+    boxes = tuple((region.x, region.y, region.width, region.height) for region in regions)
+    kinds = list(dict.fromkeys(words.DAMAGE_NOUNS[region.kind] for region in regions))
+    wrong = f": {words.listed(kinds)}" if kinds else ""
     return {
-        "original": Pane(label="Original", says=size, picture=original[0] if original else None),
+        "original": Pane(label="Original", says=size, picture=original[0] if original else None, boxes=boxes),
         "default": Pane(
             label="VTracer's default",
-            says=f"{row['default_bytes']:,} bytes · {_looks(float(row['default_damage']))}",
+            says=f"{row['default_bytes']:,} bytes · {words.damage_of(float(row['default_damage']))}",
             picture=default,
         ),
         "ours": Pane(
             label=report.comparison.label(OURS),
-            says=f"{change} · {_looks(float(row['damage']), _kinds(report, str(row['path'])))}",
+            says=f"{change} · {words.damage_of(float(row['damage']))}{wrong}",
             picture=ours,
             ours=True,
+            boxes=boxes,
         ),
     }
 
 
 def _signed_percent(share: float) -> str:
     return f"{'−' if share < 0 else '+'}{words.percent(share)}"
-
-
-def _looks(damage: float, kinds: str = "") -> str:
-    return f"{words.number(damage, 0)} pixels damaged{kinds}" if damage > VISIBLE_DAMAGE else "no visible damage"
-
-
-def _kinds(report: RunReport, path: str) -> str:
-    """What is wrong with ours, the worst first: ": a lost detail and a moved edge"."""
-    found = next((image.regions for image in report.damaged if image.path == path), ())
-    kinds = dict.fromkeys(region.kind for region in found)
-    return f": {words.listed([words.DAMAGE_NOUNS[kind] for kind in kinds])}" if kinds else ""
 
 
 def _size_of(svg: str) -> tuple[int, int]:
@@ -274,16 +303,18 @@ def _path_pane(pane: Pane, svg: str | None) -> Pane:
 
 def _details(report: RunReport, row: dict[str, Any], default: str | None, ours: str | None) -> None:
     with st.container(horizontal=True):
-        for name, label, text in (("ours", "SVG of ours", ours), ("default", "SVG of the default", default)):
+        stem = words.visible(PurePosixPath(str(row["path"])).stem)
+        for name, label, text in ((stem, "SVG of ours", ours), (f"{stem}-default", "SVG of the default", default)):
             if text:
                 st.download_button(
-                    label, text, file_name=f"{str(row['digest'])[:12]}-{name}.svg", mime="image/svg+xml",
-                    icon=":material/download:", key=f"download-{name}", on_click="ignore",
+                    label, text, file_name=f"{name}.svg", mime="image/svg+xml", icon=":material/download:",
+                    key=f"download-{label}", on_click="ignore",
                 )  # fmt: skip
     left, right = st.columns(2, gap="large")
     with left:
-        st.markdown("**Every method on this image**")
+        st.markdown("**Size and damage of every method on this image**")
         rows = pd.DataFrame(_methods(report, row))
+        st.altair_chart(charts.methods(rows, report.comparison, frame.palette()), alt="Damage over bytes, by method")
         st.dataframe(
             rows, hide_index=True, alt="Every method on this image",
             column_config={

@@ -7,22 +7,28 @@ from collections.abc import Iterator
 import pandas as pd
 import streamlit as st
 
-from dashboard import frame, registry
+from dashboard import frame, queries, registry
 from dashboard.frame import PageContext
 from dashboard.queries import RunView
-from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, PORTFOLIO, RANDOM, TPE, Duel
-from pipeline.reports import words
+from dashboard.viewer import viewer
+from dashboard.viewer.viewer import Pane
+from pipeline.core.facts.comparison import DEFAULT, OURS, Duel
+from pipeline.core.records import VISIBLE_DAMAGE
+from pipeline.reports import tables, words
 from pipeline.reports.parts import Finding
 from pipeline.reports.run_report import RunReport
 from pipeline.runs.state import ACTIVE
 
-RIVALS = (DEFAULT, FIXED, PORTFOLIO, TPE, RANDOM)
 LISTED = 50
-CARD_PIXELS = 168
+FIGURE_PIXELS = 320
+PICTURE_PIXELS = 260
 
 
 def page(here: PageContext) -> None:
     st.title("tracewright")
+    st.markdown(
+        "Turns raster logos into the smallest SVGs that show no visible damage, by learning VTracer's settings."
+    )
     if not here.runs:
         frame.empty(
             "Nothing has been run in this folder yet. This takes logos, trains, compares and reports:", "make repro"
@@ -62,42 +68,75 @@ def _going_on(here: PageContext, run: RunView) -> None:
 
 def _headline(here: PageContext, run: RunView, report: RunReport) -> None:
     comparison = report.comparison
-    st.markdown(f"**{frame.plain(report.headline)}**")
-    duels = [d for name in RIVALS if (d := comparison.duel(name, comparison.headline_traces))]
-    if duels:
-        what = {"sharper": "Colour error", "balanced": "The objective's ratio"}.get(comparison.objective.name, "Bytes")
-        st.caption(
-            f"{what} at {words.counted(comparison.headline_traces, 'trace')}, against each rival, with the "
-            f"{words.percent(comparison.confidence)} interval; better and worse are beyond chance:"
-        )
-        with st.container(horizontal=True):
-            for duel in duels:
-                with st.container(width=CARD_PIXELS, gap=None):
-                    _duel(report, duel)
-    st.caption(
-        f"Run {run.short}, {words.moment(run.started_seconds)}, on "
-        f"{words.counted(comparison.images, 'test image')} that nobody trained on. The page Results has every method "
-        "at every number of traces."
+    duel = comparison.duel(DEFAULT, comparison.headline_traces)
+    if duel:
+        _figures(report, duel)
+    _before_after(here, run, report)
+    st.markdown(frame.plain(report.headline))
+    duels = tables.duels(comparison)
+    if duels.rows:
+        st.subheader(f"Against each rival, at {words.counted(comparison.headline_traces, 'trace')}")
+        frame.table(duels, alt="Ours against each rival")
+    st.page_link(
+        here.pages["results"],
+        label=f"Run {run.short} of {words.moment(run.started_seconds)}: every method at every number of traces",
+        icon=":material/bar_chart:",
+        query_params={"run": run.run_id},
     )
 
 
-def _duel(report: RunReport, duel: Duel) -> None:
-    gain = duel.difference
-    colour = {True: "green", False: "orange", None: "gray"}[duel.better]
-    said = {True: "better", False: "worse", None: "undecided"}[duel.better]
-    st.metric(
-        frame.plain(report.comparison.label(duel.against)),
-        words.signed_percent(gain.mean),
-        said,
-        delta_color=colour,  # type: ignore[arg-type]
-        delta_arrow="off",
-        border=True,
+def _figures(report: RunReport, duel: Duel) -> None:
+    """What the run is worth, in two figures of the table below them."""
+    comparison = report.comparison
+    name, images = comparison.objective.name, words.counted(comparison.images, "test logo")
+    sure = f"{words.percent(comparison.confidence)} interval {words.gain_range(duel.difference, name)}"
+    figures = (
+        ("Against VTracer's default", words.change(duel.difference.mean, name), sure,
+         f"Geometric mean over {images} that nobody trained on, at {words.counted(duel.traces, 'trace')} per logo: "
+         "so many settings were tried on each. Both SVGs are minified by the same program. With the interval's "
+         "probability, the mean over all logos like these lies within it."),
+        ("Logos with visible damage", f"{duel.damaged} of {comparison.images}",
+         f"VTracer's default: {duel.rival_damaged}",
+         f"A drawing counts as visibly damaged where more than {VISIBLE_DAMAGE:g} px of it differ from the original "
+         "so much that a person sees it: a lost colour or detail, a moved edge, lost transparency or a spot."),
+    )  # fmt: skip
+    with st.container(horizontal=True):
+        for label, value, beside, means in figures:
+            st.metric(
+                label, value, beside, delta_color="off", delta_arrow="off", border=True, help=means, width=FIGURE_PIXELS
+            )
+
+
+def _before_after(here: PageContext, run: RunView, report: RunReport) -> None:
+    """One logo of the report's random sample: the one whose change in size is in the middle."""
+    data = queries.data_root(here.root, run)
+    for image in tables.from_the_middle(report.sample):
+        original = queries.original(data, image.path, image.digest) if data else None
+        default, ours = (queries.svg(here.root, run, version, image.digest) for version in ("default", "ours"))
+        if original and default and ours:
+            break
+    else:
+        return
+    panes = [
+        Pane(label="Original", says=f"{original[1]:,} × {original[2]:,} pixels", picture=original[0]),
+        Pane(label="VTracer's default", says=_said(image.default_bytes, image.default_damage), picture=default),
+        Pane(label=report.comparison.label(OURS), says=_said(image.bytes, image.damage), picture=ours, ours=True),
+    ]
+    viewer.show(panes, width=original[1], height=original[2], tallest=PICTURE_PIXELS, key="before-after")
+    st.page_link(
+        here.pages["images"],
+        label=f"{frame.plain(words.shortened(words.visible(image.path)))}, the middle of a random sample; all images",
+        icon=":material/compare:",
+        query_params={"run": run.run_id, "image": image.digest},
     )
-    st.caption(f"{words.signed_percent(gain.high)} to {words.signed_percent(gain.low)}")
+
+
+def _said(size: int, damage: float) -> str:
+    return f"{size:,} bytes · {words.damage_of(damage)}"
 
 
 def _attention(here: PageContext, newest: RunView | None) -> None:
-    st.subheader("What needs attention")
+    st.subheader("What needs action")
     found = [*_of_runs(here)]
     if newest and newest.report:
         resources = newest.report.resources.findings if newest.report.resources else ()
@@ -105,7 +144,7 @@ def _attention(here: PageContext, newest: RunView | None) -> None:
     if found:
         frame.findings(found, 8)
     else:
-        frame.findings([Finding("good", "Nothing: no finding of the newest report asks for a look.")])
+        frame.findings([Finding("good", "Nothing.")])
 
 
 def _of_runs(here: PageContext) -> Iterator[Finding]:
@@ -127,7 +166,7 @@ def _champion(here: PageContext) -> None:
     else:
         st.markdown(f"**{frame.plain(known.name)} version {frame.plain(champion.version)}**")
         if champion.reason:
-            st.markdown(frame.plain(champion.reason))
+            st.markdown(frame.plain(champion.verdict))
     if known.trouble:
         st.caption(frame.plain(known.trouble))
     st.page_link(here.pages["models"], label="All versions", icon=":material/deployed_code:")
@@ -159,14 +198,14 @@ def _latest(here: PageContext) -> None:
     more = f"{len(here.runs) - LISTED} older runs are not listed. " if len(here.runs) > LISTED else ""
     st.caption(
         f"{more}Click a row to open the run. Bytes: {words.RATIO_WORDS}, and damaged: of the test images, both at the "
-        "most traces compared; of a run without a report, of its last validation."
+        "headline's number of traces; of a run without a report, of its last validation."
     )
 
 
 def _row(run: RunView) -> dict[str, object]:
     report, status = run.report, run.status
     ours = report.comparison.method(OURS) if report else None
-    tested = ours.point_at(max(report.comparison.traces)) if report and ours else None
+    tested = ours.point_at(report.comparison.headline_traces) if report and ours else None
     validation = status.validation if status and not tested else None
     timesteps = report.training.total_timesteps if report else status.timesteps if status else None
     return {

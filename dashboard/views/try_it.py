@@ -173,7 +173,6 @@ def _beside(attempts: list[Attempt], image: InputImage, point: ParetoPoint | Non
         width=image.width,
         height=image.height,
         zoom=float(zoom or 1),
-        background="#ffffff",
         key="trial-view",
     )
 

@@ -11,7 +11,7 @@ Unit = Literal["ratio", "bytes", "celsius", "watts", "count"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, in one or two sentences, and the numbers behind it."""
+    """What was found, in one or two sentences, and the numbers behind it. attention: someone has to act on it."""
 
     level: Level
     text: str

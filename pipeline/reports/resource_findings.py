@@ -20,6 +20,7 @@ SWAPPED_BYTES = 100_000_000
 GPU_IDLE, GPU_BUSY = 0.10, 0.90  # NVML's utilisation, on average
 GPU_MEMORY_FULL = 0.85
 FULL_SOON_HOURS = 48.0
+GROWN = 0.1  # of what was available, from which a few minutes of growth say something of hours to come
 LEAST_SECONDS = 60.0  # of history from which anything is said
 GROWTH_SECONDS = 600.0  # and from which growth is
 
@@ -65,14 +66,14 @@ def cpu(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFin
     said = f"The {words.counted(cores, 'core')} were busy {busy:.0%} of the time, {ours:.1f} of them with the training"
     if others >= OTHERS * cores:
         text = f"{said} and {others:.1f} with other programs: end those, or lower compute.workers{_now(setup.workers)}."
-        yield ResourceFinding("cpu_others", "attention", text, evidence)
+        yield ResourceFinding("cpu_others", "info", text, evidence)
     elif busy >= BUSY:
         yield ResourceFinding(
             "cpu_bound", "info", f"{said}: they are what limits it. {_when_bound(cores, setup)}", evidence
         )
     elif busy < IDLE:
         yield ResourceFinding(
-            "cpu_idle", "attention", f"{said}: the cores waited. {_when_idle(cores, setup)}", evidence
+            "cpu_idle", "info", f"{said}: the cores waited. {_when_idle(cores, setup)}", evidence
         )
     else:
         yield ResourceFinding("cpu", "info", f"{said}.", evidence)
@@ -161,7 +162,7 @@ def disk(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFi
     left = f"the {words.storage(available)} that are left last for {_hours(hours)}"
     said = f"The disk filled by {words.storage(round(per_hour))} an hour; {left}"
     evidence["hours_to_full"] = hours
-    if hours < FULL_SOON_HOURS:
+    if hours < FULL_SOON_HOURS and per_hour * seconds / 3600 >= GROWN * first[0].disk_available_bytes:
         text = f"{said}: free some, or lower checkpoints.max_bytes and compute.store_bytes."
         yield ResourceFinding("disk_full_soon", "attention", text, evidence)
     else:
@@ -187,7 +188,7 @@ def _gpu_use(card: GpuSample, busy: float, setup: Setup) -> Iterator[ResourceFin
         yield ResourceFinding("gpu_idle", "info", text, evidence)
     elif busy >= GPU_BUSY:
         text = f"GPU {card.index} was busy {busy:.0%} of the time: it may be what limits; see who else uses it."
-        yield ResourceFinding("gpu_busy", "attention", text, evidence)
+        yield ResourceFinding("gpu_busy", "info", text, evidence)
 
 
 def _gpu_memory(card: GpuSample, seen: Sequence[GpuSample]) -> Iterator[ResourceFinding]:

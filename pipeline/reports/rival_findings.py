@@ -89,7 +89,7 @@ def ablation(results: Results) -> Iterator[Finding]:
     verdicts: dict[bool | None, tuple[Level, str]] = {
         True: ("good", "Training pays"),
         False: ("attention", "Training hurts"),
-        None: ("attention", by_chance),
+        None: ("info", by_chance),
     }
     level, said = verdicts[verdict(duel)]
     text = (
@@ -151,7 +151,12 @@ def weakest_category(results: Results) -> Iterator[Finding]:
     comparison = results.comparison
     traces, ours = comparison.headline_traces, comparison.method(OURS)
     overall = ours.at(traces) if ours else None
-    ratios = {c: r for c in comparison.categories if ours and (r := ours.in_category(c, traces))}
+    counts = Counter(image.category for image in results.images)
+    ratios = {
+        c: r
+        for c in comparison.categories
+        if ours and counts[c] >= LEAST_IMAGES and (r := ours.in_category(c, traces))
+    }
     if overall is None or len(ratios) < 2:
         return
     weakest, strongest = (most(ratios, key=lambda c: ratios[c].mean) for most in (max, min))
@@ -160,8 +165,7 @@ def weakest_category(results: Results) -> Iterator[Finding]:
         f"The weakest category is {weakest}: {change[weakest]} than the default "
         f"at {words.counted(traces, 'trace')}; the strongest is {strongest}: {change[strongest]}."
     )
-    level: Level = "attention" if ratios[weakest].low > overall.mean else "info"
-    yield Finding(level, text, {c: r.to_json() for c, r in ratios.items()})
+    yield Finding("info", text, {c: r.to_json() for c, r in ratios.items()})
 
 
 def unimproved(results: Results) -> Iterator[Finding]:

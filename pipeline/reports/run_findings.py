@@ -145,7 +145,7 @@ def second_renderer(results: Results) -> Iterator[Finding]:
     far = "" if difference is None else f"; damage differs by {difference.mean:.1f} pixels on average"
     name = second.renderer.split()[0].removesuffix("-py")
     text = f"A second renderer ({name}) confirms {second.upheld} of {second.images} choices{far}."
-    level: Level = "good" if second.upheld == second.images else "attention"
+    level: Level = "good" if second.upheld == second.images else "info"
     yield Finding(level, text, to_json(second))
 
 
@@ -169,15 +169,15 @@ def data(results: Results) -> Iterator[Finding]:
     totals = {c: sum(n.values()) for c, n in results.training.dataset.by_category.items()}
     if results.quality:
         for sentence in results.quality.recommendations:
-            yield Finding("attention", f"Data: {sentence}", {"rejected": results.quality.rejects})
+            yield Finding("info", f"Data: {sentence}", {"rejected": results.quality.rejects})
     elif imbalance := _imbalance(totals):
-        yield Finding("attention", imbalance, {"images": totals})
+        yield Finding("info", imbalance, {"images": totals})
     if results.comparison.images < FEW_TEST_IMAGES:
         text = (
             f"Only {words.counted(results.comparison.images, 'test image')}: the intervals are wide and themselves "
             "unsure. More logos would settle what is undecided here."
         )
-        yield Finding("attention", text, {"images": results.comparison.images})
+        yield Finding("info", text, {"images": results.comparison.images})
 
 
 def _imbalance(totals: dict[str, int]) -> str | None:

@@ -67,7 +67,7 @@ def duels(comparison: Comparison) -> TextTable:
     """Ours against each rival, image by image, at the headline's number of traces."""
     name = comparison.objective.name
     said = {True: "better", False: "worse", None: "not decided"}
-    presets = {m.name for m in comparison.methods if keeps_default(m)} - {DEFAULT}
+    presets = {m.name for m in comparison.methods if keeps_default(m)} - {DEFAULT, FIXED}
     rows = [
         (
             comparison.label(d.against),
@@ -83,6 +83,13 @@ def duels(comparison: Comparison) -> TextTable:
     sure = f"{words.percent(comparison.confidence)} interval"
     columns = (f"{comparison.label(OURS)} against", "Difference", sure, "Damaged", "Wins / ties / losses", "Verdict")
     return TextTable(columns, tuple(rows), left=frozenset({0, 5}))
+
+
+def from_the_middle(images: Sequence[ImageResult]) -> list[ImageResult]:
+    """The image with the median ratio of bytes first, then its neighbours; of two equally near the smaller ratio."""
+    ordered = sorted(images, key=lambda image: (image.ratio, image.path))
+    middle = (len(ordered) - 1) // 2
+    return [ordered[i] for i in sorted(range(len(ordered)), key=lambda i: (abs(i - middle), i))]
 
 
 def categories(comparison: Comparison, images: Sequence[ImageResult]) -> TextTable:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pipeline.core.facts.comparison import DamageKind
 from pipeline.core.intervals import Interval
-from pipeline.core.records import ObjectiveName
+from pipeline.core.records import VISIBLE_DAMAGE, ObjectiveName
 
 DASH = "–"
 """Stands where nothing was measured, never a zero."""
@@ -198,6 +198,11 @@ def listed(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
+def damage_of(pixels: float) -> str:
+    """ "no visible damage", "12 px damaged"."""
+    return f"{number(pixels, 0)} px damaged" if pixels > VISIBLE_DAMAGE else "no visible damage"
+
+
 def failures_in_words(failures: dict[str, int]) -> str:
     """ "20 panics of VTracer and 11 timeouts", the most frequent first."""
     ranked = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
@@ -235,7 +240,7 @@ def without_secrets(address: str) -> str:
 _MARKUP = re.compile(
     r"""[\\`*\[\]<>|~&@$]      # emphasis, code, links, tags, cells, references, mentions, formulas
     | (?<!\w)_ | _(?!\w)       # emphasis; inside a word an underscore is only itself
-    | ^[-+#=]                  # a list, a heading
+    | ^[-+](?=\s|$) | ^(?:\#{1,6}(?=\s|$)|=+\s*$|-+\s*$)  # a list, a heading
     | (?<=^\d)[.)](?=\s|$)     # a numbered list
     | :(?=//) | (?<=www)[.]    # addresses, which GitHub links by itself
     """,

@@ -85,7 +85,7 @@ def register(root: Path, settings: Settings, evaluate_agent: Evaluate) -> Decisi
             gain = {f"gain.{name}": f"{value:.6g}" for name, value in _gain(result).items()}
             shown = {name: str(getattr(result, name)) for name in ("decision", "reason", "wins", "losses", "images")}
             registry.tag(version, measured.conditions | gain | shown | {"verdict": json.dumps(to_json(result))})
-            registry.describe(version, description(result, settings.evaluate.confidence))
+            registry.describe(version, description(result))
             _log(run, result)
             if verdict.promote:
                 registry.promote(version)
@@ -212,17 +212,10 @@ def _log(run: Run, result: Decision) -> None:
     run.log_metrics({f"register/gain_{name}": value for name, value in _gain(result).items()}, 0)
 
 
-def description(result: Decision, confidence: float) -> str:
+def description(result: Decision) -> str:
     """What the page of a version says: what it is, the gate's verdict in a sentence, how to use it."""
     decided = "Refused" if result.decision == "refused" else "Promoted to champion"
-    rival = f"version {result.against.version}" if result.against else "VTracer's default"
-    verdict = f"{decided}: {result.grounds}."
-    if result.gain is not None:
-        mean, *limits = (1 - math.exp(-gain) for gain in (result.gain.mean, result.gain.low, result.gain.high))
-        verdict += (
-            f" In the objective it does {mean:.1%} better than {rival} on {result.images} test images "
-            f"({confidence:.0%} CI {limits[0]:.1%} to {limits[1]:.1%}); a negative figure is worse."
-        )
+    verdict = f"{decided}: {result.reason.removeprefix('refused: ').removeprefix('promoted: ')}."
     use = f"tracewright vectorize logos -o svg --model {result.model_uri}"
     return f"An agent that chooses VTracer's settings for logos, of run {result.run_id}.\n\n{verdict}\n\n    {use}\n"
 

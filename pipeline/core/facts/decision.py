@@ -41,5 +41,5 @@ class Decision:
 
     @property
     def grounds(self) -> str:
-        """The reason without the decision that it may begin with, and without its figures, which are logarithms."""
+        """The reason without the decision that it may begin with, and without its figures."""
         return self.reason.removeprefix(f"{self.decision}: ").removeprefix("promoted: ").partition("; ")[0].rstrip(".")
