@@ -20,12 +20,14 @@ RenderedChart = Any
 """A chart of altair, whose own types tell its kinds apart by accident."""
 
 HEIGHT = 360
+NAMES_HIGH = 22  # lines of names that fit beside the curves
+SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"]
 SHARES = alt.Axis(format=".0%")
 PERCENT = "format(datum.value * 100, '.0f') + ' %'"
 
 
 def curves(comparison: Comparison, palette: Palette) -> RenderedChart:
-    """Ratio to the default over traces, with intervals; what more traces do not change is dashed."""
+    """Ratio to the default over traces, each curve named at its end; what more traces do not change is dashed."""
     rows = [
         {
             "method": method.label,
@@ -34,23 +36,28 @@ def curves(comparison: Comparison, palette: Palette) -> RenderedChart:
             "low": point.ratio.low,
             "high": point.ratio.high,
             "searches": not method.is_flat,
+            "band": method.name == OURS,
         }
         for method in comparison.methods
         if not method.name.startswith("preset_")
         for point in method.curve
         if point.ratio
     ]
-    labels = [m.label for m in comparison.methods if not m.name.startswith("preset_")]
-    colours = [palette.method(m.name) for m in comparison.methods if not m.name.startswith("preset_")]
-    colour = alt.Color("method:N", scale=alt.Scale(domain=labels, range=colours), title=None, legend=_below(2))
+    shown = [m for m in comparison.methods if not m.name.startswith("preset_")]
+    scale = alt.Scale(domain=[m.label for m in shown], range=[palette.method(m.name) for m in shown])
+    colour = alt.Color("method:N", scale=scale, legend=None)
+    ends = _at_the_end(rows)
+    first, last = min(comparison.traces), max(comparison.traces)
     x = alt.X(
         "traces:Q",
-        scale=alt.Scale(type="log", base=2, nice=False),
+        scale=alt.Scale(type="log", base=2, nice=False, domain=[first, last * max(2.0, (last / first) ** 0.5)]),
         axis=alt.Axis(values=list(comparison.traces), format="d", grid=False),
         title="traces per image",
     )
-    y = alt.Y("ratio:Q", title=words.RATIO_WORDS, scale=alt.Scale(zero=False), axis=SHARES)
+    ticks = alt.Axis(format=".0%", values=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 3, 5, 10])
+    y = alt.Y("ratio:Q", title=words.RATIO_WORDS, scale=alt.Scale(type="log", nice=False), axis=ticks)
     dash = alt.StrokeDash("searches:N", scale=alt.Scale(domain=[True, False], range=[[1, 0], [5, 4]]), legend=None)
+    shape = alt.Shape("method:N", scale=alt.Scale(domain=scale.domain, range=SHAPES[: len(shown)]), legend=None)
     tips = [
         alt.Tooltip("method:N"),
         alt.Tooltip("traces:Q"),
@@ -59,12 +66,27 @@ def curves(comparison: Comparison, palette: Palette) -> RenderedChart:
     base = alt.Chart(pd.DataFrame(rows)).encode(x=x, color=colour, tooltip=tips)
     ours = comparison.label(OURS)
     band = base.transform_filter(alt.datum.method == ours).mark_area(opacity=0.15, line=False)
-    bars = base.transform_filter(alt.datum.searches & (alt.datum.method != ours)).mark_rule(opacity=0.45)
     width = alt.condition(alt.datum.method == ours, alt.value(3.2), alt.value(1.5))
     lines = base.mark_line(interpolate="linear").encode(y=y, strokeDash=dash, strokeWidth=width)
-    dots = base.transform_filter(alt.datum.searches).mark_point(filled=True, size=45, opacity=1).encode(y=y)
+    dots = base.transform_filter(alt.datum.searches).mark_point(filled=True, size=70, opacity=1)
     spread = {"y": alt.Y("low:Q", title=words.RATIO_WORDS), "y2": alt.Y2("high:Q")}
-    return alt.layer(band.encode(**spread), bars.encode(**spread), lines, dots).properties(height=HEIGHT + 60)
+    names = alt.Chart(pd.DataFrame(ends)).mark_text(align="left", dx=9, fontSize=12)
+    named = names.encode(x=x, y=alt.Y("place:Q", title=words.RATIO_WORDS), text="method:N", color=colour)
+    layers = alt.layer(band.encode(**spread), lines, dots.encode(y=y, shape=shape), named)
+    return layers.properties(height=HEIGHT + 60)
+
+
+def _at_the_end(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The last point of each method, and where its name stands: at it, or as far above as the names below need."""
+    last = {str(row["method"]): row for row in rows}
+    ordered = sorted(last.values(), key=lambda row: float(row["ratio"]))
+    ours = [float(row[name]) for row in rows for name in ("ratio", "low", "high") if name == "ratio" or row["band"]]
+    room = (max(ours) / min(ours)) ** (1 / NAMES_HIGH)
+    placed: list[dict[str, Any]] = []
+    for row in ordered:
+        least = placed[-1]["place"] * room if placed else 0.0
+        placed.append({"method": row["method"], "traces": row["traces"], "place": max(float(row["ratio"]), least)})
+    return placed
 
 
 def categories(comparison: Comparison, methods: Sequence[str], palette: Palette) -> RenderedChart:
@@ -87,7 +109,7 @@ def categories(comparison: Comparison, methods: Sequence[str], palette: Palette)
         "method:N",
         scale=alt.Scale(domain=labels, range=[palette.method(m.name) for m in chosen]),
         title=None,
-        legend=_below(2),
+        legend=_below(1),
     )
     bars = base.mark_bar().encode(y=alt.Y("ratio:Q", title=words.RATIO_WORDS, stack=None, axis=SHARES), color=colour)
     rules = base.mark_rule(color=palette.ink, strokeWidth=1.4).encode(y="low:Q", y2="high:Q")
@@ -142,7 +164,7 @@ def training(
     domain, colours = ["mean return, training", "validation value"], [palette.method("random"), palette.strong]
     colour = alt.Color("what:N", scale=alt.Scale(domain=domain, range=colours), title=None, legend=_below(2))
     x = alt.X("timesteps:Q", title="timesteps (one is one trace)", axis=alt.Axis(grid=False, format=",d"))
-    said = "value (ln, 0 is the default)"
+    said = "value of the objective, 0 is the default"
     y = alt.Y("value:Q", title=said, scale=alt.Scale(zero=False))
     tips = [alt.Tooltip("what:N"), alt.Tooltip("timesteps:Q", format=",d"), alt.Tooltip("value:Q", format=".3f")]
     if returns:
@@ -214,7 +236,7 @@ def methods(rows: pd.DataFrame, comparison: Comparison, palette: Palette) -> Ren
     axis = alt.Axis(values=[0, 1, 10, 100, 1000, 10_000], format=",d")
     y = alt.Y("damage:Q", title="damage, pixels", scale=alt.Scale(type="symlog", constant=1, domainMin=0), axis=axis)
     colour = alt.condition(alt.datum.method == ours, alt.value(palette.strong), alt.value(palette.muted))
-    tips = ["method:N", alt.Tooltip("bytes:Q", format=".0f"), alt.Tooltip("damage:Q", format=",.1f")]
+    tips: list[Any] = ["method:N", alt.Tooltip("bytes:Q", format=".0f"), alt.Tooltip("damage:Q", format=",.1f")]
     base = alt.Chart(rows).encode(x=x, y=y, color=colour, tooltip=tips)
     dots = base.mark_point(filled=True, size=90, opacity=0.9)
     name = base.transform_filter(alt.datum.method == ours).mark_text(dy=-14, fontWeight="bold").encode(text="method:N")

@@ -96,9 +96,16 @@ def findings(found: Sequence[Finding], most: int | None = None) -> None:
     """One line each, with a mark for its level."""
     for finding in found[:most]:
         colour, mark = MARK_COLOURS[finding.level], MARKS[finding.level]
-        st.markdown(f":{colour}[{mark}] {plain(finding.text)}")
+        st.markdown(f":{colour}[{mark}] {_with_commands(finding.text)}")
     if most is not None and len(found) > most:
         st.caption(f"and {len(found) - most} more on the page Results")
+
+
+def _with_commands(text: str) -> str:
+    """As plain, but what stands between backticks and is nothing but a command is set as one."""
+    return "".join(
+        part if re.fullmatch(r"`[\w ./-]+`", part) else plain(part) for part in re.split(r"(`[\w ./-]+`)", text)
+    )
 
 
 def table(shown: TextTable, *, height: int | str = "content", key: str | None = None, alt: str | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zipfile import ZipFile
 
 import streamlit as st
@@ -32,6 +34,8 @@ from pipeline.runs.status import RunStatus
 
 PROJECT = "TRACEWRIGHT_PROJECT"
 """Names the project's folder; the one at or above the current folder by default."""
+
+ANSWER_SECONDS = 0.3
 
 Stamp = tuple[int, int] | None
 """Of a file: when it was changed, in nanoseconds, and its size. None where there is none."""
@@ -290,6 +294,18 @@ def _read_quality(root: str, stamp: Stamp) -> Any:
     if stamp is None:
         return None
     return attempted(partial(data_tables.read_quality, Path(root)))
+
+
+@st.cache_data(ttl=15, show_spinner=False)
+def answers(address: str) -> bool:
+    """Whether something listens at a web address."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        with socket.create_connection((parts.hostname or "", port), ANSWER_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def age_in_words(seconds: float) -> str:

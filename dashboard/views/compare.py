@@ -10,6 +10,7 @@ from dashboard import charts, frame, queries
 from dashboard.frame import PageContext
 from dashboard.queries import RunView
 from pipeline.core.facts.comparison import OURS
+from pipeline.core.facts.decision import better
 from pipeline.reports import tables, words
 from pipeline.reports.run_report import RunReport
 from pipeline.reports.trouble import Trouble
@@ -157,7 +158,7 @@ def _pair(here: PageContext, one: RunView, other: RunView, joined: pd.DataFrame)
     st.markdown(
         f"**{other.short} against {one.short}**: better on {wins:,}, worse on {losses:,}, the same on "
         f"{len(joined) - wins - losses:,} of {words.counted(len(joined), 'image')}; "
-        f"mean gain {words.signed(mean, 3)} (ln)."
+        f"in the objective {better(mean)}."
     )
     ordered = joined.reindex(joined["gain"].abs().sort_values(ascending=False).index).head(MOST_ROWS)
     rows = pd.DataFrame(
@@ -172,7 +173,7 @@ def _pair(here: PageContext, one: RunView, other: RunView, joined: pd.DataFrame)
     picked = st.dataframe(
         rows, hide_index=True, height=min(280, 40 + 35 * len(rows)), on_select="rerun", selection_mode="single-row",
         key=f"pair-{one.run_id}-{other.run_id}", alt="Images on which the two runs differ most first",
-        column_config={"gain": st.column_config.NumberColumn("gain (ln)", format="%+.3f")},
+        column_config={"gain": st.column_config.NumberColumn("gain, of the objective", format="%+.3f")},
     )  # fmt: skip
     selected = picked["selection"]["rows"] if picked else []
     if selected:

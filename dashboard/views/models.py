@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pandas as pd
 import streamlit as st
 
-from dashboard import frame, registry
+from dashboard import frame, queries, registry
 from dashboard.frame import PageContext
+from dashboard.queries import RunView
 from dashboard.registry import KnownVersions, ModelVersion
+from pipeline.core.facts.decision import better
 from pipeline.reports import words
 from pipeline.reports.parts import Finding
 
@@ -28,11 +32,13 @@ def page(here: PageContext) -> None:
         frame.empty("No model is registered yet; the stage `register` does it at the end of:", "make repro")
         return
     _holders(known)
-    _versions(known)
-    _gate(here, known)
-    if known.link:
+    _versions(here, known)
+    _gate(known)
+    if known.link and queries.answers(known.link):
         st.link_button("Open in MLflow", known.link, icon=":material/open_in_new:")
-        st.caption("Where MLflow does not run, make ui starts it.")
+    else:
+        st.caption("MLflow shows its artifacts too. It does not answer; this starts it:")
+        st.code("make ui", language=None)
 
 
 def _holders(known: KnownVersions) -> None:
@@ -45,56 +51,51 @@ def _holders(known: KnownVersions) -> None:
             st.metric(alias, f"version {version.version}", border=True, help=ALIASES[alias])
 
 
-def _versions(known: KnownVersions) -> None:
+def _versions(here: PageContext, known: KnownVersions) -> None:
     st.subheader(f"Versions of {frame.plain(known.name)}")
-    rows = pd.DataFrame([_row(version) for version in known.versions])
+    runs = {str(run.report.registry.version): run for run in here.runs if run.report and run.report.registry}
+    rows = pd.DataFrame([_row(version, runs.get(version.version)) for version in known.versions])
     st.dataframe(
         rows,
         hide_index=True,
         alt="Registered versions",
         placeholder=words.DASH,
         column_config={
-            "gain": st.column_config.NumberColumn("gain (ln)", format="%+.3f"),
-            "low": st.column_config.NumberColumn("lower limit", format="%+.3f"),
-            "high": st.column_config.NumberColumn("upper limit", format="%+.3f"),
+            "gain": st.column_config.TextColumn("gain in the objective", width=250),
+            "run": st.column_config.LinkColumn(display_text=r"run=(.*)$", width=230),
+            "MLflow run": st.column_config.TextColumn(width=290),
         },
     )
     st.caption(
         f"From {known.source}. Gain: over the champion of its time on the same test images, or over VTracer's default "
-        "for the first; natural log units. A version is promoted when the lower limit is above 0."
+        "for the first, with its interval. A version is promoted when all of the interval is better. The objective "
+        "counts visible damage before bytes."
     )
 
 
-def _row(version: ModelVersion) -> dict[str, object]:
-    mean, low, high = version.gain or (None, None, None)
+def _row(version: ModelVersion, run: RunView | None) -> dict[str, object]:
+    gain = words.DASH
+    if version.gain:
+        mean, low, high = map(better, version.gain)
+        gain = mean if mean == low == high else f"{mean} ({low} to {high})"
     return {
         "version": version.version,
         "alias": ", ".join(version.aliases) or words.DASH,
         "made": words.moment(version.created_seconds),
         "decision": version.decision or words.DASH,
-        "gain": mean,
-        "low": low,
-        "high": high,
+        "gain": gain,
         "wins": version.wins,
         "losses": version.losses,
         "images": version.images,
         "test set": (version.test_digest or words.DASH)[:8],
-        "run": version.run_id or words.DASH,
+        "run": f"/results?run={quote(run.run_id)}" if run else None,
+        "MLflow run": version.run_id or words.DASH,
     }
 
 
-def _gate(here: PageContext, known: KnownVersions) -> None:
+def _gate(known: KnownVersions) -> None:
     st.subheader("What the gate said")
     for version in known.versions[:20]:
-        if version.reason:
+        if version.verdict:
             level = DECISIONS.get(version.decision or "", "info")
-            frame.findings([Finding(level, f"Version {version.version}: {version.reason}.")])  # type: ignore[arg-type]
-    reported = {str(run.report.registry.version): run for run in here.runs if run.report and run.report.registry}
-    for version in known.versions[:20]:
-        if run := reported.get(version.version):
-            st.page_link(
-                here.pages["results"],
-                label=f"Results of version {version.version}",
-                icon=":material/bar_chart:",
-                query_params={"run": run.run_id},
-            )
+            frame.findings([Finding(level, f"Version {version.version}: {version.verdict}.")])  # type: ignore[arg-type]

@@ -41,9 +41,11 @@ def page(here: PageContext) -> None:
         _summary(summary)
         _history(rows)
     address = os.environ.get(GRAFANA, "http://127.0.0.1:3000").rstrip("/")
-    if address.startswith(("http://", "https://")):
+    if address.startswith(("http://", "https://")) and queries.answers(address):
         st.link_button("Open Grafana", f"{address}/d/tracewright-resources", icon=":material/open_in_new:")
-        st.caption("Grafana shows this machine now, all runs together; make up starts it where it is installed.")
+    else:
+        st.caption("Grafana shows this machine now, all runs together. It does not answer; where it is installed:")
+        st.code("make up", language=None)
 
 
 def _summary(summary: Resources) -> None:

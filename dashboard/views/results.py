@@ -44,7 +44,7 @@ def _curves(report: RunReport) -> None:
     sure = f"{words.percent(comparison.confidence)} interval"
     st.caption(
         f"{words.RATIO_WORDS}, geometric mean over "
-        f"{words.counted(comparison.images, 'test image')}, with its {sure}; lower is better. "
+        f"{words.counted(comparison.images, 'test image')}; lower is better. The band is ours' {sure}. "
         f"What more traces do not change is dashed. {tables.aside(comparison)}"
     )
     frame.table(tables.methods(comparison), alt="Every method at every number of traces")

@@ -55,7 +55,7 @@ def _now(run: RunView, live: bool) -> None:
     metrics = queries.metrics(run)
     _state(run, status, state, metrics)
     if status is not None:
-        _figures(status)
+        _figures(status, run)
     if metrics.trouble:
         frame.trouble(Trouble(metrics.trouble))
 
@@ -86,14 +86,15 @@ def _state(run: RunView, status: RunStatus | None, state: str, metrics: JournalM
     st.caption(f"written {queries.age_in_words(status.updated_seconds)}")
 
 
-def _figures(status: RunStatus) -> None:
+def _figures(status: RunStatus, run: RunView) -> None:
     stage = f"{status.stage_number} of {status.stages}" if status.stage_number else None
     validated = status.validation
+    pace = run.report.training.steps_per_second if run.report else status.steps_per_second
     figures = (
-        ("mean return (ln)", words.number(status.return_mean, 3), None),
+        ("mean return", words.number(status.return_mean, 3), None),
         ("reached the goal", words.share(status.success_rate), None),
         ("stage", status.stage or words.DASH, stage),
-        ("timesteps / second", words.number(status.steps_per_second, 1), None),
+        ("timesteps / second", words.number(pace, 1), None),
         ("bytes of the default", words.share(validated.bytes_ratio if validated else None),
          f"at {validated.timesteps:,} timesteps" if validated else None),
         ("visibly damaged", words.share(validated.damaged_ratio if validated else None), "of the images"),
@@ -129,11 +130,8 @@ def _curve(run: RunView, metrics: JournalMetrics) -> None:
 def _trend(run: RunView) -> None:
     validations = run.report.training.validations if run.report else ()
     trend = validations[-1].trend if validations else None
-    if trend and trend.slope is not None and trend.low is not None and trend.high is not None:
-        st.markdown(
-            f"Trend of the validation: **{trend.direction}**, {words.signed(trend.slope, 3)} per 1,000 timesteps "
-            f"({words.signed(trend.low, 3)} to {words.signed(trend.high, 3)})."
-        )
+    if trend and trend.slope is not None:
+        st.markdown(f"Trend of the validation: **{trend.direction}**.")
 
 
 def _failures(run: RunView, status: RunStatus | None) -> None:
@@ -153,8 +151,10 @@ def _after(run: RunView) -> None:
         frame.table(tables.curriculum(training), alt="The stages of the curriculum")
     if training and training.validations:
         st.subheader("Validation on held-out images")
-        frame.table(tables.validations(training), height=300, alt="Validations")
-        st.caption("The marked row is the model that was kept. Value in natural log units; 0 is VTracer's default.")
+        frame.table(
+            tables.validations(training), height=300 if len(training.validations) > 7 else "content", alt="Validations"
+        )
+        st.caption("The marked row is the model that was kept. Value: of the objective; 0 is VTracer's default.")
         if training.validations[-1].by_category:
             frame.table(tables.validated_categories(training.validations[-1]), alt="Last validation per category")
     _checkpoints(run)
@@ -169,7 +169,5 @@ def _checkpoints(run: RunView) -> None:
     best = run.report.training.best.timesteps if run.report and run.report.training.best else None
     frame.table(tables.checkpoints(entries, best), alt="The states that were kept of the training")
     size = words.storage(sum(entry.bytes or 0 for entry in entries))
-    st.caption(
-        f"{words.counted(len(entries), 'state')}, {size} in all. Go on from one with "
-        f"tracewright checkpoints resume {frame.plain(run.run_id)}."
-    )
+    st.caption(f"{words.counted(len(entries), 'state')}, {size} in all. To go on from the newest:")
+    st.code(f"tracewright checkpoints resume {run.run_id}", language=None)

@@ -72,9 +72,7 @@ def cpu(history: Sequence[ResourceSample], setup: Setup) -> Iterator[ResourceFin
             "cpu_bound", "info", f"{said}: they are what limits it. {_when_bound(cores, setup)}", evidence
         )
     elif busy < IDLE:
-        yield ResourceFinding(
-            "cpu_idle", "info", f"{said}: the cores waited. {_when_idle(cores, setup)}", evidence
-        )
+        yield ResourceFinding("cpu_idle", "info", f"{said}: the cores waited. {_when_idle(cores, setup)}", evidence)
     else:
         yield ResourceFinding("cpu", "info", f"{said}.", evidence)
 

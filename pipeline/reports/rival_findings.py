@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from pipeline.reports.results import Results
 MANY_UNIMPROVED = 0.25  # of the test images
 MANY_DAMAGED = 0.08  # of the test images
 MOST_NAMED = 5
-LEAST_IMAGES = 6  # fewer may all be better by chance: 2 x 0.5 ** 5 is above 0.05
+LEAST_IMAGES = 10  # of a category, from which anything is concluded of it
 STRONG_RIVALS = (FIXED, PORTFOLIO, RANDOM, TPE)
 
 
@@ -68,9 +69,11 @@ def losses_in_categories(results: Results) -> Iterator[Finding]:
             behind = []
             for rival in STRONG_RIVALS:
                 found = in_category(results, rival, category, traces)
-                if found and found.value.high < 0 and found.images >= LEAST_IMAGES:
+                if found is None or found.images < LEAST_IMAGES:
+                    continue
+                if found.value.high < 0:
                     yield _category_loss(results, rival, category, traces, found)
-                elif found and found.value.mean < 0:
+                elif found.value.mean < 0:
                     behind.append(rival_words(rival))
             if behind:
                 undecided.append(f"{words.listed(behind)} on {category} logos at {words.counted(traces, 'trace')}")
@@ -153,9 +156,7 @@ def weakest_category(results: Results) -> Iterator[Finding]:
     overall = ours.at(traces) if ours else None
     counts = Counter(image.category for image in results.images)
     ratios = {
-        c: r
-        for c in comparison.categories
-        if ours and counts[c] >= LEAST_IMAGES and (r := ours.in_category(c, traces))
+        c: r for c in comparison.categories if ours and counts[c] >= LEAST_IMAGES and (r := ours.in_category(c, traces))
     }
     if overall is None or len(ratios) < 2:
         return

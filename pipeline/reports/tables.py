@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import geometric_mean, median
 
-from pipeline.core.facts.comparison import DEFAULT, OURS, Comparison, ImageResult, MethodResult
+from pipeline.core.facts.comparison import DEFAULT, FIXED, OURS, Comparison, ImageResult, MethodResult
 from pipeline.core.facts.data import QualityReport
 from pipeline.core.facts.training import CheckpointEntry, TrainReport, Validation
 from pipeline.core.records import SPLITS

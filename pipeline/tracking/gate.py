@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.facts.decision import better
 from pipeline.core.intervals import Bootstrap, Interval
 
 ImageValues = Mapping[str, float]
@@ -77,7 +77,7 @@ def _refusal(
     if rival and 2 * 0.5**gains.size > 1 - confidence:
         return f"{gains.size} images are too few to tell skill from chance"
     if not interval.low > needed:
-        return f"it is not {_better(needed)} beyond chance" if needed else "it is not better beyond chance"
+        return f"it is not {better(needed)} beyond chance" if needed else "it is not better beyond chance"
     return None
 
 
@@ -90,15 +90,7 @@ def _sentence(
         return decision
     against = "the champion" if rival else "VTracer's default"
     in_full = (
-        f"{_better(interval.mean)} than {against} in the objective, {confidence * 100:g} % CI "
-        f"{_better(interval.low)} to {_better(interval.high)}, on {images} images"
+        f"{better(interval.mean)} than {against} in the objective, {confidence * 100:g} % CI "
+        f"{better(interval.low)} to {better(interval.high)}, on {images} images"
     )
     return f"{decision}; {in_full}{f', {left_out} left out' if left_out else ''}"
-
-
-def _better(gain: float) -> str:
-    """A gain in natural log units as people read it: "7.1 % better", "5.1 % worse"."""
-    share = math.expm1(-gain)
-    if share < -0.99:  # of an objective that counts damage, where the rival damaged all
-        return "over 99 % better"
-    return f"{abs(share) * 100:.2g} % {'better' if gain >= 0 else 'worse'}"

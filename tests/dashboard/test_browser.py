@@ -166,7 +166,7 @@ def serious(page: Any) -> list[str]:
     return [f"{v['id']}: {n['target']}" for v in violations if v["impact"] in SERIOUS for n in v["nodes"]]
 
 
-@pytest.mark.parametrize("view", ["Side by side", "Slider", "Difference", "Paths"])
+@pytest.mark.parametrize("view", ["Original and ours", "With the default", "Slider", "Difference", "Paths"])
 def test_a_hostile_svg_is_a_picture_and_no_more(hostile: Path, visit: Visit, view: str) -> None:
     visit.open(images_address(hostile, view))
     visit.page.wait_for_selector(".viewer .caption", timeout=300_000)
@@ -209,3 +209,16 @@ def test_a_filter_goes_into_the_address_and_out_of_it(hostile: Path, visit: Visi
     assert "name=logo-1" in visit.page.url
     visit.open(visit.page.url.split("/")[-1])
     visit.page.get_by_text("10 of 40 images").wait_for()
+
+
+def test_an_arrow_key_goes_to_the_next_image_and_a_filter_keeps_it(hostile: Path, visit: Visit) -> None:
+    visit.open(f"images?run={dashboard_project.RUN}")
+    tiles = visit.page.locator(".grid .tile")
+    tiles.first.click()
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.get_by_text("40 of 40 images; image 2 of them").wait_for()
+    chosen = visit.page.locator(".tile[aria-pressed=true]").get_attribute("title")
+    visit.page.get_by_label("Name contains").fill("no such name")
+    visit.page.keyboard.press("Enter")
+    visit.page.get_by_text("the image below is not among them").wait_for()
+    assert visit.page.get_by_text(str(chosen)).count() >= 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from dashboard import queries
 from pipeline.reports import archive
 from tests.support import dashboard_project
 from tests.support.app_pages import PAGES, Open, said
@@ -154,6 +156,45 @@ def test_the_address_chooses_the_image_and_the_filter(finished: Path, visit: Ope
     assert not app.exception
     assert row["path"] in said(app)
     assert "11 of 40 images" in said(app)
+
+
+def test_no_filter_and_no_order_changes_the_chosen_image(finished: Path, visit: Open) -> None:
+    app = visit(finished, "images")
+    before = app.query_params["image"]
+    app.selectbox(key="order").set_value("-bytes").run()
+    app.text_input(key="name").set_value("no such name").run()
+    assert app.query_params["image"] == before
+    assert "the image below is not among them" in said(app)
+    assert not app.exception
+
+
+def test_the_next_image_is_that_of_the_order(finished: Path, visit: Open) -> None:
+    app = visit(finished, "images", order="path")
+    table = archive.read_images(finished / KEPT).sort_values("path")
+    app.button(key="next").click().run()
+    assert app.query_params["image"] in (table["digest"].iloc[1], [table["digest"].iloc[1]])
+
+
+def test_the_first_figure_is_that_of_the_table(finished: Path, visit: Open) -> None:
+    app = visit(finished, "overview")
+    table = next(frame.value for frame in app.dataframe if "Difference" in frame.value.columns)
+    row = table[table.iloc[:, 0] == "VTracer's default"].iloc[0]
+    assert app.metric[0].value == row["Difference"]
+    assert app.metric[1].value.split(" of ")[0] == row["Damaged"].split(" / ")[0]
+    assert all(metric.help for metric in app.metric[:2])
+
+
+def test_no_page_shows_a_link_to_what_does_not_answer(
+    finished: Path, visit: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "answers", lambda address: False)
+    assert "make ui" in said(visit(finished, "models"))
+    assert "make up" in said(visit(finished, "resources"))
+
+
+def test_no_logarithm_stands_in_a_sentence(finished: Path, visit: Open) -> None:
+    for page in ("overview", "models", "results", "training"):
+        assert not re.search(r"[+−]\d\.\d{3}|\(ln\)|natural log", said(visit(finished, page))), page
 
 
 def test_a_filter_that_nothing_passes_is_said(finished: Path, visit: Open) -> None:

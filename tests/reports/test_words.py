@@ -103,14 +103,16 @@ def test_any_name_is_one_line_of_text_in_markdown(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["VTracer's default (95 % interval 5–18 %)", "train.ppo.n_epochs: 10", "0.58", "a/b-1.png"]
+    "text",
+    ["VTracer's default (95 % interval 5–18 %)", "train.ppo.n_epochs: 10", "0.58", "a/b-1.png", "+93 %", "-1", "#7"],
 )
 def test_plain_text_stays_readable_in_the_source(text: str) -> None:
     assert words.in_markdown(text) == text
 
 
 @pytest.mark.parametrize(
-    "text", ["- item", "# head", "1. one", "https://x.y", "www.x.y", "_em_", "a@b.c", "$x$", "~~s~~"]
+    "text",
+    ["- item", "+ item", "---", "===", "# head", "1. one", "https://x.y", "www.x.y", "_em_", "a@b.c", "$x$", "~~s~~"],
 )
 def test_what_github_would_turn_into_something_is_escaped(text: str) -> None:
     assert "&#" in words.in_markdown(text)

@@ -27,7 +27,7 @@ def test_a_clear_gain_is_promoted_with_its_numbers() -> None:
     assert result.gain is not None
     assert result.gain.mean == pytest.approx(0.1)
     assert (result.wins, result.losses, result.images, result.left_out) == (20, 0, 20, 0)
-    assert "+0.1000" in result.reason
+    assert "9.5 % better than the champion in the objective, 95 % CI 9.5 % better to 9.5 % better" in result.reason
     assert "20 images" in result.reason
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.core.intervals import Interval
+
+
+def better(gain: float) -> str:
+    """A gain in natural log units as people read it: "7.1 % better", "5.1 % worse"."""
+    share = math.expm1(-gain)
+    if share < -0.99:  # of an objective that counts damage, where the rival damages every image
+        return "over 99 % better"
+    return f"{abs(share) * 100:.2g} % {'better' if gain >= 0 else 'worse'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
