@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Level = Literal["good", "info", "attention"]
+"""attention: somebody has to act on it."""
+
 Unit = Literal["ratio", "bytes", "celsius", "watts", "count"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, in one or two sentences, and the numbers behind it. attention: someone has to act on it."""
+    """What was found, in one or two sentences, and the numbers behind it."""
 
     level: Level
     text: str

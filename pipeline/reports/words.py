@@ -240,7 +240,7 @@ def without_secrets(address: str) -> str:
 _MARKUP = re.compile(
     r"""[\\`*\[\]<>|~&@$]      # emphasis, code, links, tags, cells, references, mentions, formulas
     | (?<!\w)_ | _(?!\w)       # emphasis; inside a word an underscore is only itself
-    | ^[-+](?=\s|$) | ^(?:\#{1,6}(?=\s|$)|=+\s*$|-+\s*$)  # a list, a heading
+    | ^[-+](?=\s|$) | ^\#(?=\#{0,5}(?:\s|$)) | ^[-=](?=[-=]*\s*$)  # a list, a heading, a rule
     | (?<=^\d)[.)](?=\s|$)     # a numbered list
     | :(?=//) | (?<=www)[.]    # addresses, which GitHub links by itself
     """,

@@ -96,13 +96,17 @@ def filling(per_sample: int, available: int) -> list[ResourceSample]:
 
 
 def test_the_disk_and_the_time_until_it_is_full() -> None:
-    finding = found(filling(1_000_000, 7_200_000_000))["disk_full_soon"]  # 720 MB an hour
+    finding = found(filling(1_000_000, 1_440_000_000))["disk_full_soon"]  # 720 MB an hour
     assert finding.evidence["growth_bytes_per_hour"] == pytest.approx(720e6)
-    assert finding.evidence["hours_to_full"] == pytest.approx(10)
+    assert finding.evidence["hours_to_full"] == pytest.approx(2)
     assert "720 MB an hour" in finding.text
-    assert "last for 10 hours" in finding.text
+    assert "last for 2 hours" in finding.text
     assert "checkpoints.max_bytes" in finding.text
     assert found(filling(1_000_000, 720_000_000_000))["disk_growth"].text.endswith("last for 42 days.")
+
+
+def test_a_few_minutes_of_growth_do_not_fill_a_disk_with_room() -> None:
+    assert found(filling(1_000_000, 7_200_000_000))["disk_growth"].text.endswith("last for 10 hours.")
 
 
 def test_a_disk_that_does_not_fill_is_no_news() -> None:
@@ -111,7 +115,7 @@ def test_a_disk_that_does_not_fill_is_no_news() -> None:
 
 def test_an_idle_card_is_told_and_a_busy_one() -> None:
     assert "GPU 0 was idle (2% used)" in found(history(gpus=(replace(CARD, utilization_ratio=0.02),)))["gpu_idle"].text
-    assert found(history(gpus=(replace(CARD, utilization_ratio=0.97),)))["gpu_busy"].level == "attention"
+    assert found(history(gpus=(replace(CARD, utilization_ratio=0.97),)))["gpu_busy"].level == "info"
     full = replace(CARD, memory_used_bytes=int(7.5 * GIB))
     assert "94% full" in found(history(gpus=(full,)))["gpu_memory_full"].text
     assert not {kind for kind in found(history()) if kind.startswith("gpu")}
