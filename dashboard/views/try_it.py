@@ -60,11 +60,12 @@ def _work(here: PageContext, content: bytes, model: str, objective: str, backgro
     folder = queries.agent_folder(here.root) if model == NEWEST else None
     attempts: list[Attempt] = []
     image: InputImage | None = None
-    bar = st.progress(0.0, text="waiting for its turn")
+    bar, place = st.progress(0.0, text="waiting for its turn"), st.empty()
     try:
         with trial.one_at_a_time(), trial.image_file(content) as path:
             default, image = trial.default_of(path, here.root, _tick(bar, 0, "VTracer's default"), background)
             attempts.append(default)
+            _so_far(place, attempts, image)
             for number, traces in enumerate(TRACES, 1):
                 ours = trial.ours_of(
                     path, here.root, traces, model=str(folder) if folder else None,
@@ -72,11 +73,20 @@ def _work(here: PageContext, content: bytes, model: str, objective: str, backgro
                     curve=traces == TRACES[-1], tick=_tick(bar, number, words.counted(traces, "trace")),
                 )  # fmt: skip
                 attempts.append(ours)
+                _so_far(place, attempts, image)
     except trial.TrialError as refused:
         return attempts, image, str(refused)
     finally:
         bar.empty()
+        place.empty()
     return attempts, image, None
+
+
+def _so_far(place: Any, attempts: list[Attempt], image: InputImage) -> None:
+    """What there is while more is being made."""
+    with place.container():
+        viewer.show(_panes(attempts, image), width=image.width, height=image.height, key=f"so-far-{len(attempts)}")
+        _table(attempts)
 
 
 def _tick(bar: Any, number: int, what: str) -> Callable[[float], None]:
@@ -160,21 +170,32 @@ def _beside(attempts: list[Attempt], image: InputImage, point: ParetoPoint | Non
     zoom = st.segmented_control(
         "Enlarged", [1, 3, 6], format_func=lambda n: f"{n} ×", default=1, required=True, key="zoom", bind="query-params"
     )
-    panes = [Pane(label="Original", says=f"{image.width:,} × {image.height:,} pixels", picture=image.png)]
-    panes += [
-        Pane(label=_name(a), says=f"{a.bytes:,} bytes · damage {a.damage:.0f} px", picture=a.svg, ours=a.traces > 0)
-        for a in attempts
-    ]
+    panes = _panes(attempts, image)
     if point:
         panes.append(Pane(label="Picked", says=_point_name(point), picture=point.svg, ours=True))
     viewer.show(
         panes,
-        mode="beside",
         width=image.width,
         height=image.height,
         zoom=float(zoom or 1),
         key="trial-view",
     )
+
+
+def _panes(attempts: list[Attempt], image: InputImage) -> list[Pane]:
+    original = Pane(label="Original", says=f"{image.width:,} × {image.height:,} pixels", picture=image.png)
+    return [
+        original,
+        *(
+            Pane(
+                label=_name(a),
+                says=f"{a.bytes:,} bytes · {words.damage_of(a.damage)}",
+                picture=a.svg,
+                ours=a.traces > 0,
+            )
+            for a in attempts
+        ),
+    ]
 
 
 def _downloads(attempts: list[Attempt], point: ParetoPoint | None) -> None:

@@ -16,7 +16,9 @@ from PIL import Image, ImageDraw
 
 from dashboard import trial
 from dashboard.trial import TrialError
+from dashboard.views import try_it
 from tests.support import dashboard_project
+from tests.support.app_pages import Open
 from tests.support.fakes import ROOT
 
 
@@ -218,3 +220,28 @@ def test_one_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
     with trial.one_at_a_time():
         pass
+
+
+def test_each_result_is_shown_as_it_comes(finished: Path, visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    seen: list[int] = []
+
+    def default_of(*_: object) -> tuple[trial.Attempt, trial.InputImage]:
+        return attempt_of(0), trial.InputImage(png=png(), width=48, height=40)
+
+    def ours_of(path: Path, root: Path, traces: int, **_: object) -> trial.Attempt:
+        seen.append(len(made))
+        return attempt_of(traces)
+
+    def attempt_of(traces: int) -> trial.Attempt:
+        return trial.Attempt(traces=traces, svg="<svg/>", bytes=100 - traces, damage=0.0, delta=0.1, seconds=1.0)
+
+    monkeypatch.setattr(trial, "default_of", default_of)
+    monkeypatch.setattr(trial, "ours_of", ours_of)
+    monkeypatch.setattr(try_it, "_so_far", lambda place, attempts, image: made.append(len(attempts)))
+    app = visit(finished, "try-it")
+    app.file_uploader(key="image-file").set_value(("logo.png", png(), "image/png")).run()
+    app.button[0].click().run()
+    assert not app.exception
+    assert made == [1, 2, 3, 4]
+    assert seen == [1, 2, 3]

@@ -111,7 +111,8 @@ def test_the_verdict_is_on_the_run_and_on_the_version(training: Training) -> Non
         run = in_mlflow(tracked)
     assert (run.data.tags["register.decision"], run.data.tags["register.version"]) == ("first", "1")
     assert version.description
-    assert "Promoted to champion: better beyond chance. In the objective it does" in version.description
+    assert "Promoted to champion: better beyond chance; " in version.description
+    assert "than VTracer's default in the objective, " in version.description
     assert f"--model {result.model_uri}" in version.description
     assert "`champion` is the version" in opened.client.get_registered_model(opened.name).description
     assert result.gain
