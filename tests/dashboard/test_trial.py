@@ -15,10 +15,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from dashboard import trial
+from dashboard.frame import PageContext
 from dashboard.trial import TrialError
 from dashboard.views import try_it
 from tests.support import dashboard_project
-from tests.support.app_pages import Open
 from tests.support.fakes import ROOT
 
 
@@ -222,7 +222,7 @@ def test_one_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_each_result_is_shown_as_it_comes(finished: Path, visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_result_is_shown_as_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     seen: list[int] = []
 
@@ -239,9 +239,8 @@ def test_each_result_is_shown_as_it_comes(finished: Path, visit: Open, monkeypat
     monkeypatch.setattr(trial, "default_of", default_of)
     monkeypatch.setattr(trial, "ours_of", ours_of)
     monkeypatch.setattr(try_it, "_so_far", lambda place, attempts, image: made.append(len(attempts)))
-    app = visit(finished, "try-it")
-    app.file_uploader(key="image-file").set_value(("logo.png", png(), "image/png")).run()
-    app.button[0].click().run()
-    assert not app.exception
+    here = PageContext(tmp_path, [], None)
+    attempts, _, refused = try_it._work(here, png(), try_it.CHAMPION, try_it.OWN, None)
+    assert (len(attempts), refused) == (4, None)
     assert made == [1, 2, 3, 4]
     assert seen == [1, 2, 3]
