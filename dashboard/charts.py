@@ -50,7 +50,7 @@ def curves(comparison: Comparison, palette: Palette) -> RenderedChart:
     first, last = min(comparison.traces), max(comparison.traces)
     x = alt.X(
         "traces:Q",
-        scale=alt.Scale(type="log", base=2, nice=False, domain=[first, last * max(2.0, (last / first) ** 0.5)]),
+        scale=alt.Scale(type="log", base=2, nice=False, domain=[first, last * max(2.0, (last / first) ** 0.7)]),
         axis=alt.Axis(values=list(comparison.traces), format="d", grid=False),
         title="traces per image",
     )
@@ -70,7 +70,7 @@ def curves(comparison: Comparison, palette: Palette) -> RenderedChart:
     lines = base.mark_line(interpolate="linear").encode(y=y, strokeDash=dash, strokeWidth=width)
     dots = base.transform_filter(alt.datum.searches).mark_point(filled=True, size=70, opacity=1)
     spread = {"y": alt.Y("low:Q", title=words.RATIO_WORDS), "y2": alt.Y2("high:Q")}
-    names = alt.Chart(pd.DataFrame(ends)).mark_text(align="left", dx=9, fontSize=12)
+    names = alt.Chart(pd.DataFrame(ends)).mark_text(align="left", dx=9, fontSize=11)
     named = names.encode(x=x, y=alt.Y("place:Q", title=words.RATIO_WORDS), text="method:N", color=colour)
     layers = alt.layer(band.encode(**spread), lines, dots.encode(y=y, shape=shape), named)
     return layers.properties(height=HEIGHT + 60)
