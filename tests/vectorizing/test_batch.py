@@ -86,7 +86,7 @@ def test_names_that_would_collide_are_told_apart(tmp_path: Path) -> None:
     for name in ("one/a.bmp", "one/a.jpg", "one/a.png", "two/a.png", "three/a.png"):
         save(tmp_path / name)
     sources, _ = find_sources([tmp_path / "one", tmp_path / "two", tmp_path / "three/a.png"])
-    assert [str(s.svg) for s in sources] == ["a.svg", "a.jpg.svg", "a.png.svg", "a-2.svg", "a-3.svg"]
+    assert [str(s.svg) for s in sources] == ["one/a.svg", "one/a.jpg.svg", "one/a.png.svg", "two/a.svg", "a.svg"]
     assert len(list(vectorize_files(sources, tmp_path / "out", AGENT, FakeEvaluator(), traces=1))) == 5
     assert len(written(tmp_path / "out")) == 5
 
