@@ -44,7 +44,7 @@ from pipeline.evaluation.comparison import (
 )
 from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
 from pipeline.evaluation.stopping import compare_stopping
-from pipeline.search.loop import Outcome, evaluate_again, run_agent, svg_text
+from pipeline.search.loop import Outcome, evaluate_again, run_agent
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import EvaluateSettings, Settings
 from pipeline.tracing.backends import pool_from_settings
@@ -119,6 +119,7 @@ def comparison(
         confidence=settings.confidence,
         seconds=time.perf_counter() - started,
         failures=dict(Counter(f.kind for outcomes in results.values() for o in outcomes for f in o.failures)),
+        withdrawn=tuple(sorted({o.task.logo.name for own in results.values() for o in own if o.is_withdrawn})),
         evaluations=evaluations,
         second_renderer=second_renderer,
         methods=tuple(method_result(m, results[m.name], settings.traces, bootstrap) for m in compared),
@@ -210,10 +211,11 @@ def _second_opinions(
 
 def _write_svgs(folder: Path, settings: Settings, results: MethodOutcomes, evaluator: Evaluator) -> None:
     for method, name in SVG_METHODS.items():
-        chosen = [(o.task.logo, o.chosen_at(headline_traces(settings.evaluate.traces))) for o in results[method]]
-        for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):
-            # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
-            write_text(folder / name / f"{logo.digest}.svg", svg_text(scored))
+        places = [(outcome, headline_traces(settings.evaluate.traces)) for outcome in results[method]]
+        for (outcome, _), scored in zip(places, evaluate_again(places, evaluator, keep_svg=True), strict=True):
+            if scored.svg is not None:
+                # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
+                write_text(folder / name / f"{outcome.task.logo.digest}.svg", scored.svg)
 
 
 def _write(folder: Path, rows: list[dict[str, Any]], report: Comparison) -> None:

@@ -168,6 +168,7 @@ class StoppingResult:
 class Comparison:
     """results/evaluate/evaluate.json. failures: traces of all methods, by kind. second_renderer: None without one.
 
+    withdrawn: images for which a choice could not be made again, so that the default stands for it.
     tradeoff: size against damage over ours' traces, those of the headline's number, by rising limit. knee: the limit
     where the curve bends most, None where it does not bend. stopping: None where it was not compared.
     """
@@ -180,6 +181,7 @@ class Comparison:
     confidence: float
     seconds: float
     failures: dict[str, int]
+    withdrawn: tuple[str, ...] = ()
     evaluations: EvaluationTotals
     second_renderer: SecondRenderer | None
     methods: tuple[MethodResult, ...]
