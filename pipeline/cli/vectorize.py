@@ -137,7 +137,7 @@ def vectorize(
         raise click.UsageError("Missing argument 'IN...'.", click.get_current_context())
     from pipeline.data.images import PassedOver
     from pipeline.vectorizing.destination import destination_of
-    from pipeline.vectorizing.request import SHARD_FILES, Request
+    from pipeline.vectorizing.request import Request
 
     with ExitStack() as stack:
         place = destination_of(inputs, output, sharded=sharded)
@@ -153,7 +153,7 @@ def vectorize(
             traces=traces,
             policy=policy,
             seed=seed,
-            shard_files=shard_files or SHARD_FILES,
+            shard_files=shard_files,
             budget_bytes=budget_bytes,
             background=background,
             curve=curve,

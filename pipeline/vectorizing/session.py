@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from pipeline.core.errors import SettingsError, Stopped, StorageError, TracewrightError
+from pipeline.core.errors import Mismatch, SettingsError, Stopped, StorageError, TracewrightError
 from pipeline.core.files import whole, write_json
 from pipeline.core.locks import Lock
 from pipeline.core.stop_signals import stop_request
@@ -16,7 +16,7 @@ from pipeline.tracing.tracer_pool import worker_count
 from pipeline.vectorizing.batch import RESULTS
 from pipeline.vectorizing.inputs import Inputs
 from pipeline.vectorizing.plan import PARTS, Plan, check_same, make_folders, open_plan, write_plan
-from pipeline.vectorizing.request import Assignment, Request
+from pipeline.vectorizing.request import SHARD_FILES, Assignment, Request
 from pipeline.vectorizing.shard import visible_plan
 from pipeline.vectorizing.shard_pool import ShardPool, ShardProgress
 from pipeline.vectorizing.table import Tally, read_results, read_tally
@@ -66,10 +66,13 @@ def _plan(request: Request, inputs: Inputs | None, check_stop: Callable[[], None
     if plan is not None:
         given = inputs.described() if inputs else {k: plan.asked.get(k) for k in ("inputs", "list_sha256")}
         check_same(plan, conditions | {name: value for name, value in given.items() if value is not None})
+        if request.shard_files not in (None, plan.shard_files):
+            differs = f"shard_files was {plan.shard_files} and is {request.shard_files}"
+            raise Mismatch(f"{request.output}: was begun with something else: {differs}; give the same, or another -o")
         return plan
     if inputs is None:
         raise SettingsError(f"{request.output}: has no plan to resume; name images, folders or --files-from")
-    return write_plan(request.output, inputs, conditions, request.shard_files, check_stop)
+    return write_plan(request.output, inputs, conditions, request.shard_files or SHARD_FILES, check_stop)
 
 
 def _here(

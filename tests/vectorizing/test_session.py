@@ -109,10 +109,12 @@ def test_another_request_into_the_same_folder_is_a_mismatch(images: Path, agent_
         ({"traces": 3}, "traces was 1 and is 3"),
         ({"seed": 3}, "seed was 0 and is 3"),
         ({"objective": "sharper"}, "objective.name was faithful and is sharper"),
+        ({"shard_files": 4}, "shard_files was 3 and is 4"),
         ({"budget_bytes": 900, "background": "#ffffff"}, "background was None and is #ffffff; budget_bytes was None"),
     ):
         with pytest.raises(Mismatch, match=said):
             vectorize_sharded(replace(request, **change), Folders([images]), ShardCallback())
+    assert vectorize_sharded(replace(request, shard_files=None), None, ShardCallback()).files == 7
     with pytest.raises(Mismatch, match=r"inputs was .*in and is .*deep"):
         vectorize_sharded(request, Folders([images / "deep"]), ShardCallback())
 
