@@ -161,9 +161,9 @@ def _is_worse(outcome: Outcome, objective: Objective) -> bool:
 def write_svgs(outcomes: Sequence[Outcome], evaluator: Evaluator, folder: Path) -> None:
     """FOLDER/<folder of the image>/<name>.svg of what was chosen, traced once more: searches keep no SVG."""
     for start in range(0, len(outcomes), SVG_BATCH):
-        chosen = [(o.task.logo, o.chosen_at(max(TRACES))) for o in outcomes[start : start + SVG_BATCH]]
-        for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):
-            write_text(folder / f"{logo.name}.svg", svg_text(scored))
+        places = [(outcome, max(TRACES)) for outcome in outcomes[start : start + SVG_BATCH]]
+        for (outcome, _), scored in zip(places, evaluate_again(places, evaluator, keep_svg=True), strict=True):
+            write_text(folder / f"{outcome.task.logo.name}.svg", svg_text(scored))
 
 
 def unseen_logos(count: int, settings: Settings) -> list[Logo]:

@@ -38,7 +38,7 @@ from pipeline.agent.agent import TRAINED
 from pipeline.core.records import DEFAULT_PARAMS, Pixels
 from pipeline.tracing.tracer_pool import worker_count
 from pipeline.vectorizing.inputs import Folders
-from pipeline.vectorizing.plan import Plan, make_folders, write_plan
+from pipeline.vectorizing.plan import PARTS, Plan, make_folders, write_plan
 from pipeline.vectorizing.request import Assignment, Request
 from pipeline.vectorizing.shard_pool import ShardPool
 
@@ -212,11 +212,11 @@ def measure_whole(files: int, agent: Path, traces: int = 1, side: int = SIDE) ->
         started = time.perf_counter()
         with (root / "log").open("w") as log:
             process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
-            moments = _watched(process, root / "out/results", files)
+            moments = _watched(process, root / "out" / PARTS, files)
         seconds = time.perf_counter() - started
         if process.returncode:
             raise SystemExit(f"the command ended with {process.returncode}: {(root / 'log').read_text()[-500:]}")
-        summary = json.loads((root / "out/results/summary.json").read_text())
+        summary = json.loads((root / "out" / PARTS / "summary.json").read_text())
     moments = [m for m in moments if m["parts"]]
     return {
         "files": files,

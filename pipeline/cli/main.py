@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,9 @@ from pipeline.cli.vectorize import vectorize
 from pipeline.core.errors import SettingsError, Stopped, TracewrightError
 from pipeline.core.files import required_root, sha256_of
 from pipeline.core.stop_signals import stop_on_sigterm
+
+if TYPE_CHECKING:
+    from pipeline.runs.diagnosis import Diagnosis
 
 
 class Group(click.Group):
@@ -98,25 +102,39 @@ main.add_command(vectorize)
 
 
 @main.command()
+@click.argument("outputs", nargs=-1, type=click.Path(path_type=Path), metavar="[OUT...]")
 @json_option("finding")
-def doctor(as_json: bool) -> None:
+def doctor(outputs: tuple[Path, ...], as_json: bool) -> None:
     """Check data, results, stores, checkpoints, journals, versions, disk and ports.
 
-    Exits with 65 when something is damaged.
+    With OUT, check the SVGs and results that `tracewright vectorize -o OUT` wrote instead. Exits with 65 when something
+    is damaged.
     """
     from dataclasses import asdict
 
     from pipeline.core.errors import DataError
-    from pipeline.runs.diagnosis import examine
 
     marks = {"fine": "ok     ", "note": "note   ", "damaged": "DAMAGED"}
     damaged = 0
-    for finding in examine(required_root()):
+    for finding in _findings(outputs):
         line = f"{marks[finding.level]} {finding.subject}: {finding.text}"
         click.echo(json.dumps(asdict(finding)) if as_json else line)
         damaged += finding.level == "damaged"
     if damaged:
         raise DataError(f"{damaged} finding(s) need attention; see above")
+
+
+def _findings(outputs: Sequence[Path]) -> Iterator[Diagnosis]:
+    from pipeline.vectorizing.diagnosis import examine_output, sharded_outputs
+
+    if not outputs:
+        from pipeline.runs.diagnosis import examine
+
+        root = required_root()
+        yield from examine(root)
+        outputs = sharded_outputs(root)
+    for output in outputs:
+        yield from examine_output(output)
 
 
 @main.command()

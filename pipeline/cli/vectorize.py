@@ -75,7 +75,7 @@ MAX_TRACES = 1000
 )
 @click.option("--workers", default=0, type=click.IntRange(0, 1024), help="Tracing processes; 0 is one per core.")
 @click.option("--seed", default=0, type=click.IntRange(0), help="The same seed gives the same SVGs.")
-@click.option("--sharded", is_flag=True, help="For many files: write results as Parquet, and resume after a stop.")
+@click.option("--sharded", is_flag=True, help="For many files: resume after a stop.")
 @click.option(
     "--files-from", type=_PATH, metavar="LIST", help="With --sharded: paths, separated by lines or NUL; - is stdin."
 )
@@ -119,8 +119,8 @@ def vectorize(
     be printed goes to standard error then. `curve` in a result lists the traces that are smaller or less damaged than
     all others; to take another of them, say its size (--budget-bytes), or have all of them written (--curve).
 
-    With --sharded, SVGs go to OUT/svg and results to OUT/results, one Parquet file per shard. To resume after a stop,
-    repeat the command, with or without IN.
+    With --sharded, OUT has the same SVGs and results.jsonl. To resume after a stop, repeat the command, with or without
+    IN.
     """
     if max_damage is not None and objective not in (None, "target"):
         raise SettingsError(f"--max-damage is for --objective target, not {objective}; give one of them")
@@ -137,7 +137,7 @@ def vectorize(
         raise click.UsageError("Missing argument 'IN...'.", click.get_current_context())
     from pipeline.data.images import PassedOver
     from pipeline.vectorizing.destination import destination_of
-    from pipeline.vectorizing.request import SHARD_FILES, Request
+    from pipeline.vectorizing.request import Request
 
     with ExitStack() as stack:
         place = destination_of(inputs, output, sharded=sharded)
@@ -153,7 +153,7 @@ def vectorize(
             traces=traces,
             policy=policy,
             seed=seed,
-            shard_files=shard_files or SHARD_FILES,
+            shard_files=shard_files,
             budget_bytes=budget_bytes,
             background=background,
             curve=curve,
@@ -264,6 +264,7 @@ def _vectorize_sharded(
 
     from pipeline.data.images import PassedOver
     from pipeline.vectorizing import session
+    from pipeline.vectorizing.batch import RESULTS
     from pipeline.vectorizing.inputs import Folders, PathList
     from pipeline.vectorizing.table import read_results
 
@@ -295,7 +296,7 @@ def _vectorize_sharded(
                     report.results(results if report.as_json else (r for r in results if r.status == "failed"))
 
         tally = session.vectorize_sharded(request, given, ShardProgressBar(), backend=backend, workers=workers)
-    _finish(asdict(tally), request.output / "results", report)
+    _finish(asdict(tally), request.output / RESULTS, report)
 
 
 def _result_line(result: VectorizeResult) -> str:

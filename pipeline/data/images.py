@@ -364,8 +364,8 @@ class PassedOver:
 
 
 def walk_images(root: Path, passed_over: PassedOver | None = None) -> Iterator[tuple[Path, ImageRejected | None]]:
-    """Image files below a folder, by suffix, in the file system's order: each path relative to it, and why it was
-    rejected unread, if it was.
+    """Image files below a folder, by suffix, folder by folder and sorted in each: each path relative to it, and why it
+    was rejected unread, if it was.
 
     Hidden files and folders are left out. Links to files count as files, wherever they lead: DVC, git-annex and others
     keep a folder's files in a cache. Linked folders are not entered: one inside the root is seen anyway; one that
@@ -376,6 +376,7 @@ def walk_images(root: Path, passed_over: PassedOver | None = None) -> Iterator[t
     while folders:
         folder = folders.pop()
         inner: list[Path] = []
+        names: list[str] = []
         try:
             with os.scandir(root / folder) as entries:
                 for entry in entries:
@@ -384,7 +385,7 @@ def walk_images(root: Path, passed_over: PassedOver | None = None) -> Iterator[t
                         continue
                     if not entry.is_dir():
                         if relative.suffix.lower() in SUFFIXES:
-                            yield relative, None
+                            names.append(entry.name)
                         elif passed_over is not None:
                             passed_over.add(relative)
                     elif not entry.is_symlink():
@@ -395,6 +396,8 @@ def walk_images(root: Path, passed_over: PassedOver | None = None) -> Iterator[t
         except OSError as error:
             detail = f"{error.strerror}; check that you may open the folder"
             yield folder, ImageRejected(path_text(folder), "unreadable", detail)
+        for name in sorted(names):
+            yield folder / name, None
         folders += sorted(inner, reverse=True)
 
 

@@ -208,7 +208,7 @@ def image_rows(
 ) -> Iterator[dict[str, Any]]:
     """For results/evaluate/images.parquet: a row per image and number of traces."""
     places = [(outcome, count) for outcome in outcomes for count in traces]
-    chosen = evaluate_again([(outcome.task.logo, outcome.chosen_at(count)) for outcome, count in places], evaluator)
+    chosen = evaluate_again(places, evaluator)
     for (outcome, count), scored in zip(places, chosen, strict=True):
         yield {"method": method, "traces": count, **asdict(_image_result(outcome, count, scored))}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from pipeline.evaluation.comparison import (
 )
 from pipeline.evaluation.second_renderer import opinions_report, second_opinions, second_renderer
 from pipeline.evaluation.stopping import compare_stopping
-from pipeline.search.loop import Outcome, evaluate_again, run_agent, svg_text
+from pipeline.search.loop import Outcome, evaluate_again, run_agent
 from pipeline.search.tasks import make_tasks
 from pipeline.settings.params import EvaluateSettings, Settings
 from pipeline.tracing.backends import pool_from_settings
@@ -67,7 +67,7 @@ def evaluate_agent(root: Path, settings: Settings) -> Comparison:
     logos = load_split(root, settings.data, ("test",))["test"]
     compared = methods(agent, settings.evaluate)
     with stored_pool(root, settings.compute, settings.data.background) as evaluator:
-        tasks = _tasks(logos, evaluator, agent)
+        tasks, left_out = _tasks(logos, evaluator, agent)
         results = _run_all(settings, agent, compared, tasks, evaluator)
         bootstrap = Bootstrap(settings.evaluate.bootstrap_samples, settings.evaluate.confidence, settings.evaluate.seed)
         stopping = compare_stopping(agent, tasks, evaluator, settings.evaluate.seed, bootstrap)
@@ -83,6 +83,7 @@ def evaluate_agent(root: Path, settings: Settings) -> Comparison:
         evaluations,
         second_renderer=_second_opinions(settings, agent, results[OURS], evaluations.versions["rasteriser"]),
         run_id=trained.run_id,
+        left_out=left_out,
         test_digest=split_summary(root).test.digest,
         started=started,
         stopping=stopping,
@@ -103,6 +104,7 @@ def comparison(
     *,
     second_renderer: SecondRenderer | None,
     run_id: str,
+    left_out: Mapping[str, str],
     test_digest: str,
     started: float,
     stopping: StoppingResult | None = None,
@@ -119,6 +121,8 @@ def comparison(
         confidence=settings.confidence,
         seconds=time.perf_counter() - started,
         failures=dict(Counter(f.kind for outcomes in results.values() for o in outcomes for f in o.failures)),
+        left_out=dict(left_out),
+        withdrawn=tuple(sorted({o.task.logo.name for own in results.values() for o in own if o.is_withdrawn})),
         evaluations=evaluations,
         second_renderer=second_renderer,
         methods=tuple(method_result(m, results[m.name], settings.traces, bootstrap) for m in compared),
@@ -144,18 +148,19 @@ def agent_values(root: Path, settings: Settings, folder: Path) -> dict[str, floa
     agent = replace(load_agent(folder), objective=objective_from(settings.objective))
     traces = max(settings.evaluate.traces)
     with stored_pool(root, settings.compute, settings.data.background) as evaluator:
-        tasks = _tasks(logos, evaluator, agent)
+        tasks, _ = _tasks(logos, evaluator, agent)
         outcomes = run_agent(agent, tasks, evaluator, traces=traces, seed=settings.evaluate.seed)
     return {o.task.logo.name: o.value_at(traces) for o in outcomes}
 
 
-def _tasks(logos: Sequence[Logo], evaluator: Evaluator, agent: Agent) -> list[Task]:
+def _tasks(logos: Sequence[Logo], evaluator: Evaluator, agent: Agent) -> tuple[list[Task], dict[str, str]]:
+    """And the images that even the default failed on, with the kind of its failure."""
     tasks, failures = make_tasks(logos, evaluator, agent.background)
     for logo, failed in failures:
         tqdm.write(f"{logo.name}: left out of the test: {failed.kind}: {failed.detail}")
     if not tasks:
         raise DataError("VTracer failed on every test image; see the messages above")
-    return tasks
+    return tasks, {logo.name: failed.kind for logo, failed in failures}
 
 
 def _run_all(
@@ -210,10 +215,11 @@ def _second_opinions(
 
 def _write_svgs(folder: Path, settings: Settings, results: MethodOutcomes, evaluator: Evaluator) -> None:
     for method, name in SVG_METHODS.items():
-        chosen = [(o.task.logo, o.chosen_at(headline_traces(settings.evaluate.traces))) for o in results[method]]
-        for (logo, _), scored in zip(chosen, evaluate_again(chosen, evaluator, keep_svg=True), strict=True):
-            # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
-            write_text(folder / name / f"{logo.digest}.svg", svg_text(scored))
+        places = [(outcome, headline_traces(settings.evaluate.traces)) for outcome in results[method]]
+        for (outcome, _), scored in zip(places, evaluate_again(places, evaluator, keep_svg=True), strict=True):
+            if scored.svg is not None:
+                # By digest: names may clash (a.png and a.jpg) or be too long for another suffix.
+                write_text(folder / name / f"{outcome.task.logo.digest}.svg", scored.svg)
 
 
 def _write(folder: Path, rows: list[dict[str, Any]], report: Comparison) -> None:

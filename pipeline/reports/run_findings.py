@@ -107,6 +107,16 @@ def failures(results: Results) -> Iterator[Finding]:
     training = results.training
     yield from _failures_of("training", training.failures, training.total_timesteps)
     yield from _failures_of("evaluation", results.comparison.failures, None)
+    if left_out := results.comparison.left_out:
+        named = ", ".join(f"{path} ({kind})" for path, kind in left_out.items())
+        text = f"{words.counted(len(left_out), 'test image')} left out, because VTracer's default failed: {named}."
+        yield Finding("attention", text, {"left_out": left_out})
+    if withdrawn := results.comparison.withdrawn:
+        text = (
+            f"What was chosen for {words.counted(len(withdrawn), 'image')} could not be traced again, and VTracer's "
+            f"default counts instead: {', '.join(withdrawn)}. `dvc repro -f evaluate` tries again."
+        )
+        yield Finding("attention", text, {"withdrawn": list(withdrawn)})
     if not any(training.failures.values()) and not any(results.comparison.failures.values()):
         yield Finding("good", "No trace failed, in training or in evaluation.", {})
 

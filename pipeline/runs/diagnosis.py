@@ -93,10 +93,11 @@ def _images(root: Path, settings: Settings) -> Iterator[Diagnosis]:
 
 def _changed(digests: Mapping[Path, str]) -> list[Path]:
     """Files that are not what their SHA-256 says, or not there."""
-    return [path for path, digest in digests.items() if _sha256(path) != digest]
+    return [path for path, digest in digests.items() if sha256_if_there(path) != digest]
 
 
-def _sha256(path: Path) -> str | None:
+def sha256_if_there(path: Path) -> str | None:
+    """Of a file; None where it cannot be read."""
     try:
         return sha256_of(path)
     except OSError:

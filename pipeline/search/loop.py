@@ -16,8 +16,7 @@ from pipeline.agent.agent import Agent, AgentProposer
 from pipeline.agent.episode import Episode
 from pipeline.agent.stopping import AUTO_TRACES, Traces
 from pipeline.agent.task import Task
-from pipeline.core.errors import DataError
-from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Logo, Scored, TracerParams
+from pipeline.core.records import ACCIDENTS, Evaluation, Failed, Job, Scored, TracerParams
 from pipeline.core.tradeoff import TracePoint
 from pipeline.tracing.evaluator import Evaluator, Pending
 
@@ -53,13 +52,25 @@ class Proposer(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """What a search found. bests[k] is the best after k + 1 traces, None where the default still stood."""
+    """What a search found. bests[k] is the best after k + 1 traces, None where the default still stood.
+
+    is_withdrawn: whether something that it chose could not be made again.
+    """
 
     task: Task
     bests: list[Scored | None] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     failures: list[Failed] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    is_withdrawn: bool = False
+
+    def withdraw(self, scored: Scored, failed: Failed) -> None:
+        """What was found once and cannot be made again counts as a failure, and the default stands for it."""
+        self.is_withdrawn = True
+        self.failures.append(failed)
+        self.evaluations = [failed if evaluation is scored else evaluation for evaluation in self.evaluations]
+        self.values = [0.0 if best is scored else v for best, v in zip(self.bests, self.values, strict=True)]
+        self.bests = [None if best is scored else best for best in self.bests]
 
     @property
     def made(self) -> list[TracePoint]:
@@ -150,24 +161,27 @@ def _record(episode: Episode, outcome: Outcome, evaluation: Evaluation) -> None:
 
 
 def evaluate_again(
-    chosen: Sequence[tuple[Logo, Scored]], evaluator: Evaluator, *, keep_svg: bool = False
+    places: Sequence[tuple[Outcome, int]], evaluator: Evaluator, *, keep_svg: bool = False
 ) -> list[Scored]:
-    """What searches chose, with metrics, and with SVGs where requested: searches go without, to be faster.
+    """What each search chose at a number of traces, with metrics, and with SVGs where requested: searches go without,
+    to be faster.
 
-    An accident of the machine is tried once more: it must not end a training. Raises DataError when a picture cannot
-    be made any more.
+    An accident of the machine is tried once more. A choice that cannot be made again is withdrawn from its outcome, and
+    the default takes its place; a default that cannot be made again has no SVG.
     """
-    again = [scored for _, scored in chosen]
-    wanted = [i for i, scored in enumerate(again) if keep_svg or scored.scores.metrics is None]
-    jobs = [Job(chosen[i][0], again[i].params, keep_svg=keep_svg, metrics=True) for i in wanted]
+    chosen = [outcome.chosen_at(traces) for outcome, traces in places]
+    wanted = [i for i, scored in enumerate(chosen) if keep_svg or scored.scores.metrics is None]
+    jobs = [Job(places[i][0].task.logo, chosen[i].params, keep_svg=keep_svg, metrics=True) for i in wanted]
+    again = dict(enumerate(chosen))
     for i, job, evaluation in zip(wanted, jobs, evaluator.evaluate(jobs), strict=True):
         if isinstance(evaluation, Failed) and evaluation.kind in ACCIDENTS:
             (evaluation,) = evaluator.evaluate([job])
-        if not isinstance(evaluation, Scored):
-            name = chosen[i][0].name
-            raise DataError(f"{name}: traced well before and not now ({evaluation}); run the stage again")
-        again[i] = evaluation
-    return again
+        if isinstance(evaluation, Scored):
+            again[i] = evaluation
+        elif isinstance(evaluation, Failed):
+            places[i][0].withdraw(chosen[i], evaluation)
+    stands = [outcome.chosen_at(traces) is chosen[i] for i, (outcome, traces) in enumerate(places)]
+    return [again[i] if stands[i] else outcome.task.default for i, (outcome, _) in enumerate(places)]
 
 
 def svg_text(scored: Scored) -> str:

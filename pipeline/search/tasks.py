@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.agent.task import Task, Vector
 from pipeline.core.pixels import rgb_of
-from pipeline.core.records import DEFAULT_PARAMS, Failed, Job, Logo, Scored
+from pipeline.core.records import ACCIDENTS, DEFAULT_PARAMS, Failed, Job, Logo, Scored
 from pipeline.data.probe import measure
 from pipeline.tracing.evaluator import Evaluator, Pending
 
@@ -16,22 +16,25 @@ Tasks = tuple[list[Task], list[tuple[Logo, Failed]]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingTasks:
-    """Logos whose default is being traced."""
+    """Logos whose default is being traced. An accident of the machine is tried once more."""
 
-    logos: Sequence[Logo]
+    jobs: Sequence[Job]
     measured: Sequence[Vector]
     defaults: Pending
+    evaluator: Evaluator
 
     def collect(self) -> Tasks:
         """As `make_tasks`, waiting for what is not done."""
         tasks: list[Task] = []
         failures: list[tuple[Logo, Failed]] = []
-        for logo, measures, evaluation in zip(self.logos, self.measured, self.defaults.collect(), strict=True):
+        for job, measures, evaluation in zip(self.jobs, self.measured, self.defaults.collect(), strict=True):
+            if isinstance(evaluation, Failed) and evaluation.kind in ACCIDENTS:
+                [evaluation] = self.evaluator.evaluate([job])
             match evaluation:
                 case Scored():
-                    tasks.append(Task(logo, measures, evaluation))
+                    tasks.append(Task(job.logo, measures, evaluation))
                 case Failed():
-                    failures.append((logo, evaluation))
+                    failures.append((job.logo, evaluation))
         return tasks, failures
 
 
@@ -48,10 +51,11 @@ def begin_tasks(
 
     metrics: of the defaults. measured: what `measure` says of each logo, where that is known already.
     """
-    defaults = evaluator.submit([Job(logo, DEFAULT_PARAMS, keep_svg=keep_svg, metrics=metrics) for logo in logos])
+    jobs = [Job(logo, DEFAULT_PARAMS, keep_svg=keep_svg, metrics=metrics) for logo in logos]
+    defaults = evaluator.submit(jobs)
     if measured is None:
         measured = [measure(logo.rgba, rgb_of(background)).as_array() for logo in logos]
-    return PendingTasks(logos, measured, defaults)
+    return PendingTasks(jobs, measured, defaults, evaluator)
 
 
 def make_tasks(logos: Sequence[Logo], evaluator: Evaluator, background: str, *, keep_svg: bool = False) -> Tasks:

@@ -39,8 +39,8 @@ def validate(
     outcomes = run_agent(agent, tasks, evaluator, traces=traces, seed=seed)
     seconds = (time.perf_counter() - started) / len(tasks)
     repeats = [run_agent(agent, tasks, evaluator, traces=traces, seed=seed + 1 + run) for run in range(stochastic_runs)]
+    chosen = evaluate_again([(outcome, traces) for outcome in outcomes], evaluator)
     values = np.array([[o.value_at(traces) for o in run] for run in [outcomes, *repeats]])
-    chosen = evaluate_again([(o.task.logo, o.chosen_at(traces)) for o in outcomes], evaluator)
     found = {o.task.logo.digest: scored.scores for o, scored in zip(outcomes, chosen, strict=True)}
     overall = summary(outcomes, traces, found, target_skill, bootstrap)
     points = [*((v.timesteps, v.value.mean) for v in previous), (timesteps, overall.value.mean)]

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.records import DEFAULT_PARAMS, VISIBLE_DAMAGE, Job, Logo, Pruned, Scored, Scores, TracerParams
+from pipeline.core.records import (
+    ACCIDENTS,
+    DEFAULT_PARAMS,
+    VISIBLE_DAMAGE,
+    Failed,
+    Job,
+    Pruned,
+    Scored,
+    Scores,
+    TracerParams,
+)
 from pipeline.core.tradeoff import TracePoint, front, knee, least_damaged_within
 from pipeline.search.loop import Outcome, svg_text
 from pipeline.tracing.evaluator import Evaluator
@@ -40,7 +50,10 @@ def answers_of(outcomes: Sequence[Outcome], evaluator: Evaluator, options: Optio
     lost = [(n, job) for n, outcome in enumerate(outcomes) for job in _lost(outcome, made[n], options)]
     if lost:
         for (n, _), evaluation in zip(lost, evaluator.evaluate([job for _, job in lost]), strict=True):
-            made[n] += [evaluation] if isinstance(evaluation, Scored) else []
+            if isinstance(evaluation, Scored):
+                made[n].append(evaluation)
+            elif isinstance(evaluation, Failed):
+                outcomes[n].failures.append(evaluation)
     return [_answer(outcome, pictures, options) for outcome, pictures in zip(outcomes, made, strict=True)]
 
 
@@ -72,16 +85,20 @@ def _answer(outcome: Outcome, pictures: Sequence[Scored], options: Options) -> d
         "default_damage": default.scores.damage,
         "delta": chosen.scores.delta,
         "parsed": chosen.parsed,
-        "note": "; ".join(_notes(outcome.task.logo, chosen.scores, options)) or None,
+        "note": "; ".join(_notes(outcome, chosen.scores, options)) or None,
         "curve": _curve(pictures, chosen, options),
     }
 
 
-def _notes(logo: Logo, scores: Scores, options: Options) -> Iterator[str]:
-    """What could not be done as asked, or not be kept."""
+def _notes(outcome: Outcome, scores: Scores, options: Options) -> Iterator[str]:
+    """What could not be done as asked, or not be kept, and what another machine, or another time, may do better."""
+    given_up = [failed for failed in outcome.failures if failed.kind in ACCIDENTS]
+    if given_up:
+        kinds = ", ".join(sorted({failed.kind for failed in given_up}))
+        yield f"traces given up: {len(given_up)} ({kinds}); another run may find a better one"
     if options.budget_bytes is not None and scores.svg_bytes > options.budget_bytes:
         yield f"no trace has {options.budget_bytes} bytes or fewer; this is the smallest"
-    if scores.damage > VISIBLE_DAMAGE and half_transparent(logo.rgba).any():
+    if scores.damage > VISIBLE_DAMAGE and half_transparent(outcome.task.logo.rgba).any():
         yield "its half-transparent parts could not be kept as they are; a background colour can take their place"
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pipeline.agent.agent import Agent
 from pipeline.agent.objectives import Objective
@@ -27,7 +27,6 @@ from pipeline.data.images import (
     PassedOver,
     decode_image,
     is_blank,
-    list_images,
     path_of,
     path_text,
     read_image,
@@ -37,7 +36,7 @@ from pipeline.search.loop import run_agent
 from pipeline.search.tasks import PendingTasks, begin_tasks
 from pipeline.tracing.evaluator import Evaluator
 from pipeline.vectorizing.answer import PLAIN, Options, answers_of
-from pipeline.vectorizing.inputs import check_existence
+from pipeline.vectorizing.inputs import Entry, Folders, with_svgs
 from pipeline.vectorizing.reduction import at_size, reduced
 
 RESULTS = "results.jsonl"
@@ -56,21 +55,29 @@ class ImageFile:
     path: str
     svg: Path
 
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """entry: from `with_svgs`."""
+        assert entry.svg is not None
+        return cls(path_of(entry.file), entry.path, path_of(entry.svg))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorizeResult:
     """One line of results.jsonl.
 
-    status: improved; default, when nothing better was found and the SVG is the default's; failed, with `error`.
-    svg: the file, relative to the output folder. traces: spent beyond the default's own. seconds: its share of the
-    wall clock. parsed: whether VTracer's output could be read; else the SVG is as VTracer printed it. note: what could
-    not be done as asked, or not be kept. curve: the Pareto front of the traces that were measured, fewest bytes first:
-    bytes, damage, knee, chosen, and with `Options.curve` the file of each as svg. What was not measured is null.
+    status: improved; default, when nothing better was found and the SVG is the default's; failed, with `error`. svg:
+    the file, relative to the output folder. sha256: of that file. traces: spent beyond the default's own. seconds: its
+    share of the wall clock. parsed: whether VTracer's output could be read; else the SVG is as VTracer printed it.
+    note: what could not be done as asked, or not be kept. curve: the Pareto front of the traces that were measured,
+    fewest bytes first: bytes, damage, knee, chosen, and with `Options.curve` the file of each as svg. What was not
+    measured is null.
     """
 
     path: str
     status: VectorizeStatus
     svg: str | None = None
+    sha256: str | None = None
     params: dict[str, Any] | None = None
     traces: int = 0
     bytes: int | None = None
@@ -93,36 +100,16 @@ def find_sources(
 ) -> tuple[list[ImageFile], list[VectorizeResult]]:
     """All images of files and folders, and a failed result for each rejected one.
 
-    beside: SVGs lie beside their images, and paths begin as the inputs do; else both are relative to their input.
-    Each SVG is named after its image; where two images would share a name, the later keeps its own suffix too, or gets
-    a number. passed_over: counts what is no image by name. Raises DataError when an input does not exist or there is
-    no image.
+    beside: SVGs lie beside their images, and paths begin as the inputs do; else both are as in `Folders`.
+    passed_over: counts what is no image by name. Raises DataError when an input does not exist or there is no image.
     """
-    check_existence(inputs)
-    sources: list[ImageFile] = []
-    rejected: list[VectorizeResult] = []
-    taken: set[Path] = set()
-    for given in inputs:
-        found, rejections = list_images(given, passed_over) if given.is_dir() else ([Path(given.name)], [])
-        root = given if given.is_dir() else given.parent
-        shown = root if beside else Path()
-        rejected += [failed_result(path_text(shown / path_of(r.path)), r.reason, r.detail) for r in rejections]
-        for relative in found:
-            svg = _free_name(shown / relative, taken)
-            taken.add(svg)
-            sources.append(ImageFile(root / relative, path_text(shown / relative), svg))
-    if not sources and not rejected:
+    entries = list(with_svgs(Folders(inputs, passed_over, beside=beside).entries()))
+    if not entries:
         raise DataError(f"{', '.join(map(str, inputs))}: no images found ({KINDS})")
-    return sources, rejected
-
-
-def _free_name(relative: Path, taken: set[Path]) -> Path:
-    plain = relative.with_suffix(".svg")
-    full = relative.with_name(relative.name + ".svg")
-    numbered = (relative.with_name(f"{relative.stem}-{n}.svg") for n in range(2, len(taken) + 3))
-    last_resort = relative.with_name(hashlib.sha256(path_text(relative).encode()).hexdigest() + f"-{len(taken)}.svg")
-    names = [plain, full, *numbered, last_resort]
-    return next(n for n in names if n not in taken and len(os.fsencode(n.name)) <= MAX_NAME_BYTES)
+    return (
+        [ImageFile.of(entry) for entry in entries if entry.error is None],
+        [VectorizeResult(path=e.path, status="failed", error=e.error) for e in entries if e.error is not None],
+    )
 
 
 def vectorize_files(
@@ -159,9 +146,12 @@ def vectorize_files(
             number = int(outcome.task.logo.name)
             source = current.members[number]
             fields = at_size(fields, current.shapes[number], outcome.task.logo.rgba.shape)
-            write(output / source.svg, fields.pop("svg"))
+            svg = fields.pop("svg")
+            write(output / source.svg, svg)
             fields["curve"] = [_written(point, source, output, write) for point in fields["curve"]]
-            current.results[number] = VectorizeResult(path=source.path, svg=path_text(source.svg), **fields)
+            current.results[number] = VectorizeResult(
+                path=source.path, svg=path_text(source.svg), sha256=_sha256(svg), **fields
+            )
         spent = current.seconds + time.perf_counter() - started
         for number in range(len(current.members)):
             yield replace(current.results[number], seconds=round(spent / len(current.members), 4))
@@ -178,7 +168,11 @@ def _written(
         folder = folder.with_name(hashlib.sha256(os.fsencode(folder.name)).hexdigest() + ".curve")
     file = folder / f"{point['bytes']}.svg"
     write(output / file, point["svg"])
-    return point | {"svg": path_text(file)}
+    return point | {"svg": path_text(file), "sha256": _sha256(point["svg"])}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ def write_unsynced(path: Path, text: str) -> None:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(text.encode("utf-8"))
-            with suppress(FileNotFoundError):  # a file that was listed twice: another process has just written the same
+            with suppress(FileNotFoundError):  # a cluster repeats a shard: another process has just written the same
                 temporary.replace(path)
     except StorageError:
         with suppress(OSError):

@@ -7,8 +7,8 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -34,7 +34,8 @@ def check_existence(paths: Sequence[Path]) -> None:
 class Entry:
     """A file as it was when it was listed. path: its name in the results. error: why it was rejected unread.
 
-    file_bytes, mtime_ns: -1 where the file could not be examined; reading it will say why.
+    file_bytes, mtime_ns: -1 where the file could not be examined; reading it will say why. svg: relative to the
+    output's folder, from `with_svgs`.
     """
 
     file: str
@@ -42,14 +43,7 @@ class Entry:
     file_bytes: int = -1
     mtime_ns: int = -1
     error: str | None = None
-
-    @property
-    def svg(self) -> Path:
-        """Relative to the folder of SVGs; unique without knowing the other files."""
-        relative = path_of(self.path)
-        if len(os.fsencode(relative.name)) + len(".svg") > MAX_NAME_BYTES:
-            return relative.with_name(hashlib.sha256(os.fsencode(relative.name)).hexdigest() + ".svg")
-        return relative.with_name(relative.name + ".svg")
+    svg: str | None = None
 
     def change(self) -> str | None:
         """How the file differs from when it was listed, in words; None when it does not."""
@@ -60,6 +54,28 @@ class Entry:
         if self.mtime_ns < 0 or (status.st_size, status.st_mtime_ns) == (self.file_bytes, self.mtime_ns):
             return None
         return f"it is not the file that was listed ({self.file_bytes} bytes then, {status.st_size} now); list it again"
+
+
+def with_svgs(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Entries with their SVGs' paths, each given once: the image's with `.svg` for its suffix.
+
+    Where two images would share one, the later keeps its own suffix too, or gets a number. Hashes of the paths stay in
+    memory, some 70 MB for a million.
+    """
+    taken: set[int] = set()
+    for entry in entries:
+        svg = _free_name(path_of(entry.path), taken)
+        taken.add(hash(svg))
+        yield replace(entry, svg=path_text(svg))
+
+
+def _free_name(relative: Path, taken: set[int]) -> Path:
+    plain = relative.with_suffix(".svg")
+    full = relative.with_name(relative.name + ".svg")
+    numbered = (relative.with_name(f"{relative.stem}-{n}.svg") for n in range(2, len(taken) + 3))
+    last_resort = relative.with_name(hashlib.sha256(path_text(relative).encode()).hexdigest() + f"-{len(taken)}.svg")
+    names = chain([plain, full], numbered, [last_resort])
+    return next(n for n in names if hash(n) not in taken and len(os.fsencode(n.name)) <= MAX_NAME_BYTES)
 
 
 class Inputs(Protocol):
@@ -76,28 +92,32 @@ class Folders:
     """Files, and folders with all images below them.
 
     Of a single folder the paths are relative to it; of several inputs each begins with its own name, numbered where
-    two have the same. passed_over: counts what is no image by name. Raises DataError when one does not exist.
+    two have the same. beside: paths begin as the inputs do instead. passed_over: counts what is no image by name.
+    Raises DataError when one does not exist.
     """
 
-    def __init__(self, paths: Sequence[Path], passed_over: PassedOver | None = None) -> None:
+    def __init__(self, paths: Sequence[Path], passed_over: PassedOver | None = None, *, beside: bool = False) -> None:
         check_existence(paths)
         self._passed_over = passed_over
+        self._given = paths if beside else None
         self._paths = [Path(os.path.normpath(Path.cwd() / p)) for p in paths]
 
     def described(self) -> dict[str, Any]:
         return {"inputs": [path_text(p) for p in self._paths]}
 
     def entries(self) -> Iterator[Entry]:
+        for path, label in zip(self._paths, self._given or self._labels(), strict=True):
+            yield from self._below(path, label) if path.is_dir() else [_entry(path, label)]
+
+    def _labels(self) -> list[Path]:
         if len(self._paths) == 1 and self._paths[0].is_dir():
-            yield from self._below(self._paths[0], Path())
-            return
-        taken: set[str] = set()
+            return [Path()]
+        taken: list[str] = []
         for path in self._paths:
             name = path.name or "root"
             labels = (name if n == 1 else f"{name}-{n}" for n in range(1, len(taken) + 2))
-            label = next(label for label in labels if label not in taken)
-            taken.add(label)
-            yield from self._below(path, Path(label)) if path.is_dir() else [_entry(path, Path(label))]
+            taken.append(next(label for label in labels if label not in taken))
+        return list(map(Path, taken))
 
     def _below(self, root: Path, label: Path) -> Iterator[Entry]:
         for relative, rejection in walk_images(root, self._passed_over):

@@ -22,7 +22,8 @@ SHARD_FILES = 500
 class Request:
     """agent: its folder. policy: greedy leaves out what PPO learnt. objective, max_damage: None for the agent's own.
 
-    budget_bytes, background, curve: as in `Options`. shard_files: for sharded runs only.
+    budget_bytes, background, curve: as in `Options`. shard_files: for sharded runs only; None for those of the
+    plan, or SHARD_FILES in a new one.
     """
 
     output: Path
@@ -32,7 +33,7 @@ class Request:
     traces: Traces
     seed: int
     policy: Policy = "trained"
-    shard_files: int = SHARD_FILES
+    shard_files: int | None = None
     budget_bytes: int | None = None
     background: str | None = None
     curve: bool = False

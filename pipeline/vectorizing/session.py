@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
+from typing import Any
 
-from pipeline.core.errors import SettingsError, Stopped, StorageError, TracewrightError
-from pipeline.core.files import write_json
+from pipeline.core.errors import Mismatch, SettingsError, Stopped, StorageError, TracewrightError
+from pipeline.core.files import whole, write_json
 from pipeline.core.locks import Lock
 from pipeline.core.stop_signals import stop_request
 from pipeline.settings.params import Backend
 from pipeline.tracing.tracer_pool import worker_count
+from pipeline.vectorizing.batch import RESULTS
 from pipeline.vectorizing.inputs import Inputs
-from pipeline.vectorizing.plan import RESULTS, Plan, check_same, make_folders, open_plan, write_plan
-from pipeline.vectorizing.request import Assignment, Request
+from pipeline.vectorizing.plan import PARTS, Plan, check_same, make_folders, open_plan, write_plan
+from pipeline.vectorizing.request import SHARD_FILES, Assignment, Request
 from pipeline.vectorizing.shard import visible_plan
 from pipeline.vectorizing.shard_pool import ShardPool, ShardProgress
-from pipeline.vectorizing.table import Tally, read_tally
+from pipeline.vectorizing.table import Tally, read_results, read_tally
 
 SUMMARY = "summary.json"
 LOCK = ".lock"
@@ -64,10 +66,13 @@ def _plan(request: Request, inputs: Inputs | None, check_stop: Callable[[], None
     if plan is not None:
         given = inputs.described() if inputs else {k: plan.asked.get(k) for k in ("inputs", "list_sha256")}
         check_same(plan, conditions | {name: value for name, value in given.items() if value is not None})
+        if request.shard_files not in (None, plan.shard_files):
+            differs = f"shard_files was {plan.shard_files} and is {request.shard_files}"
+            raise Mismatch(f"{request.output}: was begun with something else: {differs}; give the same, or another -o")
         return plan
     if inputs is None:
         raise SettingsError(f"{request.output}: has no plan to resume; name images, folders or --files-from")
-    return write_plan(request.output, inputs, conditions, request.shard_files, check_stop)
+    return write_plan(request.output, inputs, conditions, request.shard_files or SHARD_FILES, check_stop)
 
 
 def _here(
@@ -105,15 +110,25 @@ def _pool(assignment: Assignment) -> ShardPool:
 
 
 def _summarise(plan: Plan) -> Tally:
-    """Sums over all parts, and results/summary.json. Raises DataError when a part is damaged."""
+    """Sums over all parts, summary.json beside them, and results.jsonl. Raises DataError when a part is damaged."""
     tally = read_tally(plan.part(shard) for shard in range(plan.shards))
     if tally.files != plan.files:
         raise StorageError(
-            f"{plan.output / RESULTS}: holds {tally.files} rows of {plan.files}; delete what is not this run's"
+            f"{plan.output / PARTS}: holds {tally.files} rows of {plan.files}; delete what is not this run's"
         )
-    ratio = tally.bytes / tally.default_bytes if tally.default_bytes else None
-    write_json(
-        plan.output / RESULTS / SUMMARY,
-        {"files": plan.files, "shards": plan.shards, **asdict(tally), "bytes_ratio": ratio, "asked": dict(plan.asked)},
-    )
+    with whole(plan.output / RESULTS) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(result.to_line() for shard in range(plan.shards) for result in read_results(plan.part(shard)))
+    write_json(plan.output / PARTS / SUMMARY, summary_of(plan, tally))
     return tally
+
+
+def summary_of(plan: Plan, tally: Tally) -> dict[str, Any]:
+    """What summary.json holds."""
+    ratio = tally.bytes / tally.default_bytes if tally.default_bytes else None
+    return {
+        "files": plan.files,
+        "shards": plan.shards,
+        **asdict(tally),
+        "bytes_ratio": ratio,
+        "asked": dict(plan.asked),
+    }

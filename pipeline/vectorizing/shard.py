@@ -8,12 +8,11 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from pipeline.core.errors import Unavailable
-from pipeline.data.images import path_of
 from pipeline.tracing.tracer_pool import TracerPool
 from pipeline.vectorizing.batch import ImageFile, VectorizeResult, vectorize_files
 from pipeline.vectorizing.disk import sync_disk, write_unsynced
 from pipeline.vectorizing.inputs import Entry
-from pipeline.vectorizing.plan import PLAN, SVGS, Plan, open_plan
+from pipeline.vectorizing.plan import PLAN, Plan, open_plan
 from pipeline.vectorizing.request import Assignment
 from pipeline.vectorizing.table import write_part
 
@@ -57,10 +56,10 @@ class ShardWorker:
             if error:
                 rejected[number] = VectorizeResult(path=entry.path, status="failed", error=error)
             else:
-                usable.append(ImageFile(path_of(entry.file), entry.path, entry.svg))
+                usable.append(ImageFile.of(entry))
         results = vectorize_files(
             usable,
-            self.plan.output / SVGS,
+            self.plan.output,
             self._agent,
             self._pool,
             traces=self._request.traces,

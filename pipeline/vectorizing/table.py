@@ -10,10 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.core.errors import DataError
-from pipeline.core.files import whole
+from pipeline.core.parquet import read_table, write_table
 from pipeline.vectorizing.batch import VectorizeResult
 
 SCHEMA = pa.schema(
@@ -21,6 +20,7 @@ SCHEMA = pa.schema(
         ("path", pa.string()),
         ("status", pa.string()),
         ("svg", pa.string()),
+        ("sha256", pa.string()),
         ("params", pa.string()),
         ("traces", pa.int32()),
         ("bytes", pa.int64()),
@@ -66,8 +66,7 @@ class Tally:
 def write_part(path: Path, results: Sequence[VectorizeResult]) -> None:
     """Whole or absent. `params` and `curve` become JSON text. Raises StorageError."""
     rows = [asdict(r) | {"params": _json(r.params), "curve": _json(r.curve)} for r in results]
-    with whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
+    write_table(pa.Table.from_pylist(rows, SCHEMA), path)
 
 
 def _json(value: Any) -> str | None:
@@ -84,7 +83,7 @@ def read_results(path: Path) -> Iterator[VectorizeResult]:
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(path, columns=columns)
+        return read_table(path, columns)
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise DataError(f"{path}: is damaged ({error}); delete it, and the same command does it again") from error
 

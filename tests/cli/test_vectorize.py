@@ -122,7 +122,7 @@ def test_a_sharded_run_prints_the_same_records_and_names_what_failed(here: Path,
 
     def records(result: Result) -> dict[str, dict[str, object]]:
         lines = [json.loads(line) for line in result.stdout.splitlines()]
-        return {line["path"]: {k: v for k, v in line.items() if k not in ("svg", "seconds")} for line in lines}
+        return {line["path"]: {k: v for k, v in line.items() if k != "seconds"} for line in lines}
 
     assert records(plain) == records(sharded)
     shown = vectorize(agent_folder, "deep", "-o", "shown", "--sharded")

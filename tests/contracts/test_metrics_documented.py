@@ -172,6 +172,7 @@ def evaluate(root: Path, settings: Settings, result: Any, noted: NotedRun) -> Si
         compared,
         results,
         evaluations_summary(root),
+        left_out={},
         second_renderer=opinions_report("resvg-py 1", [Opinion("logo.png", -0.4, upheld=True)]),
         run_id="r1",
         test_digest="d",

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.errors import DataError
 from pipeline.core.intervals import Bootstrap, Interval
 from pipeline.core.records import DEFAULT_PARAMS, OBJECTIVES, ObjectiveName, Pruned, Scored, Scores
 from pipeline.core.tradeoff import TracePoint
@@ -134,6 +133,10 @@ def test_rows_measure_again_what_a_search_left_unmeasured() -> None:
     assert rows[1]["ssim"] == pytest.approx(1 - formula(job.params).delta / 20)
 
 
-def test_a_picture_that_cannot_be_made_again_is_an_error() -> None:
-    with pytest.raises(DataError, match=r"logo-0\.png: traced well before"):
-        list(image_rows("agent", outcomes([0.7]), [2], FakeEvaluator(fails=lambda job: True)))
+def test_a_picture_that_cannot_be_made_again_counts_as_the_default() -> None:
+    found = outcomes([0.7, 0.7])
+    refuses = FakeEvaluator(fails=lambda job: job.logo.digest == found[0].task.logo.digest)
+    rows = list(image_rows("agent", found, [1, 2], refuses))
+    assert [(r["improved"], r["failures"]) for r in rows] == [(False, 1), (False, 1), (False, 0), (True, 0)]
+    assert (rows[1]["value"], rows[1]["ratio"]) == (0.0, 1.0)
+    assert [o.is_withdrawn for o in found] == [True, False]

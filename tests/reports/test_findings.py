@@ -274,6 +274,11 @@ def test_failures_are_told_by_kind_and_weighed_by_their_share(results: Results) 
     assert "3 panics of VTracer and 1 timeout" in evaluation.text
     many = with_training(results, failures={"panic": 900})
     assert next(iter(run_findings.failures(many))).level == "attention"
+    marked = with_comparison(results, left_out={"c.png": "timeout"}, withdrawn=("a.png", "b.png"))
+    [*_, left_out, lost] = run_findings.failures(marked)
+    assert left_out.text == "1 test image left out, because VTracer's default failed: c.png (timeout)."
+    assert lost.text.startswith("What was chosen for 2 images could not be traced again, and VTracer's default counts")
+    assert (lost.level, lost.evidence) == ("attention", {"withdrawn": ["a.png", "b.png"]})
     none = with_comparison(with_training(results, failures={"panic": 0}), failures={})
     assert one(run_findings.failures(none)).text == "No trace failed, in training or in evaluation."
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from pipeline.agent.episode import Episode
-from pipeline.core.errors import DataError
 from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING, Evaluation, Job
 from pipeline.search.loop import PIECE, Outcome, Proposer, evaluate_again, evaluate_all, run_searches, svg_text
 from pipeline.search.rivals import FixedSequence, RandomSearch
@@ -102,28 +101,41 @@ def test_outcomes_do_not_depend_on_whose_trace_is_done_first() -> None:
 
 @pytest.mark.parametrize("keep_svg", [False, True])
 def test_what_was_chosen_is_evaluated_again_with_all_that_is_reported(keep_svg: bool) -> None:
-    task, evaluator = task_of(1), FakeEvaluator()
-    found = searched(FixedSequence([GOOD]), 1).chosen_at(1)
+    evaluator, outcome = FakeEvaluator(), searched(FixedSequence([GOOD]), 1)
+    found = outcome.chosen_at(1)
     assert found.scores.metrics is None
-    [again] = evaluate_again([(task.logo, found)], evaluator, keep_svg=keep_svg)
+    [again] = evaluate_again([(outcome, 1)], evaluator, keep_svg=keep_svg)
     assert again.scores == replace(found.scores, metrics=again.scores.reported)
     assert (again.params, again.svg is not None) == (GOOD, keep_svg)
     assert [(job.gate, job.metrics) for job in evaluator.jobs] == [(EVERYTHING, True)]
 
 
-def test_what_cannot_be_made_again_is_an_error_that_names_the_image() -> None:
-    task = task_of(1)
-    with pytest.raises(DataError, match=task.logo.name):
-        evaluate_again([(task.logo, task.default)], FakeEvaluator(fails=lambda job: True), keep_svg=True)
+def test_what_cannot_be_made_again_costs_its_image_alone_and_is_told() -> None:
+    lost, kept = (searched(FixedSequence([DEFAULT_PARAMS, GOOD]), 2) for _ in range(2))
+    refused = FakeEvaluator(lambda job: job.keep_svg and job.params == GOOD)
+    instead, _ = evaluate_again([(lost, 2), (lost, 1)], refused, keep_svg=True)
+    assert instead is lost.task.default
+    assert (lost.value_at(2), lost.best_at(2), lost.is_withdrawn) == (0.0, None, True)
+    assert [failed.kind for failed in lost.failures] == ["panic"]
+    assert len(lost.made) == 1
+    [again] = evaluate_again([(kept, 2)], FakeEvaluator())
+    assert (again.params, kept.is_withdrawn, kept.failures) == (GOOD, False, [])
+
+
+def test_a_default_that_cannot_be_made_again_has_no_svg() -> None:
+    outcome = Outcome(replace(task_of(1), default=replace(task_of(1).default, svg=None)))
+    [again] = evaluate_again([(outcome, 1)], FakeEvaluator(fails=lambda job: True), keep_svg=True)
+    assert (again, outcome.is_withdrawn) == (outcome.task.default, True)
+    assert again.svg is None
 
 
 def test_what_has_its_metrics_already_is_traced_once_more_for_its_svg_only() -> None:
-    task, evaluator = task_of(1), FakeEvaluator()
-    assert evaluate_again([(task.logo, task.default)], evaluator) == [task.default]
+    evaluator, outcome = FakeEvaluator(), Outcome(task_of(1))
+    assert evaluate_again([(outcome, 1)], evaluator) == [outcome.task.default]
     assert evaluator.jobs == []
-    found = searched(FixedSequence([GOOD]), 1).chosen_at(1)
-    first, second = evaluate_again([(task.logo, task.default), (task.logo, found)], evaluator)
-    assert (first, second.params) == (task.default, GOOD)
+    found = searched(FixedSequence([GOOD]), 1)
+    first, second = evaluate_again([(outcome, 1), (found, 1)], evaluator)
+    assert (first, second.params) == (outcome.task.default, GOOD)
     assert len(evaluator.jobs) == 1
 
 

@@ -1,6 +1,8 @@
 """The fair default of every image is the baseline, traced once and measured to the end."""
 
-from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING
+from functools import partial
+
+from pipeline.core.records import DEFAULT_PARAMS, EVERYTHING, FailureKind, Job
 from pipeline.data.probe import measure
 from pipeline.search.tasks import begin_tasks, make_tasks
 from tests.support.fakes import FakeEvaluator, formula, task_of
@@ -33,6 +35,19 @@ def test_a_logo_without_a_default_stands_beside_the_tasks() -> None:
     assert [task.logo for task in tasks] == [LOGOS[0], *LOGOS[2:]]
     assert [(logo, failed.kind) for logo, failed in failures] == [(LOGOS[1], "panic")]
     assert all(task.default.svg for task in tasks)
+
+
+def _first_time(job: Job, seen: list[Job]) -> bool:
+    seen.append(job)
+    return len(seen) == 1
+
+
+def test_an_accident_of_a_default_is_tried_once_more() -> None:
+    kinds: dict[FailureKind, int] = {"timeout": 2, "memory": 2, "panic": 1}
+    for kind, tries in kinds.items():
+        evaluator = FakeEvaluator(partial(_first_time, seen=[]), kind)
+        tasks, failures = make_tasks(LOGOS[:1], evaluator, "#ffffff")
+        assert (len(evaluator.jobs), len(tasks), len(failures)) == (tries, tries - 1, 2 - tries)
 
 
 def test_what_is_measured_already_is_not_measured_again() -> None:

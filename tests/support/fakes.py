@@ -25,6 +25,7 @@ from pipeline.core.records import (
     Category,
     Evaluation,
     Failed,
+    FailureKind,
     Job,
     Logo,
     Metrics,
@@ -169,8 +170,8 @@ class Done:
 class FakeEvaluator:
     """Scores by formula: fewer colours are smaller, a strong speckle filter damages. Keeps what it is asked."""
 
-    def __init__(self, fails: Callable[[Job], bool] = lambda job: False) -> None:
-        self._fails = fails
+    def __init__(self, fails: Callable[[Job], bool] = lambda job: False, kind: FailureKind = "panic") -> None:
+        self._fails, self._kind = fails, kind
         self.jobs: list[Job] = []
 
     def evaluate(self, jobs: Sequence[Job]) -> list[Evaluation]:
@@ -188,7 +189,7 @@ class FakeEvaluator:
 
     def _one(self, job: Job) -> Evaluation:
         if self._fails(job):
-            return Failed(job.logo.digest, job.params, "panic", "as asked", 0.01)
+            return Failed(job.logo.digest, job.params, self._kind, "as asked", 0.01)
         found = formula(job.params)
         if found.svg_bytes > job.gate.max_bytes:
             return Pruned(job.logo.digest, job.params, found.svg_bytes, None, 0.01)

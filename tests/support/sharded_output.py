@@ -20,4 +20,7 @@ def rows(output: Path) -> dict[str, dict[str, Any]]:
 
 
 def svgs(output: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(output / "svg")): p.read_bytes() for p in (output / "svg").rglob("*") if p.is_file()}
+    """And whatever else lies among them, but for the run's own files."""
+    own = (".sharded", ".lock", "results.jsonl")
+    files = [p.relative_to(output) for p in output.rglob("*") if p.is_file()]
+    return {str(p): (output / p).read_bytes() for p in files if p.parts[0] not in own}

@@ -15,7 +15,7 @@ from PIL import Image
 import pipeline.search.tasks
 import pipeline.vectorizing.batch
 from pipeline.core.errors import DataError, ImageRejected, StorageError
-from pipeline.core.records import DEFAULT_PARAMS, Evaluation, Job, Pruned, Scored, TracerParams
+from pipeline.core.records import DEFAULT_PARAMS, Evaluation, FailureKind, Job, Pruned, Scored, TracerParams
 from pipeline.data import probe
 from pipeline.vectorizing.answer import Options, shown_params
 from pipeline.vectorizing.batch import (
@@ -86,7 +86,7 @@ def test_names_that_would_collide_are_told_apart(tmp_path: Path) -> None:
     for name in ("one/a.bmp", "one/a.jpg", "one/a.png", "two/a.png", "three/a.png"):
         save(tmp_path / name)
     sources, _ = find_sources([tmp_path / "one", tmp_path / "two", tmp_path / "three/a.png"])
-    assert [str(s.svg) for s in sources] == ["a.svg", "a.jpg.svg", "a.png.svg", "a-2.svg", "a-3.svg"]
+    assert [str(s.svg) for s in sources] == ["one/a.svg", "one/a.jpg.svg", "one/a.png.svg", "two/a.svg", "a.svg"]
     assert len(list(vectorize_files(sources, tmp_path / "out", AGENT, FakeEvaluator(), traces=1))) == 5
     assert len(written(tmp_path / "out")) == 5
 
@@ -372,6 +372,14 @@ def test_half_transparent_parts_that_are_not_kept_are_said(tmp_path: Path) -> No
     options = Options(budget_bytes=DEFAULT_BYTES // 4)
     damaged = vectorize([tmp_path / "half.png"], tmp_path / "out", Spread(), options=options)["half.png"]
     assert (damaged.note or "").startswith("its half-transparent parts could not be kept")
+
+
+@pytest.mark.parametrize("kind", ["timeout", "memory", "panic"])
+def test_traces_that_were_given_up_are_said(tmp_path: Path, kind: FailureKind) -> None:
+    refused = FakeEvaluator(lambda job: job.params != DEFAULT_PARAMS, kind)
+    result = vectorize([save(tmp_path / "a.png")], tmp_path / "out", refused)["a.png"]
+    said = f"traces given up: 4 ({kind}); another run may find a better one"
+    assert (result.status, result.note) == ("default", None if kind == "panic" else said)
 
 
 def test_what_could_not_be_parsed_is_said(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.core.errors import DataError
 from pipeline.data.images import list_images, path_text
-from pipeline.vectorizing.inputs import Entry, Folders, Inputs, PathList
+from pipeline.vectorizing.inputs import Entry, Folders, Inputs, PathList, with_svgs
 
 
 def paths(inputs: Inputs) -> list[str]:
@@ -134,11 +134,13 @@ def test_a_list_is_known_again_and_another_is_not(here: Path) -> None:
     assert first.described() != PathList(Path("other")).described()
 
 
-def test_an_svg_is_named_after_its_image_alone() -> None:
-    assert Entry("/x/a.png", "deep/a.png").svg == Path("deep/a.png.svg")
-    long = [Entry("", f"deep/{letter * 251}.png").svg for letter in "xy"]
-    assert all(len(svg.name) == 68 and svg.parent == Path("deep") for svg in long)
-    assert long[0] != long[1]
+def test_no_two_svgs_share_a_name() -> None:
+    long = f"deep/{'x' * 251}"
+    paths = ["deep/a.bmp", "deep/a.png", "a.png", "deep/a.png", f"{long}.bmp", f"{long}.png", f"{long}.png"]
+    named = [entry.svg or "" for entry in with_svgs(Entry("", path) for path in paths)]
+    assert named[:5] == ["deep/a.svg", "deep/a.png.svg", "a.svg", "deep/a-2.svg", f"{long}.svg"]
+    assert len(set(named)) == 7
+    assert all(len(Path(svg).name) <= 255 and Path(svg).parent == Path("deep") for svg in named[5:])
 
 
 def test_a_file_that_changed_says_so(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_plan_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert open_plan(tmp_path / "out") == plan
     assert (plan.files, plan.shards, [plan.count(s) for s in range(3)]) == (7, 3, [3, 3, 1])
     assert [e.path for s in range(3) for e in plan.entries(s)] == [f"{n}.png" for n in range(7)]
-    assert plan.entries(2) == [Entry("/in/6.png", "6.png", 6, 6)]
+    assert plan.entries(2) == [Entry("/in/6.png", "6.png", 6, 6, svg="6.svg")]
     assert plan.digest != plan_of(tmp_path / "other", 8).digest
     assert open_plan(tmp_path / "nothing") is None
 
@@ -61,17 +61,26 @@ def test_a_plan_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
     make_folders(tmp_path)
     with pytest.raises(Stopped):
         write_plan(tmp_path, Numbers(7), ASKED, 3, stop_at_the_second)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["results", "svg"]
+    assert [p.name for p in (tmp_path / ".sharded").iterdir()] == ["results"]
     assert open_plan(tmp_path) is None
 
 
 def test_what_a_kill_left_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".plan-1234").mkdir()
-    (tmp_path / ".plan-1234/00000.jsonl").touch()
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results/.abc.parquet").touch()
+    for left in (".sharded/.plan-1234/00000.jsonl", ".sharded/results/.abc.parquet"):
+        (tmp_path / left).parent.mkdir(parents=True)
+        (tmp_path / left).touch()
     make_folders(tmp_path)
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["results", "svg"]
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [".sharded", ".sharded/results"]
+
+
+def test_an_svg_that_is_there_before_the_run_stays(tmp_path: Path) -> None:
+    (tmp_path / "1.svg").write_text("by hand")
+    entries = plan_of(tmp_path).entries(0)
+    assert [entry.error for entry in entries] == [
+        None,
+        f"exists: {tmp_path}/1.svg is there already; give another -o",
+        None,
+    ]
 
 
 def test_nothing_to_do_is_a_data_error(tmp_path: Path) -> None:
@@ -96,14 +105,19 @@ def test_another_request_is_a_mismatch_that_names_each_difference(tmp_path: Path
 
 def test_a_damaged_plan_is_told(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
-    (tmp_path / "plan/00001.jsonl").write_text("{")
+    listed, file = tmp_path / ".sharded/plan/00001.jsonl", tmp_path / ".sharded/plan/plan.json"
+    listed.write_text(listed.read_text().replace("3.png", "8.png"))
+    with pytest.raises(DataError, match=r"00001\.jsonl: is damaged"):
+        plan.entries(1)
+    listed.unlink()
     with pytest.raises(DataError, match=r"00001\.jsonl: cannot be read"):
         plan.entries(1)
-    values = json.loads((tmp_path / "plan/plan.json").read_text())
-    (tmp_path / "plan/plan.json").write_text(json.dumps(values | {"more": 1}))
-    with pytest.raises(DataError, match="is damaged"):
-        open_plan(tmp_path)
-    (tmp_path / "plan/plan.json").write_text(json.dumps(values | {"schema_version": 99}))
+    values = json.loads(file.read_text())
+    for change in ({"more": 1}, {"files": 6}, {"asked": ASKED}, {"lists": ["0"] * 3}):
+        file.write_text(json.dumps(values | change))
+        with pytest.raises(DataError, match=r"plan\.json: is damaged"):
+            open_plan(tmp_path)
+    file.write_text(json.dumps(values | {"schema_version": 99}))
     with pytest.raises(Mismatch, match="not a plan of this version"):
         open_plan(tmp_path)
 

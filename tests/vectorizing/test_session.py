@@ -54,15 +54,17 @@ def test_a_sharded_run_gives_what_vectorize_gives(images: Path, agent_folder: Pa
     for path, row in found.items():
         plain = asdict(expected[path])
         plain |= {name: json.dumps(plain[name]) if plain[name] else None for name in ("params", "curve")}
-        svg = plain.pop("svg")
-        assert row == {name: v for name, v in plain.items() if name != "seconds"} | {"svg": svg and f"{path}.svg"}
-        if svg:
-            assert svgs(tmp_path / "out")[f"{path}.svg"] == (tmp_path / "plain" / svg).read_bytes()
+        assert row == {name: v for name, v in plain.items() if name != "seconds"}
+    assert svgs(tmp_path / "out") == svgs(tmp_path / "plain")
+    lines = [json.loads(line) for line in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    assert {line["path"]: line | {"seconds": 0} for line in lines} == {
+        path: asdict(result) | {"seconds": 0} for path, result in expected.items()
+    }
     assert (tally.files, tally.failed, told.plans) == (7, 1, [(3, 0)])
     assert found["broken.png"]["error"].startswith("undecodable: ")
     assert sum(done.files for done in told.done) == 7
     assert sorted(done.shard for done in told.done if done.tally) == [0, 1, 2]
-    summary = json.loads((tmp_path / "out/results/summary.json").read_text())
+    summary = json.loads((tmp_path / "out/.sharded/results/summary.json").read_text())
     assert summary["files"] == 7
     assert summary["bytes_ratio"] == tally.bytes / tally.default_bytes
 
@@ -72,15 +74,15 @@ def test_it_goes_on_and_does_nothing_twice(images: Path, agent_folder: Path, tmp
     request = request_of(output, agent_folder, traces=1)
     vectorize_sharded(request, Folders([images]), ShardCallback(), workers=1)
     before = rows(output)
-    kept = (output / "results/part-00000.parquet").stat().st_mtime_ns
-    (output / "results/part-00001.parquet").unlink()
+    kept = (output / ".sharded/results/part-00000.parquet").stat().st_mtime_ns
+    (output / ".sharded/results/part-00001.parquet").unlink()
     (images / "new.png").write_bytes((images / "0.png").read_bytes())
     told = Recorder()
     vectorize_sharded(request, Folders([images]), told, workers=1)
     assert told.plans == [(3, 2)]
     assert {done.shard for done in told.done} == {1}
     assert rows(output) == before, "and what came into the folder later is not in the plan"
-    assert (output / "results/part-00000.parquet").stat().st_mtime_ns == kept
+    assert (output / ".sharded/results/part-00000.parquet").stat().st_mtime_ns == kept
     told = Recorder()
     vectorize_sharded(request, None, told)
     assert (told.plans, told.done) == ([(3, 3)], [])
@@ -89,7 +91,7 @@ def test_it_goes_on_and_does_nothing_twice(images: Path, agent_folder: Path, tmp
 def test_a_changed_or_deleted_file_is_that_files_failure(images: Path, agent_folder: Path, tmp_path: Path) -> None:
     request = request_of(tmp_path / "out", agent_folder, traces=1)
     vectorize_sharded(request, Folders([images]), ShardCallback(), workers=1)
-    for part in (tmp_path / "out/results").glob("part-*"):
+    for part in (tmp_path / "out/.sharded/results").glob("part-*"):
         part.unlink()
     (images / "0.png").write_bytes((images / "2.png").read_bytes() + b" ")
     (images / "deep/1.png").unlink()
@@ -107,10 +109,12 @@ def test_another_request_into_the_same_folder_is_a_mismatch(images: Path, agent_
         ({"traces": 3}, "traces was 1 and is 3"),
         ({"seed": 3}, "seed was 0 and is 3"),
         ({"objective": "sharper"}, "objective.name was faithful and is sharper"),
+        ({"shard_files": 4}, "shard_files was 3 and is 4"),
         ({"budget_bytes": 900, "background": "#ffffff"}, "background was None and is #ffffff; budget_bytes was None"),
     ):
         with pytest.raises(Mismatch, match=said):
             vectorize_sharded(replace(request, **change), Folders([images]), ShardCallback())
+    assert vectorize_sharded(replace(request, shard_files=None), None, ShardCallback()).files == 7
     with pytest.raises(Mismatch, match=r"inputs was .*in and is .*deep"):
         vectorize_sharded(request, Folders([images / "deep"]), ShardCallback())
 

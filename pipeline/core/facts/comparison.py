@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.core.facts.evaluations import EvaluationTotals
@@ -168,6 +168,9 @@ class StoppingResult:
 class Comparison:
     """results/evaluate/evaluate.json. failures: traces of all methods, by kind. second_renderer: None without one.
 
+    left_out: images whose default failed, with the kind. withdrawn: images for which a choice could not be made again:
+    the default stands for it.
+
     tradeoff: size against damage over ours' traces, those of the headline's number, by rising limit. knee: the limit
     where the curve bends most, None where it does not bend. stopping: None where it was not compared.
     """
@@ -180,6 +183,8 @@ class Comparison:
     confidence: float
     seconds: float
     failures: dict[str, int]
+    left_out: dict[str, str] = field(default_factory=dict)
+    withdrawn: tuple[str, ...] = ()
     evaluations: EvaluationTotals
     second_renderer: SecondRenderer | None
     methods: tuple[MethodResult, ...]
