@@ -13,6 +13,7 @@ from pipeline.reports.results import Results
 FEW_TEST_IMAGES = 30  # below this a bootstrap over images is itself unsure
 IMBALANCE = 3.0  # largest category / smallest
 MANY_FAILURES = 0.01  # of the traces made
+MANY_NOT_UPHELD = 0.1  # of the choices, by a second renderer
 
 PARTS: dict[str, tuple[str, float, str]] = {
     "tracing": ("tracing", 0.5, "more cores (compute.workers) or a smaller tracing.prescale"),
@@ -155,7 +156,8 @@ def second_renderer(results: Results) -> Iterator[Finding]:
     far = "" if difference is None else f"; damage differs by {difference.mean:.1f} pixels on average"
     name = second.renderer.split()[0].removesuffix("-py")
     text = f"A second renderer ({name}) confirms {second.upheld} of {second.images} choices{far}."
-    level: Level = "good" if second.upheld == second.images else "info"
+    refused = second.images - second.upheld
+    level: Level = "good" if not refused else "attention" if refused > MANY_NOT_UPHELD * second.images else "info"
     yield Finding(level, text, to_json(second))
 
 

@@ -72,8 +72,9 @@ def test_the_second_renderer_is_heard(results: Results) -> None:
     )
     second = results.comparison.second_renderer
     assert second is not None
-    doubtful = replace(second, upheld=39, not_upheld=("a.png",))
-    assert one(run_findings.second_renderer(with_comparison(results, second_renderer=doubtful))).level == "info"
+    for upheld, level in ((39, "info"), (36, "info"), (35, "attention")):
+        doubtful = replace(second, upheld=upheld, not_upheld=tuple(f"{n}.png" for n in range(40 - upheld)))
+        assert one(run_findings.second_renderer(with_comparison(results, second_renderer=doubtful))).level == level
     assert list(run_findings.second_renderer(with_comparison(results, second_renderer=None))) == []
 
 
