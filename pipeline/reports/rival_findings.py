@@ -117,7 +117,7 @@ def stopping(results: Results) -> Iterator[Finding]:
     }
     level, said = verdicts[True if gain.low > 0 else False if gain.high < 0 else None]
     text = (
-        f"{said}: with `--traces auto`, {words.number(learnt.traces.mean, 0)} traces per logo instead of the plain "
+        f"{said}: with --traces auto, {words.number(learnt.traces.mean, 0)} traces per logo instead of the plain "
         f"rule's {words.number(plain.traces.mean, 0)}, at {words.percent(learnt.ratio.mean)} of the default's bytes "
         f"instead of {words.percent(plain.ratio.mean)}, {words.percent(learnt.damaged.mean)} damaged instead of "
         f"{words.percent(plain.damaged.mean)}. A trace counted as {words.percent(found.price)} of the bytes, that is "

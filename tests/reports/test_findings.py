@@ -182,7 +182,7 @@ def test_the_ablation_says_what_training_added(
 @pytest.mark.parametrize(
     ("low", "high", "level", "said", "worth"),
     [
-        (0.02, 0.08, "good", "Learning when to stop pays: with `--traces auto`, 12 traces", "4.9 % fewer bytes"),
+        (0.02, 0.08, "good", "Learning when to stop pays: with --traces auto, 12 traces", "4.9 % fewer bytes"),
         (-0.01, 0.02, "attention", "Learning when to stop added nothing that can be told", "0.5 % fewer bytes"),
         (-0.06, -0.02, "attention", "Learning when to stop hurts", "4.1 % more bytes"),
     ],
