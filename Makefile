@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?=
+LOGOS ?= ../shared/logos
 ONLY ?=
 TORCH := 2.13.0
 # One thread each: two workers, and what they start, keep two cores busy.
@@ -27,7 +28,7 @@ help:
 	@echo "make soak             a million traces (half an hour on two cores)"
 	@echo "make nightly          tests, faults, soak and benchmarks"
 	@echo "make bench            the benchmarks, as JSON"
-	@echo "make bench-agent      the agent against search, from 1 to 64 traces (two hours on two cores)"
+	@echo "make bench-agent      the agent against designers' files, search and hindsight, on LOGOS (two hours on two cores)"
 	@echo "make bench-evaluate   evaluations per second against VTracer alone and a plain loop"
 	@echo "make bench-checkpoints, bench-tracking, bench-exporter, bench-dashboard   the cost of saving, tracking, monitoring and viewing"
 	@echo "make bench-scale      Ray, tuning, sharded vectorising, serving, 100,000 images (an hour on two cores, after make repro)"
@@ -96,7 +97,10 @@ bench-evaluate: $(READY)
 	$(BIN)/python -m benchmarks.bench_evaluate
 
 bench-agent: $(READY)
-	$(BIN)/python -m benchmarks.bench_agent --objective smaller --objective sharper --markdown docs/results.md
+	$(BIN)/python -m benchmarks.masters $(LOGOS)
+	$(BIN)/python -m benchmarks.headroom $(LOGOS) --store .tracewright/bench
+	$(BIN)/python -m benchmarks.stopping $(LOGOS) --store .tracewright/bench
+	TRACEWRIGHT_LOGOS=$(LOGOS) $(BIN)/python -m benchmarks.bench_agent --store .tracewright/bench --markdown reports/bench-agent.md
 
 bench-pieces: $(READY)
 	$(BIN)/python -m benchmarks.bench_pieces

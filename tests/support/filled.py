@@ -41,6 +41,8 @@ MAY_BE_EMPTY = {
     "comparison.duels[].better": "chance alone could explain each difference",
     "comparison.evaluations.failures": "the same",
     "comparison.knee": "the curve of size against damage does not bend",
+    "comparison.withdrawn": "every choice could be traced again",
+    "comparison.left_out": "every test image has a default",
     "comparison.stopping.trained": "the plain rule stands",
     "comparison.second_renderer": "one renderer",
     "comparison.second_renderer.not_upheld": "it upheld every choice",
