@@ -58,7 +58,7 @@ def empty(says: str, command: str | None = None) -> None:
     """Nothing to show yet, and what to run for it."""
     st.info(says, icon=":material/info:")
     if command:
-        st.code(command, language=None)
+        st.code(command, language=None, wrap_lines=True)
 
 
 def trouble(found: Trouble) -> None:

@@ -38,7 +38,7 @@ def page(here: PageContext) -> None:
         st.link_button("Open in MLflow", known.link, icon=":material/open_in_new:")
     else:
         st.caption("MLflow shows its artifacts too. It does not answer; this starts it:")
-        st.code("make ui", language=None)
+        st.code("make ui", language=None, wrap_lines=True)
 
 
 def _holders(known: KnownVersions) -> None:

@@ -45,7 +45,7 @@ def page(here: PageContext) -> None:
         st.link_button("Open Grafana", f"{address}/d/tracewright-resources", icon=":material/open_in_new:")
     else:
         st.caption("Grafana shows this machine now, all runs together. It does not answer; where it is installed:")
-        st.code("make up", language=None)
+        st.code("make up", language=None, wrap_lines=True)
 
 
 def _summary(summary: Resources) -> None:

@@ -170,4 +170,4 @@ def _checkpoints(run: RunView) -> None:
     frame.table(tables.checkpoints(entries, best), alt="The states that were kept of the training")
     size = words.storage(sum(entry.bytes or 0 for entry in entries))
     st.caption(f"{words.counted(len(entries), 'state')}, {size} in all. To go on from the newest:")
-    st.code(f"tracewright checkpoints resume {run.run_id}", language=None)
+    st.code(f"tracewright checkpoints resume {run.run_id}", language=None, wrap_lines=True)

@@ -217,8 +217,9 @@ def test_an_arrow_key_goes_to_the_next_image_and_a_filter_keeps_it(hostile: Path
     tiles.first.click()
     visit.page.keyboard.press("ArrowRight")
     visit.page.get_by_text("40 of 40 images; image 2 of them").wait_for()
-    chosen = visit.page.locator(".tile[aria-pressed=true]").get_attribute("title")
+    chosen = tiles.nth(1).get_attribute("title")
+    visit.page.get_by_text(str(chosen)).first.wait_for()
     visit.page.get_by_label("Name contains").fill("no such name")
     visit.page.keyboard.press("Enter")
     visit.page.get_by_text("the image below is not among them").wait_for()
-    assert visit.page.get_by_text(str(chosen)).count() >= 1
+    visit.page.get_by_text(str(chosen)).first.wait_for()
