@@ -83,7 +83,7 @@ def _work(here: PageContext, content: bytes, model: str, objective: str, backgro
 
 
 def _so_far(place: Any, attempts: list[Attempt], image: InputImage) -> None:
-    """What there is while more is being made."""
+    """The attempts so far, while more are made."""
     with place.container():
         viewer.show(_panes(attempts, image), width=image.width, height=image.height, key=f"so-far-{len(attempts)}")
         _table(attempts)

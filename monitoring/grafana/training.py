@@ -93,6 +93,7 @@ LEARNING = (
         (f"tracewright_training_return_mean{{{RUN}}}", "{{run}}"),
         unit="none",
         low=None,
+        width=6,
     ),
     lines(
         "Episodes that reach the goal",
@@ -100,13 +101,22 @@ LEARNING = (
         (f"tracewright_training_success_ratio{{{RUN}}}", "{{run}}"),
         unit="percentunit",
         high=1,
+        width=6,
+    ),
+    lines(
+        "PPO's latest update",
+        "Divergences in nats, shares, and the explained variance of the returns; docs/metrics.md defines each.",
+        (f'tracewright_training_ppo{{{RUN}, diagnostic!="value_loss"}}', "{{run}} {{diagnostic}}"),
+        unit="none",
+        low=None,
+        width=6,
     ),
     states(
         "Curriculum",
         "The stage that each run is in.",
         (f"max by (run, stage) (tracewright_training_stage_info{{{RUN}}})", "{{run}} {{stage}}"),
         words={1: ("in it", BLUE)},
-        width=8,
+        width=6,
     ),
 )
 

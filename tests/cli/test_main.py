@@ -54,7 +54,7 @@ def tracewright(*arguments: object) -> Result:
         (["vectorize", "x.png", "--sharded", "-o", "x.svg"], "name it with -o DIR"),
         (["vectorize", "x.png", "--sharded", "--force", "-o", "out"], "--force: not with --sharded"),
         (["vectorize", "-o", "out"], "Missing argument 'IN...'"),
-        (["vectorize", "x.png", "-o", "out", "--traces", "0"], "0 is not in the range 1<=x<=1000"),
+        (["vectorize", "x.png", "-o", "out", "--traces", "0"], "'0' is neither auto nor a whole number from 1 to 1000"),
         (["vectorize", "x.png", "-o", "out", "--objective", "nicer"], "'nicer' is not one of"),
         (["vectorize", "x.png", "-o", "out", "--max-damage", "101"], "101.0 is not in the range 0<x<=100"),
         (

@@ -217,7 +217,7 @@ GUARDS = {
     ),
     "images are compared with their digests": Guard(
         "pipeline/runs/diagnosis.py",
-        " if _sha256(path) != digest]",
+        " if sha256_if_there(path) != digest]",
         " if False]",
         "tests/runs/test_diagnosis.py::test_each_damage_is_found_and_named",
     ),
