@@ -315,7 +315,7 @@ def _body(elements: list[tuple[str, list[str]]], transform: str) -> str:
         return _with(elements[0][1][0], elements[0][0] + transform)
     common = _common(elements) if transform else ""
     text = "".join(
-        _group_text("" if attributes == common else attributes or _BLACK * bool(common), own)
+        _group_text("" if attributes == common else _BLACK * (common != "" and _is_black(attributes)) + attributes, own)
         for attributes, own in elements
     )
     return f"<g{common}{transform}>{text}</g>" if transform else text
@@ -324,11 +324,16 @@ def _body(elements: list[tuple[str, list[str]]], transform: str) -> str:
 _BLACK = ' fill="#000"'
 
 
+def _is_black(attributes: str) -> bool:
+    """Whether they leave the fill to SVG's default, which an outer group with a fill would replace."""
+    return " fill=" not in attributes
+
+
 def _common(elements: list[tuple[str, list[str]]]) -> str:
     """The attributes that save most where the outer group has them."""
     uses = Counter(attributes for attributes, _ in elements)
-    black = uses.pop("", 0)
-    opaque = {text: count for text, count in uses.items() if "opacity" not in text}
+    black = sum(count for text, count in uses.items() if _is_black(text))
+    opaque = {text: count for text, count in uses.items() if not _is_black(text) and "opacity" not in text}
     best = max(opaque, key=lambda text: (opaque[text] - 1) * len(text), default="")
     saved = (opaque.get(best, 0) - 1) * len(best) - black * len(_BLACK)
     return best if saved > 0 else ""

@@ -31,7 +31,7 @@ from pipeline.tracing.tracer import TRACER_VERSION, TraceError, encode, trace
 REFERENCE_BYTES = 40_000_000
 PREPARED_BYTES = 16_000_000
 
-SCORES_VERSION = 11
+SCORES_VERSION = 12
 """To be raised when an evaluation of the same image and parameters gives other scores than before."""
 
 K = TypeVar("K", bound=Hashable)

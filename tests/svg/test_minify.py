@@ -234,6 +234,16 @@ def test_equal_paints_that_touch_share_a_group() -> None:
     assert svg.count("<path") == 3
 
 
+@pytest.mark.parametrize("opacity", [1.0, 0.5])
+def test_black_stays_black_among_shapes_of_another_fill(opacity: float) -> None:
+    """SVG's default fill is not printed, but an outer group's fill would be inherited."""
+    maroon = [square(9 * place, 2, 12, (128, 0, 0), 0.25 + 0.75 * (place % 2)) for place in range(3)]
+    reds = [square(2.5 + place, 9 * (place % 3), 7, (128, 0, 0)) for place in (1, 8, 15, 22)]
+    drawing = drawing_of(*maroon, *reds, square(4, 4, 16, (0, 0, 0), opacity), *reds[:2])
+    assert '<g fill="maroon"' in minify(drawing, 3)
+    assert_same_picture(drawing, 3)
+
+
 def test_nothing_moves_over_what_overlaps_it() -> None:
     svg = body(drawing_of(square(0, 0, 4, RED), square(2, 2, 9, BLUE), square(8, 8, 4, RED)))
     assert [svg.count(text) for text in ("red", "#00f")] == [2, 1]
