@@ -19,6 +19,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
@@ -77,7 +78,32 @@ def _info(episode: Episode, evaluation: Evaluation) -> dict[str, Any]:
     return {"evaluation": evaluation, "best_value": episode.best_value, "image": episode.task.logo.name}
 
 
-class PoolVecEnv(VecEnv):
+class BatchVecEnv(VecEnv):
+    """Episodes that are stepped as one batch: no environment of its own is behind an index."""
+
+    def __init__(self, n_envs: int, observations: spaces.Space[Vector], actions: spaces.Discrete) -> None:
+        self.render_mode = None
+        super().__init__(n_envs, observations, actions)
+
+    def close(self) -> None:
+        """Nothing to close; a pool belongs to the caller."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        raise NotImplementedError(f"the episodes share one configuration; build another {type(self).__name__}")
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        raise NotImplementedError("there is no environment behind each index; use LogoEnv")
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        return [False] * len(list(self._get_indices(indices)))
+
+
+class PoolVecEnv(BatchVecEnv):
     """`n_envs` episodes whose traces go to the pool as one batch; a finished episode makes place for a new image.
 
     While the pool traces, the next images are made ready. begin: makes the episode of a start. waiting_seconds: total
@@ -93,7 +119,6 @@ class PoolVecEnv(VecEnv):
         starts: EpisodeSampler,
         begin: Callable[[Start], Episode],
     ) -> None:
-        self.render_mode = None
         super().__init__(n_envs, observation_box(shortlist), action_space(shortlist))
         self.starts = starts
         self.waiting_seconds = 0.0
@@ -163,20 +188,3 @@ class PoolVecEnv(VecEnv):
 
     def _observations(self) -> VecEnvObs:
         return np.stack([episode.observation() for _, episode in self._running])
-
-    def close(self) -> None:
-        """The pool belongs to the caller."""
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        raise NotImplementedError("the episodes share one configuration; build another PoolVecEnv")
-
-    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        raise NotImplementedError("there is no environment behind each index; use LogoEnv")
-
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
-    ) -> list[bool]:
-        return [False] * len(list(self._get_indices(indices)))

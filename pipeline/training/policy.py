@@ -25,9 +25,9 @@ class CandidateScores(nn.Module):
         super().__init__()
         self.latent_dim_pi, self.latent_dim_vf = shortlist, hidden_units[-1]
         self._shape = (shortlist, len(CANDIDATE_FEATURES))
-        self.actor = _layers(STATE_SIZE + len(CANDIDATE_FEATURES), hidden_units)
+        self.actor = layers(STATE_SIZE + len(CANDIDATE_FEATURES), hidden_units)
         self.score = nn.Linear(hidden_units[-1], 1)
-        self.critic = _layers(STATE_SIZE + len(CANDIDATE_FEATURES), hidden_units)
+        self.critic = layers(STATE_SIZE + len(CANDIDATE_FEATURES), hidden_units)
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward_actor(observations), self.forward_critic(observations)
@@ -50,7 +50,24 @@ class CandidateScores(nn.Module):
         return observations[:, :STATE_SIZE], observations[:, STATE_SIZE:].reshape(-1, *self._shape)
 
 
-class CandidatePolicy(ActorCriticPolicy):
+class UntrainedStartPolicy(ActorCriticPolicy):
+    """A policy whose actor's last layer starts at zero, so that its scores begin as those of what it corrects."""
+
+    @property
+    def last_layer(self) -> nn.Linear:
+        """Of the actor."""
+        raise NotImplementedError
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        self.action_net = nn.Identity()
+        nn.init.zeros_(self.last_layer.weight)
+        nn.init.zeros_(self.last_layer.bias)
+        optimizer: Any = self.optimizer_class
+        self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+
+class CandidatePolicy(UntrainedStartPolicy):
     """hidden_units: of the actor and of the critic, layer by layer."""
 
     def __init__(self, *args: Any, hidden_units: Sequence[int], **kwargs: Any) -> None:
@@ -61,14 +78,9 @@ class CandidatePolicy(ActorCriticPolicy):
         count = int(cast(spaces.Discrete, self.action_space).n)
         self.mlp_extractor = CandidateScores(count, self.hidden_units)  # type: ignore[assignment]
 
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        self.action_net = nn.Identity()
-        score = self.scores.score
-        nn.init.zeros_(score.weight)
-        nn.init.zeros_(score.bias)
-        optimizer: Any = self.optimizer_class
-        self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+    @property
+    def last_layer(self) -> nn.Linear:
+        return self.scores.score
 
     @property
     def scores(self) -> CandidateScores:
@@ -80,12 +92,13 @@ def actor_of(policy: nn.Module) -> Policy:
     return Policy(module_arrays(policy, ""))
 
 
-def _layers(inputs: int, hidden_units: Sequence[int]) -> nn.Sequential:
+def layers(inputs: int, hidden_units: Sequence[int]) -> nn.Sequential:
+    """Linear layers, each followed by tanh."""
     sizes = [inputs, *hidden_units]
-    layers: list[nn.Module] = []
+    made: list[nn.Module] = []
     for number in range(len(hidden_units)):
-        layers += [nn.Linear(sizes[number], sizes[number + 1]), nn.Tanh()]
-    return nn.Sequential(*layers)
+        made += [nn.Linear(sizes[number], sizes[number + 1]), nn.Tanh()]
+    return nn.Sequential(*made)
 
 
 def observation_box(shortlist: int) -> spaces.Space[Vector]:

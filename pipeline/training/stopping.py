@@ -16,15 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch import Tensor, nn
 
 from pipeline.agent.episode import Episode
@@ -38,6 +35,8 @@ from pipeline.core.records import TracerParams
 from pipeline.search.loop import image_seed, run_searches
 from pipeline.settings.params import Settings
 from pipeline.tracing.evaluator import Evaluator
+from pipeline.training.environments import BatchVecEnv
+from pipeline.training.policy import UntrainedStartPolicy, layers
 from pipeline.training.ppo import NearGreedyPPO
 from pipeline.training.torch_state import module_arrays
 
@@ -47,7 +46,7 @@ BATCH_SIZE = 2048
 N_EPOCHS = 4
 LEARNING_RATE = 1e-3
 KL_COEF = 0.0  # the plain rule is far off: nothing is gained near it
-HIDDEN_UNITS = 32
+HIDDEN_UNITS = (32, 32)
 HELD_OUT = 3  # every third search is for the paired tests
 TEST_EVERY = 8  # rollouts
 FEWEST_SEARCHES = 12  # with fewer there is nothing to hold out
@@ -122,14 +121,13 @@ class _Recorder:
         return episode.params_for(0)
 
 
-class StoppingVecEnv(VecEnv):
+class StoppingVecEnv(BatchVecEnv):
     """Recorded searches, drawn at random, each played until it is stopped or its traces are spent.
 
     The action is GO_ON or STOP. The reward is the gain of the trace less its price, and 0 for to stop.
     """
 
     def __init__(self, searches: RecordedSearches, n_envs: int, seed: int) -> None:
-        self.render_mode = None
         box = cast("spaces.Space[Floats]", spaces.Box(-100.0, 100.0, (len(STOP_FEATURES),), np.float32))
         super().__init__(n_envs, box, spaces.Discrete(2))
         self._searches = searches
@@ -158,39 +156,17 @@ class StoppingVecEnv(VecEnv):
         self._begin(np.flatnonzero(dones))
         return searches.observations[self._row, self._spent], rewards, dones, self._infos
 
-    def close(self) -> None:
-        """Nothing to close."""
-
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
-
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        raise NotImplementedError("the searches share one configuration; build another StoppingVecEnv")
-
-    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        raise NotImplementedError("there is no environment behind each index")
-
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None
-    ) -> list[bool]:
-        return [False] * len(list(self._get_indices(indices)))
-
 
 class StopScores(nn.Module):
     """Observations (b, len(STOP_FEATURES)) to the scores of GO_ON and STOP, (b, 2), and to what the critic reads."""
 
-    latent_dim_pi, latent_dim_vf = 2, HIDDEN_UNITS
+    latent_dim_pi, latent_dim_vf = 2, HIDDEN_UNITS[-1]
 
     def __init__(self) -> None:
         super().__init__()
         inputs = len(STOP_FEATURES)
-        self.actor = nn.Sequential(
-            nn.Linear(inputs, HIDDEN_UNITS), nn.Tanh(), nn.Linear(HIDDEN_UNITS, HIDDEN_UNITS), nn.Tanh(),
-            nn.Linear(HIDDEN_UNITS, 1),
-        )  # fmt: skip
-        self.critic = nn.Sequential(
-            nn.Linear(inputs, HIDDEN_UNITS), nn.Tanh(), nn.Linear(HIDDEN_UNITS, HIDDEN_UNITS), nn.Tanh()
-        )
+        self.actor = layers(inputs, HIDDEN_UNITS).append(nn.Linear(HIDDEN_UNITS[-1], 1))
+        self.critic = layers(inputs, HIDDEN_UNITS)
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward_actor(observations), self.forward_critic(observations)
@@ -207,20 +183,15 @@ class StopScores(nn.Module):
         return cast(Tensor, self.critic(observations))
 
 
-class StopPolicy(ActorCriticPolicy):
+class StopPolicy(UntrainedStartPolicy):
     """Goes on or stops; `agent.stopping.StoppingRule` is its actor as it is used."""
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor = StopScores()  # type: ignore[assignment]
 
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        self.action_net = nn.Identity()
-        last = cast(nn.Linear, self.scores.actor[-1])
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        optimizer: Any = self.optimizer_class
-        self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+    @property
+    def last_layer(self) -> nn.Linear:
+        return cast(nn.Linear, self.scores.actor[-1])
 
     @property
     def scores(self) -> StopScores:

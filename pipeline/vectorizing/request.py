@@ -14,7 +14,6 @@ from pipeline.vectorizing.answer import Options
 from pipeline.vectorizing.batch import with_objective
 
 Policy = Literal["greedy", "trained"]
-POLICIES: tuple[Policy, ...] = ("greedy", "trained")
 SHARD_FILES = 500
 
 
